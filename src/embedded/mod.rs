@@ -1,0 +1,1 @@
+//! Everything that makes `make run` a whole exchange without configuration.

@@ -1,0 +1,3 @@
+//! Hoga (호가, "the price called out"): an auction exchange server.
+
+pub mod embedded;

@@ -1,0 +1,2 @@
+//! Hoga.
+fn main() {}
