@@ -1,3 +1,4 @@
 //! Hoga (호가, "the price called out"): an auction exchange server.
 
+pub mod domain;
 pub mod embedded;

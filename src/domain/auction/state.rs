@@ -1,0 +1,245 @@
+//! What the events of one auction add up to.
+
+use std::{collections::BTreeMap, fmt};
+
+use super::{
+    event::{BidPlaced, BidRetracted, Bought, Edited, Event, ResultKind, RunnerUp, Scheduled},
+    standing::{Offer, Standing},
+    terms::Terms,
+};
+use crate::domain::{id::UserId, money::Amount, time::Timestamp};
+
+/// The number of a bidder in one auction, from 1, in the order of their first accepted bid.
+/// Their public alias is made of it: `bidder-1`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct BidderNo(pub u32);
+
+impl fmt::Display for BidderNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bidder-{}", self.0)
+    }
+}
+
+/// Where an auction is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Announced.
+    Scheduled,
+    /// Taking bids.
+    Live,
+    /// Over.
+    Ended(ResultKind),
+    /// Called off before it opened.
+    Cancelled,
+}
+
+/// An accepted bid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bid {
+    /// Its place in the log.
+    pub seq: u64,
+    /// Whose.
+    pub bidder: BidderNo,
+    /// What was offered.
+    pub offer: Offer,
+    /// What counted for the clock.
+    pub received_at: Timestamp,
+    /// Whether it was taken back.
+    pub retracted: bool,
+}
+
+/// What is known of one bidder in one auction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bidder {
+    /// Their number.
+    pub no: BidderNo,
+    /// How many bids were accepted from them, those retracted included.
+    pub accepted: u32,
+    /// The most they stand to pay, if a bid of theirs stands.
+    pub highest: Option<Offer>,
+}
+
+/// One auction as its log leaves it. Changed by [`State::evolve`] alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// Whose item it is.
+    pub seller: UserId,
+    /// Boxed: a hundred thousand idle auctions share memory with nobody.
+    pub terms: Box<Terms>,
+    /// Where it is in its life.
+    pub status: Status,
+    /// The last event's sequence number.
+    pub seq: u64,
+    /// The end as it stands now.
+    pub ends_at: Timestamp,
+    /// Price and lead.
+    pub standing: Standing,
+    /// Whether somebody may still take the buy-now price.
+    pub buy_now_stands: bool,
+    /// How many bids stand.
+    pub bid_count: u32,
+    /// Every accepted bid in the order of the log.
+    pub bids: Vec<Bid>,
+    /// Every bidder.
+    pub bidders: BTreeMap<UserId, Bidder>,
+    /// The bidders by number: number n at n - 1.
+    pub users: Vec<UserId>,
+}
+
+impl State {
+    /// The state after the first event.
+    pub fn scheduled(event: &Scheduled) -> State {
+        State {
+            seller: event.seller,
+            status: Status::Scheduled,
+            seq: 1,
+            ends_at: event.terms.ends_at,
+            standing: Standing::at_opening(&event.terms),
+            buy_now_stands: event.terms.buy_now_price.is_some(),
+            terms: Box::new(event.terms.clone()),
+            bid_count: 0,
+            bids: Vec::new(),
+            bidders: BTreeMap::new(),
+            users: Vec::new(),
+        }
+    }
+
+    /// The state that a whole log adds up to; `None` if it does not begin with its first event.
+    pub fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Option<State> {
+        let mut events = events.into_iter();
+        let Some(Event::Scheduled(first)) = events.next() else { return None };
+        let mut state = State::scheduled(first);
+        for event in events {
+            state.evolve(event);
+        }
+        Some(state)
+    }
+
+    /// Applies history: cannot fail and holds no rule. The event takes the next sequence number.
+    pub fn evolve(&mut self, event: &Event) {
+        self.seq += 1;
+        match event {
+            Event::Scheduled(event) => *self = State { seq: self.seq, ..State::scheduled(event) },
+            Event::Edited(event) => self.edited(event),
+            Event::Withdrawn => self.status = Status::Cancelled,
+            Event::Opened => self.status = Status::Live,
+            Event::BidPlaced(event) => self.bid_placed(event),
+            Event::BidRetracted(event) => self.bid_retracted(event),
+            Event::Extended { ends_at } => self.ends_at = *ends_at,
+            Event::Bought(event) => self.bought(event),
+            Event::Closed(event) => {
+                self.status = Status::Ended(event.result);
+                self.buy_now_stands = false;
+            }
+        }
+    }
+
+    fn edited(&mut self, event: &Edited) {
+        *self.terms = event.terms.clone();
+        self.ends_at = event.terms.ends_at;
+        self.standing = Standing::at_opening(&event.terms);
+        self.buy_now_stands = event.terms.buy_now_price.is_some();
+    }
+
+    fn bid_placed(&mut self, event: &BidPlaced) {
+        let bidder = self.bidder_mut(event.bidder, event.bidder_no);
+        bidder.accepted += 1;
+        if bidder.highest.is_none_or(|highest| event.offer.limit() > highest.limit()) {
+            bidder.highest = Some(event.offer);
+        }
+        self.bids.push(Bid {
+            seq: self.seq,
+            bidder: event.bidder_no,
+            offer: event.offer,
+            received_at: event.received_at,
+            retracted: false,
+        });
+        self.bid_count += 1;
+        self.standing = event.standing;
+        self.buy_now_stands &= self.terms.reserve_price.is_some() && !event.standing.reserve_met;
+    }
+
+    fn bid_retracted(&mut self, event: &BidRetracted) {
+        if let Ok(place) = self.bids.binary_search_by_key(&event.bid_seq, |bid| bid.seq) {
+            self.bids[place].retracted = true;
+            self.bid_count -= 1;
+        }
+        let highest = self
+            .standing_bids()
+            .filter(|bid| bid.bidder == event.bidder_no)
+            .map(|bid| bid.offer)
+            .reduce(|best, offer| if offer.limit() > best.limit() { offer } else { best });
+        if let Some(bidder) = self.user(event.bidder_no).and_then(|u| self.bidders.get_mut(&u)) {
+            bidder.highest = highest;
+        }
+        self.standing = event.standing;
+    }
+
+    fn bought(&mut self, event: &Bought) {
+        self.bidder_mut(event.buyer, event.buyer_no);
+        self.standing.price = event.price;
+        self.buy_now_stands = false;
+    }
+
+    fn bidder_mut(&mut self, user: UserId, no: BidderNo) -> &mut Bidder {
+        self.bidders.entry(user).or_insert_with(|| {
+            self.users.push(user);
+            Bidder { no, accepted: 0, highest: None }
+        })
+    }
+
+    /// The bids that were not taken back, in the order of the log.
+    pub fn standing_bids(&self) -> impl DoubleEndedIterator<Item = &Bid> {
+        self.bids.iter().filter(|bid| !bid.retracted)
+    }
+
+    /// The bidder's number, or the one they would get.
+    pub fn bidder_no(&self, user: UserId) -> BidderNo {
+        self.bidders.get(&user).map_or_else(|| self.next_bidder_no(), |bidder| bidder.no)
+    }
+
+    fn next_bidder_no(&self) -> BidderNo {
+        BidderNo(u32::try_from(self.users.len()).unwrap_or(u32::MAX).saturating_add(1))
+    }
+
+    /// Who a number stands for.
+    pub fn user(&self, no: BidderNo) -> Option<UserId> {
+        let place = usize::try_from(no.0).ok()?.checked_sub(1)?;
+        self.users.get(place).copied()
+    }
+
+    /// The least that a bid from somebody who does not lead must offer.
+    pub fn minimum_next_bid(&self) -> Amount {
+        self.standing.minimum_next_bid(&self.terms)
+    }
+
+    /// Whether this user would win now.
+    pub fn is_leader(&self, user: UserId) -> bool {
+        match (self.standing.leader, self.bidders.get(&user)) {
+            (Some(leader), Some(bidder)) => leader.bidder == bidder.no,
+            (None, _) | (_, None) => false,
+        }
+    }
+
+    /// The highest standing bid of anybody but `first`; among equals the earliest.
+    pub fn runner_up(&self, first: BidderNo) -> Option<RunnerUp> {
+        let second = self
+            .standing_bids()
+            .filter(|bid| bid.bidder != first)
+            .reduce(|best, bid| if bid.offer.limit() > best.offer.limit() { bid } else { best })?;
+        Some(RunnerUp {
+            user: self.user(second.bidder)?,
+            bidder_no: second.bidder,
+            highest_bid: second.offer.limit(),
+        })
+    }
+
+    /// When the clock next has something to do here.
+    pub fn due_at(&self) -> Option<Timestamp> {
+        match self.status {
+            Status::Scheduled => Some(self.terms.starts_at),
+            Status::Live => Some(self.ends_at),
+            Status::Ended(_) | Status::Cancelled => None,
+        }
+    }
+}
