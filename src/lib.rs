@@ -2,3 +2,7 @@
 
 pub mod domain;
 pub mod embedded;
+pub mod events;
+pub mod exchange;
+pub mod store;
+pub mod wall_clock;

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, fmt};
 
 use super::{
-    event::{BidPlaced, BidRetracted, Bought, Edited, Event, ResultKind, RunnerUp, Scheduled},
+    event::{
+        BidPlaced, BidRetracted, Bought, Closed, Edited, Event, ResultKind, RunnerUp, Scheduled,
+    },
     standing::{Offer, Standing},
     terms::Terms,
 };
@@ -84,6 +86,8 @@ pub struct State {
     pub bidders: BTreeMap<UserId, Bidder>,
     /// The bidders by number: number n at n - 1.
     pub users: Vec<UserId>,
+    /// The facts of the closing, once it is closed.
+    pub closed: Option<Closed>,
 }
 
 impl State {
@@ -101,6 +105,7 @@ impl State {
             bids: Vec::new(),
             bidders: BTreeMap::new(),
             users: Vec::new(),
+            closed: None,
         }
     }
 
@@ -129,6 +134,7 @@ impl State {
             Event::Bought(event) => self.bought(event),
             Event::Closed(event) => {
                 self.status = Status::Ended(event.result);
+                self.closed = Some(*event);
                 self.buy_now_stands = false;
             }
         }

@@ -1,0 +1,99 @@
+//! The envelope: the public form of an event, as the bus and the streams carry it (DESIGN, "Events").
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{
+    hash::Hash,
+    log::{self, After, Entry},
+};
+use crate::domain::{id::AuctionId, time::Timestamp};
+use crate::store::PublicEventRow;
+
+/// One committed event as anybody may see it. Has no place for a private half.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// Whose log.
+    pub auction_id: AuctionId,
+    /// From 1; with the auction's id it names the event, and consumers drop duplicates by it.
+    pub seq: u64,
+    /// Such as `bid.placed`.
+    pub kind: Cow<'static, str>,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The public half: canonical JSON.
+    pub data: String,
+    /// Of the log entry.
+    pub hash: Hash,
+    /// Where the auction stands after the event.
+    pub after: After,
+}
+
+/// What streams add to the envelope: where the auction stands, and the clock.
+#[derive(Serialize)]
+struct Streamed<'a> {
+    id: String,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    auction_id: AuctionId,
+    seq: u64,
+    at: Timestamp,
+    data: &'a RawValue,
+    hash: Hash,
+    price: crate::domain::money::Money,
+    leader_alias: Option<String>,
+    bid_count: u32,
+    ends_at: Timestamp,
+    server_time: Timestamp,
+}
+
+impl Envelope {
+    /// The public part of an entry.
+    pub fn of(entry: &Entry) -> Envelope {
+        Envelope {
+            auction_id: entry.auction_id,
+            seq: entry.seq,
+            kind: Cow::Borrowed(entry.kind),
+            at: entry.at,
+            data: entry.data.clone(),
+            hash: entry.hash,
+            after: entry.after,
+        }
+    }
+
+    /// From the log; `None` if the row is damaged.
+    pub fn from_row(row: PublicEventRow) -> Option<Envelope> {
+        Some(Envelope {
+            auction_id: row.auction_id,
+            seq: u64::try_from(row.seq).ok()?,
+            after: log::after(&row.data).ok()?,
+            kind: Cow::Owned(row.kind),
+            at: row.at,
+            data: row.data,
+            hash: Hash::from_slice(&row.hash)?,
+        })
+    }
+
+    /// The JSON that a stream sends as `data:`; one line.
+    pub fn streamed(&self, server_time: Timestamp) -> String {
+        let data: &RawValue =
+            serde_json::from_str(&self.data).expect("the public half of an event is JSON");
+        let streamed = Streamed {
+            id: format!("{}:{}", self.auction_id, self.seq),
+            kind: &self.kind,
+            auction_id: self.auction_id,
+            seq: self.seq,
+            at: self.at,
+            data,
+            hash: self.hash,
+            price: self.after.price,
+            leader_alias: self.after.leader.map(|bidder| bidder.to_string()),
+            bid_count: self.after.bid_count,
+            ends_at: self.after.ends_at,
+            server_time,
+        };
+        serde_json::to_string(&streamed).expect("structs of strings and numbers are always JSON")
+    }
+}

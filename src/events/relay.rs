@@ -1,0 +1,132 @@
+//! The outbox relay: publishes committed events, then forgets their outbox rows.
+//!
+//! The lanes hand each committed batch over in memory; the table is read to catch up, after a
+//! start or when the relay fell behind. A lane never waits for the relay.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+
+use super::{
+    envelope::Envelope,
+    in_process::{Committed, InProcessBus},
+};
+use crate::store::{Store, StoreError};
+
+/// Committed batches that may wait in memory; past it the relay reads the table.
+pub const BATCHES_WAITING_MAX: usize = 1_024;
+/// Outbox rows that are forgotten in one statement.
+const FORGOTTEN_AT_ONCE_MAX: usize = 1_024;
+/// Outbox rows that are read at once when catching up.
+const COMMITS_READ_AT_ONCE: i64 = 64;
+/// Auctions whose events are read at once when catching up.
+const RANGES_READ_AT_ONCE: usize = 256;
+/// Pause after Postgres could not be asked.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// A committed batch on its way out.
+pub struct Batch {
+    /// Its row in the outbox.
+    pub outbox_id: i64,
+    /// Its events, all durable.
+    pub events: Committed,
+}
+
+/// The lanes' end of the relay.
+#[derive(Clone)]
+pub struct RelayHandle {
+    sender: mpsc::Sender<Batch>,
+    behind: Arc<AtomicBool>,
+}
+
+impl RelayHandle {
+    /// Hands over a committed batch. If the relay is too far behind it will find it in the table.
+    pub fn hand_over(&self, batch: Batch) {
+        if self.sender.try_send(batch).is_err() {
+            self.behind.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// The relay itself; see [`Relay::run`].
+pub struct Relay {
+    receiver: mpsc::Receiver<Batch>,
+    behind: Arc<AtomicBool>,
+    store: Store,
+    bus: InProcessBus,
+}
+
+impl Relay {
+    /// A relay to a bus, and the handle for the lanes.
+    pub fn new(store: Store, bus: InProcessBus) -> (RelayHandle, Relay) {
+        let (sender, receiver) = mpsc::channel(BATCHES_WAITING_MAX);
+        // Whatever an earlier run left in the table comes first.
+        let behind = Arc::new(AtomicBool::new(true));
+        let handle = RelayHandle { sender, behind: Arc::clone(&behind) };
+        (handle, Relay { receiver, behind, store, bus })
+    }
+
+    /// Relays until every handle is gone and nothing waits.
+    pub async fn run(mut self) {
+        let mut waiting = Vec::with_capacity(FORGOTTEN_AT_ONCE_MAX);
+        loop {
+            if self.behind.swap(false, Ordering::AcqRel) {
+                self.catch_up().await;
+            }
+            if self.receiver.recv_many(&mut waiting, FORGOTTEN_AT_ONCE_MAX).await == 0 {
+                return;
+            }
+            let ids: Vec<i64> = waiting.iter().map(|batch| batch.outbox_id).collect();
+            for batch in waiting.drain(..) {
+                self.bus.publish(batch.events);
+            }
+            if let Err(error) = self.store.outbox_published(&ids).await {
+                warn_of(&error);
+                self.behind.store(true, Ordering::Release);
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+        }
+    }
+
+    /// Publishes what the table holds, oldest first, until it is empty. What waits in memory at the
+    /// same time is published twice; subscribers drop it by its sequence number.
+    async fn catch_up(&self) {
+        loop {
+            match self.publish_oldest().await {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => {
+                    warn_of(&error);
+                    if self.receiver.is_closed() {
+                        return;
+                    }
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+            }
+        }
+    }
+
+    async fn publish_oldest(&self) -> Result<usize, StoreError> {
+        let rows = self.store.outbox_oldest(COMMITS_READ_AT_ONCE).await?;
+        for row in &rows {
+            for ranges in row.ranges.chunks(RANGES_READ_AT_ONCE) {
+                let events = self.store.events_in(ranges).await?;
+                let events = events.into_iter().filter_map(Envelope::from_row).collect();
+                self.bus.publish(Committed::new(events));
+            }
+        }
+        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        self.store.outbox_published(&ids).await?;
+        Ok(ids.len())
+    }
+}
+
+fn warn_of(error: &StoreError) {
+    tracing::warn!(error = error as &dyn std::error::Error, "the relay cannot reach the outbox");
+}

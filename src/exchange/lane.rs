@@ -1,0 +1,330 @@
+//! The lane: the single writer of the auctions that belong to it. One thread, one connection.
+//!
+//! While one transaction is in flight the next batch collects; that is the group commit, without a
+//! timer and without a fixed batch size. If the outcome of a commit is unknown, everybody in it is
+//! told so and its auctions are loaded again: never guess.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{HashSet, VecDeque},
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use actix::{Arbiter, ArbiterHandle};
+use tokio::sync::Notify;
+
+use super::{
+    book::{Book, Draft, Need},
+    clock::ClockHandle,
+    loader,
+    request::Failure,
+};
+use crate::{
+    domain::{id::UserId, time::Timestamp},
+    events::{
+        in_process::Committed,
+        relay::{Batch, RelayHandle},
+    },
+    store::{BatchWriter, CommitError, KnownReceipt, ReceiptKey, Store},
+    wall_clock,
+};
+
+/// Commands in one transaction.
+pub const COMMANDS_PER_BATCH_MAX: usize = 1_024;
+/// Commands of one auction in one transaction, so that a hot auction leaves room for its mates.
+pub const COMMANDS_PER_AUCTION_PER_BATCH_MAX: usize = 512;
+/// Pause before a lost connection is made again; doubled until [`RECONNECT_PAUSE_MAX`].
+const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
+/// The longest pause between two attempts to connect.
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static HERE: RefCell<Option<Rc<LaneFloor>>> = const { RefCell::new(None) };
+}
+
+type SharedBook = Rc<RefCell<Book>>;
+
+/// What the actors of a lane, its loader and the lane itself share: all on one thread.
+#[derive(Default)]
+pub(super) struct LaneFloor {
+    enlisted: RefCell<VecDeque<SharedBook>>,
+    to_load: RefCell<VecDeque<SharedBook>>,
+    batch_wanted: Notify,
+    load_wanted: Notify,
+    stopping: Cell<bool>,
+}
+
+impl LaneFloor {
+    /// The floor of the lane whose thread this is.
+    pub fn here() -> Rc<LaneFloor> {
+        HERE.with(|here| Rc::clone(here.borrow_mut().get_or_insert_with(Rc::default)))
+    }
+
+    /// Sees to what a book needs, once.
+    pub fn attend(&self, book: &SharedBook) {
+        let mut borrowed = book.borrow_mut();
+        if borrowed.attended {
+            return;
+        }
+        let (list, wanted) = match borrowed.need() {
+            None => return,
+            Some(Need::Load) => (&self.to_load, &self.load_wanted),
+            Some(Need::Batch) => (&self.enlisted, &self.batch_wanted),
+        };
+        borrowed.attended = true;
+        list.borrow_mut().push_back(Rc::clone(book));
+        wanted.notify_one();
+    }
+
+    /// The lane or the loader has finished with a book for now.
+    pub fn done(&self, book: &SharedBook) {
+        book.borrow_mut().attended = false;
+        self.attend(book);
+    }
+
+    /// Books whose logs have to be read; waits for at least one.
+    pub async fn next_to_load(&self, limit: usize) -> Vec<SharedBook> {
+        loop {
+            let books: Vec<_> = take(&self.to_load, limit);
+            if !books.is_empty() {
+                return books;
+            }
+            self.load_wanted.notified().await;
+        }
+    }
+
+    async fn next_enlisted(&self) -> Vec<SharedBook> {
+        loop {
+            let books: Vec<_> = take(&self.enlisted, COMMANDS_PER_BATCH_MAX);
+            if !books.is_empty() {
+                return books;
+            }
+            self.batch_wanted.notified().await;
+        }
+    }
+
+    fn turn_everybody_away(&self) {
+        for book in take(&self.enlisted, usize::MAX) {
+            book.borrow_mut().turn_away(Failure::Overloaded);
+            self.done(&book);
+        }
+    }
+}
+
+fn take(list: &RefCell<VecDeque<SharedBook>>, limit: usize) -> Vec<SharedBook> {
+    let mut list = list.borrow_mut();
+    let count = list.len().min(limit);
+    list.drain(..count).collect()
+}
+
+/// A lane as the rest of the exchange sees it.
+pub(super) struct LaneHandle {
+    arbiter: Arbiter,
+    connected: Arc<AtomicBool>,
+}
+
+impl LaneHandle {
+    /// Starts the lane's thread.
+    pub fn start(number: usize, store: Store, relay: RelayHandle, clock: ClockHandle) -> Self {
+        let arbiter = Arbiter::new();
+        let connected = Arc::new(AtomicBool::new(false));
+        let in_lane = Arc::clone(&connected);
+        arbiter.spawn_fn(move || {
+            let floor = LaneFloor::here();
+            let loading = loader::run(Rc::clone(&floor), store.clone());
+            let lane = Lane { number, floor, store, relay, clock, connected: in_lane };
+            spawn_or_abort("the loader", loading);
+            spawn_or_abort("the lane", lane.run());
+        });
+        LaneHandle { arbiter, connected }
+    }
+
+    pub fn arbiter(&self) -> ArbiterHandle {
+        self.arbiter.handle()
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Acquire)
+    }
+
+    pub fn stop(&self) {
+        self.arbiter.spawn_fn(|| LaneFloor::here().stopping.set(true));
+        self.arbiter.stop();
+    }
+}
+
+/// A lane that panicked may hold decisions that nobody will ever hear of: stop, and start again
+/// from the log.
+fn spawn_or_abort(what: &'static str, task: impl Future<Output = ()> + 'static) {
+    let task = actix::spawn(task);
+    actix::spawn(async move {
+        if task.await.is_err_and(|error| error.is_panic()) {
+            tracing::error!("{what} panicked: aborting, to start again from the log");
+            std::process::abort();
+        }
+    });
+}
+
+struct Lane {
+    number: usize,
+    floor: Rc<LaneFloor>,
+    store: Store,
+    relay: RelayHandle,
+    clock: ClockHandle,
+    connected: Arc<AtomicBool>,
+}
+
+impl Lane {
+    /// Connects, serves until the connection is lost, and connects again.
+    async fn run(self) {
+        let mut pause = RECONNECT_PAUSE;
+        while !self.floor.stopping.get() {
+            match self.connect().await {
+                Ok((writer, lost)) => {
+                    pause = RECONNECT_PAUSE;
+                    self.connected.store(true, Ordering::Release);
+                    self.serve(&writer, &lost).await;
+                    self.connected.store(false, Ordering::Release);
+                }
+                Err(error) => {
+                    let (lane, error): (_, &dyn std::error::Error) = (self.number, &error);
+                    tracing::warn!(lane, error, "the lane cannot connect to Postgres");
+                    self.floor.turn_everybody_away();
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RECONNECT_PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<(BatchWriter, Rc<Notify>), tokio_postgres::Error> {
+        let (client, connection) = BatchWriter::connect(self.store.config(), self.number).await?;
+        let lane = self.number;
+        let lost = Rc::new(Notify::new());
+        let tell = Rc::clone(&lost);
+        actix::spawn(async move {
+            if let Err(error) = connection.await {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(lane, error, "the lane lost its connection");
+            }
+            tell.notify_one();
+        });
+        Ok((BatchWriter::prepare(client).await?, lost))
+    }
+
+    /// Commits batch after batch while the connection lives.
+    async fn serve(&self, writer: &BatchWriter, lost: &Notify) {
+        while !writer.is_closed() {
+            let books = tokio::select! {
+                books = self.floor.next_enlisted() => books,
+                () = lost.notified() => return,
+            };
+            let taken = self.take(&books);
+            if taken.is_empty() {
+                // Closes that wait for bids on their way: let those arrive.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            self.commit(writer, &taken).await;
+            for book in &taken {
+                self.floor.done(book);
+            }
+        }
+    }
+
+    /// Takes commands out of the books, up to the bound of a batch; those with nothing in it go
+    /// back to the end of the line.
+    fn take(&self, books: &[SharedBook]) -> Vec<SharedBook> {
+        let now = wall_clock::now();
+        let mut keys: HashSet<(UserId, String)> = HashSet::new();
+        let mut is_new = |key: &ReceiptKey| keys.insert((key.user, key.key.clone()));
+        let mut left = COMMANDS_PER_BATCH_MAX;
+        let (mut taken, mut passed_over) = (Vec::with_capacity(books.len()), Vec::new());
+        for book in books {
+            let count = book.borrow_mut().take(
+                left.min(COMMANDS_PER_AUCTION_PER_BATCH_MAX),
+                now,
+                &mut is_new,
+            );
+            left -= count;
+            let list = if count == 0 { &mut passed_over } else { &mut taken };
+            list.push(Rc::clone(book));
+        }
+        for book in &passed_over {
+            self.floor.done(book);
+        }
+        taken
+    }
+
+    async fn commit(&self, writer: &BatchWriter, books: &[SharedBook]) {
+        match self.decide_and_write(writer, books).await {
+            Ok(()) => books.iter().for_each(|book| book.borrow_mut().settle()),
+            Err(error) => self.undo(writer, books, error).await,
+        }
+    }
+
+    async fn decide_and_write(
+        &self,
+        writer: &BatchWriter,
+        books: &[SharedBook],
+    ) -> Result<(), CommitError> {
+        let keys: Vec<ReceiptKey> = books
+            .iter()
+            .flat_map(|book| book.borrow().keys().cloned().collect::<Vec<_>>())
+            .collect();
+        let known = writer.begin(&keys.iter().collect::<Vec<_>>()).await?;
+        let now = wall_clock::now();
+        let mut draft = decide(books, known, now);
+        let outbox_id = writer.write_and_commit(&draft.rows, now).await?;
+        self.announce(&mut draft, outbox_id);
+        Ok(())
+    }
+
+    /// After the commit, and only then.
+    fn announce(&self, draft: &mut Draft, outbox_id: Option<i64>) {
+        if let Some(outbox_id) = outbox_id {
+            let events = Committed::new(std::mem::take(&mut draft.events));
+            self.relay.hand_over(Batch { outbox_id, events });
+        }
+        for (id, due) in draft.due.drain(..) {
+            self.clock.note(id, due);
+        }
+    }
+
+    async fn undo(&self, writer: &BatchWriter, books: &[SharedBook], error: CommitError) {
+        let (lane, source): (_, &dyn std::error::Error) = (self.number, &error);
+        tracing::warn!(lane, auctions = books.len(), error = source, "a batch came to nothing");
+        for book in books {
+            let mut book = book.borrow_mut();
+            match &error {
+                CommitError::Conflict { .. } | CommitError::NotSent(_) => book.retry(),
+                CommitError::Refused(_) => book.retry(),
+                CommitError::Full(_) => book.fail(Failure::StorageFull),
+                CommitError::Unknown(_) => book.fail(Failure::OutcomeUnknown),
+            }
+        }
+        if !writer.is_closed() && writer.rollback().await.is_err() {
+            tracing::debug!(lane, "the connection went away with the transaction");
+        }
+    }
+}
+
+fn decide(books: &[SharedBook], known: Vec<KnownReceipt>, now: Timestamp) -> Draft {
+    let mut known = known.into_iter().peekable();
+    let mut place = 0;
+    let mut next_known = || {
+        let found = known.next_if(|known| known.place == place);
+        place += 1;
+        found.map(|known| known.receipt)
+    };
+    let mut draft = Draft::default();
+    for book in books {
+        book.borrow_mut().decide(&mut next_known, now, &mut draft);
+    }
+    draft
+}

@@ -1,0 +1,244 @@
+//! The live floor: where commands are decided one by one and committed together.
+//!
+//! ```text
+//! http ─submit─▶ Directory ─▶ Desk ─▶ AuctionActor ─▶ Book ─┐ enlists
+//!                                                           ▼
+//!        answers ◀── after the commit ── Lane: take · begin · decide · write+commit · settle
+//!                                          └─▶ relay, clock
+//! ```
+//!
+//! Owns the order of decisions. Must never answer before the commit, decide an auction on two
+//! threads, wait for anything but Postgres, or hold an unbounded queue. An auction's actor, its
+//! [`book`] and its [`lane`] live on the same thread, so a batch costs no message between them.
+
+mod auction;
+mod book;
+mod clock;
+mod desk;
+mod directory;
+mod lane;
+mod loader;
+mod projection;
+mod request;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use self::{clock::Clock, desk::Ticket, directory::Directory, lane::LaneHandle};
+pub use self::{
+    clock::{ClockHandle, What},
+    desk::COMMANDS_PER_AUCTION_MAX,
+    directory::AUCTIONS_LOADED_MAX,
+    projection::new_auction,
+    request::{Answer, Failure, Refusal, Reply, Request, Snapshot},
+};
+use crate::{
+    domain::{
+        auction::{Command, State},
+        id::AuctionId,
+        time::Timestamp,
+    },
+    events::relay::RelayHandle,
+    store::Store,
+    wall_clock,
+};
+
+/// Nobody waits longer for an answer; after it the outcome is unknown to the caller.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// An auction that nobody asked for in this time leaves memory.
+pub const IDLE_AFTER: Duration = Duration::from_secs(300);
+/// How often idle auctions are looked for.
+const IDLE_SWEEP_EVERY: Duration = Duration::from_secs(20);
+/// How often old receipts are deleted.
+const PURGE_EVERY: Duration = Duration::from_secs(600);
+/// Receipts are kept at least 24 hours (API, "Conventions"); Hoga keeps them twice as long.
+const RECEIPTS_KEPT_MS: i64 = 48 * 3_600_000;
+
+/// How the floor is set up.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Threads that decide and commit, each with its own connection.
+    pub lanes: usize,
+    /// When an auction leaves memory.
+    pub idle_after: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Options { lanes: cores.clamp(1, 8), idle_after: IDLE_AFTER }
+    }
+}
+
+/// The live floor. Cheap to clone.
+#[derive(Clone)]
+pub struct Exchange {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    directory: Directory,
+    lanes: Vec<LaneHandle>,
+    clock: ClockHandle,
+    closing: AtomicBool,
+    store: Store,
+}
+
+/// The floor could not be brought to where the clock says it must be.
+#[derive(Debug, thiserror::Error)]
+pub enum CatchUpError {
+    /// Postgres cannot be asked what is due.
+    #[error("cannot read which auctions are due")]
+    Store(#[from] crate::store::StoreError),
+    /// Some auctions could not be opened or closed.
+    #[error("{0} overdue auctions could not be opened or closed")]
+    Stuck(usize),
+}
+
+impl Exchange {
+    /// Starts the lanes and the clock. Must be called inside an actix system.
+    pub fn start(store: Store, relay: RelayHandle, options: Options) -> Exchange {
+        let (clock, run_clock) = Clock::new(store.clone());
+        let lanes: Vec<LaneHandle> = (0..options.lanes)
+            .map(|number| LaneHandle::start(number, store.clone(), relay.clone(), clock.clone()))
+            .collect();
+        let directory = Directory::new(lanes.iter().map(LaneHandle::arbiter).collect());
+        let inner = Inner { directory, lanes, clock, closing: AtomicBool::new(false), store };
+        let exchange = Exchange { inner: Arc::new(inner) };
+        actix::spawn(run_clock.run(exchange.clone()));
+        actix::spawn(exchange.clone().sweep_idle(options.idle_after));
+        actix::spawn(exchange.clone().purge_receipts());
+        exchange
+    }
+
+    /// Asks something of an auction and waits for the durable answer. The command is made with the
+    /// time at which it counts as received: taken once it has its place, so that what was received
+    /// before the end is decided before the close.
+    ///
+    /// # Errors
+    /// A [`Failure`]; [`Failure::OutcomeUnknown`] when it may have happened.
+    pub async fn submit(&self, id: AuctionId, make: impl FnOnce(Timestamp) -> Request) -> Reply {
+        let (reply, answer) = oneshot::channel();
+        self.send(id, make, reply)?;
+        match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(_)) | Err(_) => Err(Failure::OutcomeUnknown),
+        }
+    }
+
+    /// Sends the clock's command; nobody waits for the answer.
+    fn dispatch(&self, id: AuctionId, command: Command) -> Result<(), Failure> {
+        let (reply, _) = oneshot::channel();
+        self.send(id, |_| Request::internal(command), reply)
+    }
+
+    fn send(
+        &self,
+        id: AuctionId,
+        make: impl FnOnce(Timestamp) -> Request,
+        reply: oneshot::Sender<Reply>,
+    ) -> Result<(), Failure> {
+        if self.inner.closing.load(Ordering::Acquire) {
+            return Err(Failure::ShuttingDown);
+        }
+        let seat = self.inner.directory.enter(id)?;
+        let request = make(wall_clock::now());
+        seat.submit(Ticket::new(request, reply));
+        Ok(())
+    }
+
+    /// Reads an auction's committed state, loading it if need be.
+    ///
+    /// # Errors
+    /// A [`Failure`]; nothing was changed.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        id: AuctionId,
+        read: impl FnOnce(&State) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        if self.inner.closing.load(Ordering::Acquire) {
+            return Err(Failure::ShuttingDown);
+        }
+        let (reply, answer) = oneshot::channel();
+        let read = Box::new(move |state: Result<&State, Failure>| {
+            let _ = reply.send(state.map(read));
+        });
+        self.inner.directory.enter(id)?.read(read);
+        match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(_)) | Err(_) => Err(Failure::Overloaded),
+        }
+    }
+
+    /// Tells the clock of an auction that was created.
+    pub fn scheduled(&self, id: AuctionId, starts_at: Timestamp) {
+        self.inner.clock.note(id, Some((starts_at, What::Open)));
+    }
+
+    /// Opens and closes everything that is overdue, and returns when it is committed.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked, or an auction stays overdue.
+    pub async fn catch_up(&self) -> Result<u64, CatchUpError> {
+        clock::catch_up(self, &self.inner.store).await
+    }
+
+    /// Whether every lane has its connection.
+    pub fn is_ready(&self) -> bool {
+        !self.inner.closing.load(Ordering::Acquire)
+            && self.inner.lanes.iter().all(LaneHandle::is_connected)
+    }
+
+    /// How many auctions are in memory.
+    pub fn auctions_loaded(&self) -> usize {
+        self.inner.directory.len()
+    }
+
+    /// Accepts nothing more from now on; what was accepted is finished.
+    pub fn refuse_new(&self) {
+        self.inner.closing.store(true, Ordering::Release);
+    }
+
+    /// Waits until nothing is under way, at most so long; then stops the lanes. False when
+    /// something was still under way.
+    pub async fn stop(&self, at_most: Duration) -> bool {
+        self.refuse_new();
+        let quiet = async {
+            while self.inner.directory.is_busy() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let finished = tokio::time::timeout(at_most, quiet).await.is_ok();
+        for lane in &self.inner.lanes {
+            lane.stop();
+        }
+        finished
+    }
+
+    async fn sweep_idle(self, idle_after: Duration) {
+        let mut every = tokio::time::interval(IDLE_SWEEP_EVERY.min(idle_after));
+        while !self.inner.closing.load(Ordering::Acquire) {
+            every.tick().await;
+            let count = self.inner.directory.passivate_idle(wall_clock::now(), idle_after);
+            if count > 0 {
+                tracing::debug!(count, "idle auctions left memory");
+            }
+        }
+    }
+
+    async fn purge_receipts(self) {
+        let mut every = tokio::time::interval(PURGE_EVERY);
+        while !self.inner.closing.load(Ordering::Acquire) {
+            every.tick().await;
+            let before = wall_clock::now().plus_ms(-RECEIPTS_KEPT_MS);
+            while let Ok(1..) = self.inner.store.purge_receipts(before).await {}
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Reading the event log.
+
+use futures_util::TryStreamExt;
+
+use super::{Store, StoreError};
+use crate::domain::{id::AuctionId, time::Timestamp};
+
+/// A stored event with both halves, for the exchange alone.
+#[derive(Debug, Clone)]
+pub struct EventRow {
+    /// Whose log.
+    pub auction_id: AuctionId,
+    /// From 1.
+    pub seq: i64,
+    /// Such as `bid.placed`.
+    pub kind: String,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The public half.
+    pub data: String,
+    /// The private half.
+    pub private: Option<String>,
+    /// Of the entry.
+    pub hash: Vec<u8>,
+}
+
+/// A stored event as the public may see it.
+#[derive(Debug, Clone)]
+pub struct LogRow {
+    /// From 1.
+    pub seq: i64,
+    /// Such as `bid.placed`.
+    pub kind: String,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The public half, exactly as it was hashed.
+    pub data: String,
+    /// Of the entry before; `None` before the first.
+    pub prev_hash: Option<Vec<u8>>,
+    /// Of the entry.
+    pub hash: Vec<u8>,
+}
+
+/// A stored event of any auction as the public may see it.
+#[derive(Debug, Clone)]
+pub struct PublicEventRow {
+    /// Whose log.
+    pub auction_id: AuctionId,
+    /// From 1.
+    pub seq: i64,
+    /// Such as `bid.placed`.
+    pub kind: String,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The public half.
+    pub data: String,
+    /// Of the entry.
+    pub hash: Vec<u8>,
+}
+
+/// A bid as the public may see it, newest first.
+#[derive(Debug, Clone)]
+pub struct BidRow {
+    /// Its place in the log.
+    pub seq: i64,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The public half.
+    pub data: String,
+    /// Whether it was taken back later.
+    pub retracted: bool,
+}
+
+const WHOLE: &str = "
+    SELECT auction_id, seq, kind, at, data, private, hash FROM events
+    WHERE auction_id = ANY ($1) ORDER BY auction_id, seq";
+
+const AFTER: &str = "
+    SELECT seq, kind, at, data, hash,
+           coalesce(lag(hash) OVER (ORDER BY seq),
+                    (SELECT p.hash FROM events p WHERE p.auction_id = $1 AND p.seq = e.seq - 1))
+    FROM events e WHERE auction_id = $1 AND seq > $2 ORDER BY seq LIMIT $3";
+
+const RANGES: &str = "
+    SELECT e.auction_id, e.seq, e.kind, e.at, e.data, e.hash
+    FROM unnest($1::uuid[], $2::int8[], $3::int8[]) AS r (auction_id, first, last)
+    JOIN events e ON e.auction_id = r.auction_id AND e.seq BETWEEN r.first AND r.last
+    ORDER BY e.auction_id, e.seq";
+
+const BIDS: &str = "
+    SELECT b.seq, b.at, b.data,
+           EXISTS (SELECT 1 FROM events r
+                   WHERE r.auction_id = b.auction_id AND r.seq > b.seq AND r.kind = 'bid.retracted'
+                     AND (r.data::json ->> 'bid_seq')::bigint = b.seq)
+    FROM events b
+    WHERE b.auction_id = $1 AND b.kind = 'bid.placed' AND b.seq < $2
+    ORDER BY b.seq DESC LIMIT $3";
+
+const HEAD: &str = "SELECT seq, head_hash FROM standings WHERE auction_id = $1";
+
+impl Store {
+    /// The whole logs of some auctions, in order. One query, however many ask at once.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn logs_whole(&self, ids: &[AuctionId]) -> Result<Vec<EventRow>, StoreError> {
+        let reader = self.reader().await?;
+        let statement = reader.prepare_cached(WHOLE).await?;
+        let rows = reader.query_raw(&statement, [&ids]).await?;
+        let rows = rows.map_ok(|row| EventRow {
+            auction_id: row.get(0),
+            seq: row.get(1),
+            kind: row.get(2),
+            at: row.get(3),
+            data: row.get(4),
+            private: row.get(5),
+            hash: row.get(6),
+        });
+        Ok(rows.try_collect().await?)
+    }
+
+    /// A part of a public log: up to `limit` entries after `after_seq`.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn log_after(
+        &self,
+        id: AuctionId,
+        after_seq: i64,
+        limit: i64,
+    ) -> Result<Vec<LogRow>, StoreError> {
+        let reader = self.reader().await?;
+        let statement = reader.prepare_cached(AFTER).await?;
+        let rows = reader.query(&statement, &[&id, &after_seq, &limit]).await?;
+        Ok(rows
+            .iter()
+            .map(|row| LogRow {
+                seq: row.get(0),
+                kind: row.get(1),
+                at: row.get(2),
+                data: row.get(3),
+                hash: row.get(4),
+                prev_hash: row.get(5),
+            })
+            .collect())
+    }
+
+    /// The public halves of ranges of events: auction, first and last sequence number.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn events_in(
+        &self,
+        ranges: &[(AuctionId, i64, i64)],
+    ) -> Result<Vec<PublicEventRow>, StoreError> {
+        let ids: Vec<AuctionId> = ranges.iter().map(|range| range.0).collect();
+        let firsts: Vec<i64> = ranges.iter().map(|range| range.1).collect();
+        let lasts: Vec<i64> = ranges.iter().map(|range| range.2).collect();
+        let reader = self.reader().await?;
+        let statement = reader.prepare_cached(RANGES).await?;
+        let rows = reader.query(&statement, &[&ids, &firsts, &lasts]).await?;
+        Ok(rows
+            .iter()
+            .map(|row| PublicEventRow {
+                auction_id: row.get(0),
+                seq: row.get(1),
+                kind: row.get(2),
+                at: row.get(3),
+                data: row.get(4),
+                hash: row.get(5),
+            })
+            .collect())
+    }
+
+    /// The accepted bids before `before_seq`, newest first.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn bids_before(
+        &self,
+        id: AuctionId,
+        before_seq: i64,
+        limit: i64,
+    ) -> Result<Vec<BidRow>, StoreError> {
+        let reader = self.reader().await?;
+        let statement = reader.prepare_cached(BIDS).await?;
+        let rows = reader.query(&statement, &[&id, &before_seq, &limit]).await?;
+        Ok(rows
+            .iter()
+            .map(|row| BidRow {
+                seq: row.get(0),
+                at: row.get(1),
+                data: row.get(2),
+                retracted: row.get(3),
+            })
+            .collect())
+    }
+
+    /// How many entries a log has, and the hash of the last one.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn log_head(&self, id: AuctionId) -> Result<Option<(i64, Vec<u8>)>, StoreError> {
+        let reader = self.reader().await?;
+        let statement = reader.prepare_cached(HEAD).await?;
+        let row = reader.query_opt(&statement, &[&id]).await?;
+        Ok(row.map(|row| (row.get(0), row.get(1))))
+    }
+}

@@ -1,0 +1,60 @@
+//! The outbox: which events a commit wrote that have not been published yet.
+
+use super::{Store, StoreError};
+use crate::domain::id::AuctionId;
+
+/// One commit's events: for each auction the first and last sequence number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxRow {
+    /// Rises with every commit of a lane.
+    pub id: i64,
+    /// Auction, first and last sequence number.
+    pub ranges: Vec<(AuctionId, i64, i64)>,
+}
+
+const OLDEST: &str =
+    "SELECT id, auction_ids, first_seqs, last_seqs FROM outbox ORDER BY id LIMIT $1";
+const DELETE: &str = "DELETE FROM outbox WHERE id = ANY ($1)";
+const COUNT: &str = "SELECT count(*) FROM outbox";
+
+impl Store {
+    /// The oldest rows that wait.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn outbox_oldest(&self, limit: i64) -> Result<Vec<OutboxRow>, StoreError> {
+        let reader = self.reader().await?;
+        let rows = reader.query(OLDEST, &[&limit]).await?;
+        Ok(rows
+            .iter()
+            .map(|row| {
+                let (ids, firsts, lasts): (Vec<AuctionId>, Vec<i64>, Vec<i64>) =
+                    (row.get(1), row.get(2), row.get(3));
+                let ranges = ids.into_iter().zip(firsts).zip(lasts);
+                OutboxRow {
+                    id: row.get(0),
+                    ranges: ranges.map(|((id, first), last)| (id, first, last)).collect(),
+                }
+            })
+            .collect())
+    }
+
+    /// Forgets rows whose events have all been published.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked; then they are published again, which readers tolerate.
+    pub async fn outbox_published(&self, ids: &[i64]) -> Result<(), StoreError> {
+        let reader = self.reader().await?;
+        let statement = reader.prepare_cached(DELETE).await?;
+        reader.execute(&statement, &[&ids]).await?;
+        Ok(())
+    }
+
+    /// How many commits wait to be published.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn outbox_len(&self) -> Result<i64, StoreError> {
+        Ok(self.reader().await?.query_one(COUNT, &[]).await?.get(0))
+    }
+}
