@@ -1,1 +1,3 @@
 //! Everything that makes `make run` a whole exchange without configuration.
+
+pub mod lock;
