@@ -1,3 +1,4 @@
 //! Everything that makes `make run` a whole exchange without configuration.
 
+pub mod catalogue;
 pub mod lock;
