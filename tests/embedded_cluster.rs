@@ -171,6 +171,31 @@ fn what_was_committed_survives_a_killed_postmaster() {
 }
 
 #[test]
+fn a_start_waits_for_the_busy_backends_of_a_killed_postmaster() {
+    let mut shop = Shop::new();
+    let cluster = shop.start();
+    let config = cluster.config("postgres");
+    let busy = {
+        let config = config.clone();
+        let statement = "SET application_name = 'busy'; \
+                         SELECT count(*) FROM generate_series(1, 8000000)";
+        std::thread::spawn(move || ask(&config, statement))
+    };
+    wait_until("the backend is busy", || {
+        let count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'busy'";
+        ask(&config, count) == "1"
+    });
+    signal(cluster.pid().unwrap(), Signal::SIGKILL);
+    wait_until("the postmaster is gone", || cluster.pid().is_none());
+    assert!(!shop.start().was_adopted());
+    assert_eq!(ask(&config, "SELECT 1"), "1");
+    // The backend may answer before it notices, or end first: both are fine.
+    let _ = busy.join();
+    let log = fs::read_to_string(cluster.log_file()).unwrap();
+    assert!(log.contains("pre-existing shared memory block"), "{log}");
+}
+
+#[test]
 fn what_was_committed_survives_an_immediate_restart() {
     let mut shop = Shop::new();
     let cluster = shop.start();
