@@ -1,1 +1,5 @@
 //! Everything that makes `make run` a whole exchange without configuration.
+
+pub mod catalogue;
+pub mod lock;
+pub mod postgres;
