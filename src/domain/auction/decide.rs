@@ -120,6 +120,9 @@ fn require_live(state: &State, received_at: Timestamp) -> Result<(), Rejection> 
         }
         Status::Cancelled => Err(Rejection::AuctionNotLive { starts_at: None }),
         Status::Ended(_) => Err(Rejection::AuctionEnded),
+        Status::Live if received_at < state.terms.starts_at => {
+            Err(Rejection::AuctionNotLive { starts_at: Some(state.terms.starts_at) })
+        }
         Status::Live if received_at >= state.ends_at => Err(Rejection::AuctionEnded),
         Status::Live => Ok(()),
     }
