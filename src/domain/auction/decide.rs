@@ -103,6 +103,7 @@ fn place_bid(state: &State, bid: &PlaceBid) -> Result<Vec<Event>, Rejection> {
         return Err(Rejection::OverCap { cap });
     }
     if let Some(price) = buy_now_price(state).filter(|price| bid.offer.limit() >= *price) {
+        require_no_slip_of_the_hand(state, bid)?;
         require_bids_left(state, bid.bidder)?;
         return Ok(bought(state, bid.bidder, price, bid.received_at));
     }
