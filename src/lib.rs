@@ -1,4 +1,5 @@
 //! Hoga (호가, "the price called out"): an auction exchange server.
 
+pub mod cli;
 pub mod domain;
 pub mod embedded;
