@@ -6,6 +6,8 @@ mod buy_now;
 mod clock;
 mod house;
 mod impossible;
+mod model;
+mod properties;
 mod retraction;
 mod seller;
 mod soft_close;
