@@ -8,6 +8,7 @@ mod house;
 mod impossible;
 mod model;
 mod properties;
+mod replay;
 mod retraction;
 mod seller;
 mod soft_close;
