@@ -1,5 +1,6 @@
 //! Hoga (호가, "the price called out"): an auction exchange server.
 
+pub mod cli;
 pub mod domain;
 pub mod embedded;
 pub mod events;

@@ -33,8 +33,8 @@ pub fn decide(state: &State, command: &Command, now: Timestamp) -> Result<Vec<Ev
         Command::BuyNow(buy) => opened(state, buy.received_at, |state| buy_now(state, buy)),
         Command::RetractBid(retraction) => retract(state, retraction),
         Command::Edit(edit) => edit_item_and_terms(state, edit, now),
-        Command::Withdraw(withdraw) => call_off(state, withdraw),
-        Command::CancelByOperator(cancel) => cancel_by_operator(state, cancel),
+        Command::Withdraw(withdraw) => call_off(state, withdraw, now),
+        Command::CancelByOperator(cancel) => cancel_by_operator(state, cancel, now),
     }
 }
 
@@ -103,6 +103,7 @@ fn place_bid(state: &State, bid: &PlaceBid) -> Result<Vec<Event>, Rejection> {
         return Err(Rejection::OverCap { cap });
     }
     if let Some(price) = buy_now_price(state).filter(|price| bid.offer.limit() >= *price) {
+        require_no_slip_of_the_hand(state, bid)?;
         require_bids_left(state, bid.bidder)?;
         return Ok(bought(state, bid.bidder, price, bid.received_at));
     }
@@ -120,6 +121,9 @@ fn require_live(state: &State, received_at: Timestamp) -> Result<(), Rejection> 
         }
         Status::Cancelled => Err(Rejection::AuctionNotLive { starts_at: None }),
         Status::Ended(_) => Err(Rejection::AuctionEnded),
+        Status::Live if received_at < state.terms.starts_at => {
+            Err(Rejection::AuctionNotLive { starts_at: Some(state.terms.starts_at) })
+        }
         Status::Live if received_at >= state.ends_at => Err(Rejection::AuctionEnded),
         Status::Live => Ok(()),
     }
@@ -261,10 +265,7 @@ fn edit_item_and_terms(
 ) -> Result<Vec<Event>, Rejection> {
     require_seller(state, edit.by)?;
     require_version(state, edit.expected_seq)?;
-    require_scheduled(state)?;
-    if now >= state.terms.starts_at {
-        return Err(Rejection::NotEditable);
-    }
+    require_scheduled(state, now)?;
     Ok(vec![Event::Edited(Box::new(Edited {
         item: edit.item.clone(),
         terms: edit.terms.clone(),
@@ -272,24 +273,33 @@ fn edit_item_and_terms(
     }))])
 }
 
-fn call_off(state: &State, withdraw: &Withdraw) -> Result<Vec<Event>, Rejection> {
+fn call_off(state: &State, withdraw: &Withdraw, now: Timestamp) -> Result<Vec<Event>, Rejection> {
     require_seller(state, withdraw.by)?;
     require_version(state, withdraw.expected_seq)?;
-    require_scheduled(state)?;
+    require_scheduled(state, now)?;
     Ok(vec![Event::Withdrawn])
 }
 
-fn cancel_by_operator(state: &State, cancel: &CancelByOperator) -> Result<Vec<Event>, Rejection> {
+/// What the clock has already decided stands, even if its timer is late: the house cancels no
+/// auction that has run out, and one that is due to be live ends as a live one.
+fn cancel_by_operator(
+    state: &State,
+    cancel: &CancelByOperator,
+    now: Timestamp,
+) -> Result<Vec<Event>, Rejection> {
     require_version(state, cancel.expected_seq)?;
+    let cancelled = Event::Closed(Closed {
+        result: ResultKind::CancelledByOperator,
+        winner: None,
+        runner_up: None,
+    });
     match state.status {
-        Status::Scheduled => Ok(vec![Event::Withdrawn]),
-        Status::Live => Ok(vec![Event::Closed(Closed {
-            result: ResultKind::CancelledByOperator,
-            winner: None,
-            runner_up: None,
-        })]),
         Status::Ended(_) => Err(Rejection::AuctionEnded),
         Status::Cancelled => Err(Rejection::NotEditable),
+        Status::Scheduled | Status::Live if now >= state.ends_at => Err(Rejection::AuctionEnded),
+        Status::Scheduled if now < state.terms.starts_at => Ok(vec![Event::Withdrawn]),
+        Status::Scheduled => Ok(vec![Event::Opened, cancelled]),
+        Status::Live => Ok(vec![cancelled]),
     }
 }
 
@@ -304,9 +314,12 @@ fn require_version(state: &State, expected_seq: Option<u64>) -> Result<(), Rejec
     }
 }
 
-fn require_scheduled(state: &State) -> Result<(), Rejection> {
+/// From `starts_at` on an auction counts as live, also while the timer that opens it is late.
+fn require_scheduled(state: &State, now: Timestamp) -> Result<(), Rejection> {
     match state.status {
-        Status::Scheduled => Ok(()),
-        Status::Live | Status::Ended(_) | Status::Cancelled => Err(Rejection::NotEditable),
+        Status::Scheduled if now < state.terms.starts_at => Ok(()),
+        Status::Scheduled | Status::Live | Status::Ended(_) | Status::Cancelled => {
+            Err(Rejection::NotEditable)
+        }
     }
 }

@@ -77,9 +77,16 @@ impl Standing {
         Standing { price, leader: Some(Leader { bidder, ceiling: offer.limit() }), ..self }
     }
 
+    /// A leader's exact bid is refused when it is placed, but one that once bid against somebody
+    /// else meets its own bidder here when that bid was retracted: it still is the price itself,
+    /// or the exchange would bid up to it for somebody who never named a ceiling.
     fn raised(self, leader: Leader, offer: Offer) -> Standing {
         let ceiling = leader.ceiling.max(offer.limit());
-        Standing { leader: Some(Leader { ceiling, ..leader }), ..self }
+        let price = match offer {
+            Offer::Exact(amount) => amount.max(self.price),
+            Offer::Ceiling(_) => self.price,
+        };
+        Standing { price, leader: Some(Leader { ceiling, ..leader }), ..self }
     }
 
     /// The newcomer leads, at the price that beats the old ceiling, or at what they named exactly.

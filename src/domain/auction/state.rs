@@ -6,7 +6,7 @@ use super::{
     event::{
         BidPlaced, BidRetracted, Bought, Closed, Edited, Event, ResultKind, RunnerUp, Scheduled,
     },
-    standing::{Offer, Standing},
+    standing::{Leader, Offer, Standing},
     terms::Terms,
 };
 use crate::domain::{id::UserId, money::Amount, time::Timestamp};
@@ -183,7 +183,11 @@ impl State {
 
     fn bought(&mut self, event: &Bought) {
         self.bidder_mut(event.buyer, event.buyer_no);
-        self.standing.price = event.price;
+        self.standing = Standing {
+            price: event.price,
+            leader: Some(Leader { bidder: event.buyer_no, ceiling: event.price }),
+            reserve_met: true,
+        };
         self.buy_now_stands = false;
     }
 

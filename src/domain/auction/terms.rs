@@ -113,6 +113,9 @@ impl Terms {
 
     fn check_prices(&self, errors: &mut Vec<TermsError>) {
         let mut refuse = |field, message: String| errors.push(TermsError { field, message });
+        if self.cap > Amount::CAP_MAX {
+            refuse("cap", format!("must be at most {}", Amount::CAP_MAX));
+        }
         if self.opening_price > self.cap {
             refuse("opening_price", format!("must be at most the cap of {}", self.cap));
         }
