@@ -30,7 +30,9 @@ CREATE TABLE auctions (
     cap                  bigint      NOT NULL,
     soft_close           text,
     starts_at            timestamptz NOT NULL,
-    relisted_from        uuid        CONSTRAINT auctions_relisted_from_fkey REFERENCES auctions (id),
+    -- An unsold auction is taken up again once.
+    relisted_from        uuid        CONSTRAINT auctions_relisted_from_fkey REFERENCES auctions (id)
+                                     CONSTRAINT auctions_relisted_from_key UNIQUE,
     created_at           timestamptz NOT NULL
 );
 

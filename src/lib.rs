@@ -1,9 +1,33 @@
-//! Hoga (호가, "the price called out"): an auction exchange server.
+//! Hoga (호가, "the price called out") is an auction exchange server that other people's frontends
+//! are built on.
+//!
+//! One actix actor for each live auction decides its bids one by one, in memory; a *lane* commits
+//! the decisions of many auctions to Postgres in one transaction; only then does anybody hear the
+//! answer. What happened leaves through an outbox and is streamed to whoever watches. Anyone can
+//! recompute an auction's public log, which is chained by hashes, without seeing a ceiling.
+//!
+//! Where to begin reading, with one bid in hand:
+//!
+//! 1. [`http`]: a request becomes a command of a caller ([`http::bids::place_bid`]);
+//! 2. [`exchange`]: the command takes its seat, its turn and its place in a batch;
+//! 3. [`domain`]: [`domain::auction::decide()`] says yes or no, purely;
+//! 4. [`events`]: the decision becomes a log entry, public and private;
+//! 5. [`store`]: rows, one transaction;
+//! 6. [`live`]: those who watch are told.
+//!
+//! [`app`] wires the parts, [`cli`] is the command line, [`embedded`] makes `make run` a whole
+//! exchange without configuration. ARCHITECTURE.md is the map.
 
+pub mod app;
 pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod embedded;
 pub mod events;
 pub mod exchange;
+pub mod http;
+pub mod identity;
+pub mod live;
 pub mod store;
+pub mod telemetry;
 pub mod wall_clock;

@@ -1,6 +1,105 @@
-//! The subcommands of `hoga` that are not the server, one file each.
+//! The command line: what each command takes, does and prints, one file each.
 //!
-//! Owns their arguments and what they print. Must never hold a rule: what a subcommand decides, it
-//! asks `domain`.
+//! Owns the texts that people read in a terminal and the exit codes: 0 it is done, 1 it failed,
+//! 2 the command line or the environment is wrong. Must never hold a rule of the exchange.
 
 pub mod replay;
+pub mod serve;
+pub mod setup;
+pub mod token;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{config::Config, http::openapi};
+
+/// Hoga, an auction exchange server.
+///
+/// Without any configuration `hoga serve` runs a complete exchange on a private Postgres under
+/// .hoga/. The environment (HOGA_BIND, HOGA_DATABASE_URL, …) is described in README.md.
+#[derive(Debug, Parser)]
+#[command(name = "hoga", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the exchange: HTTP, streams, lanes and clock
+    ///
+    /// Uses HOGA_DATABASE_URL, or starts a private Postgres under HOGA_DATA_DIR (.hoga) with a
+    /// demo catalogue. Stops on SIGTERM or Ctrl-C: what was accepted is finished first.
+    Serve,
+    /// Bring the database's schema up to date, and stop
+    Migrate,
+    /// Print the API document (OpenAPI 3.1)
+    Openapi,
+    /// Put recorded bids through the rules, or through a running server
+    ///
+    /// FILE is a CSV with the columns auction, days, opening_bid_cents, final_price_cents, bid_seq,
+    /// bid_time_days, bidder, bid_cents. Ends with `reproduced N of M closing prices`.
+    Replay(replay::ReplayArgs),
+    /// Print an access token for a user of the embedded default
+    ///
+    /// Makes the user if there is none. Refused when HOGA_DATABASE_URL is set: there, users log in.
+    Token(token::TokenArgs),
+}
+
+/// A command that failed, with what was wrong.
+#[derive(Debug)]
+pub struct Failed {
+    /// 1, or 2 when the command line or the environment is wrong.
+    pub code: u8,
+    /// With its chain of causes.
+    pub error: Box<dyn std::error::Error>,
+}
+
+impl<E: std::error::Error + 'static> From<E> for Failed {
+    fn from(error: E) -> Failed {
+        Failed { code: 1, error: Box::new(error) }
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(failed) => {
+            eprintln!("hoga: {}", chain(&*failed.error));
+            ExitCode::from(failed.code)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, Failed> {
+    if let Command::Openapi = command {
+        print!("{}", openapi::document_text());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let config = Config::from_env().map_err(|error| Failed { code: 2, error: Box::new(error) })?;
+    match command {
+        Command::Serve => serve::run(&config),
+        Command::Replay(args) => Ok(replay::run(&args)?),
+        Command::Migrate => setup::migrate(&config),
+        Command::Token(args) => token::run(&config, &args),
+        Command::Openapi => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// An error and its causes on one line, each said once.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

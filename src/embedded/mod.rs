@@ -1,5 +1,6 @@
 //! Everything that makes `make run` a whole exchange without configuration.
 
 pub mod catalogue;
+pub mod demo;
 pub mod lock;
 pub mod postgres;

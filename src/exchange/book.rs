@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::{
-        auction::{Command, Event, Offer, State, decide},
+        auction::{Command, Event, Offer, PlaceBid, State, decide},
         id::AuctionId,
         time::Timestamp,
     },
@@ -71,7 +71,7 @@ impl Taken {
 
 /// Whether a close at the head of the queue may be decided.
 enum Pass {
-    Now((Ticket, Seat)),
+    Now(Box<(Ticket, Seat)>),
     AfterEarlierBids,
     WaitForArrivals,
 }
@@ -150,7 +150,7 @@ impl Book {
             let Some((ticket, seat)) = self.queue.pop_front() else { break };
             if matches!(ticket.request.command, Command::Close) {
                 match self.pass_to_close((ticket, seat), now) {
-                    Pass::Now(close) => self.taken.push(Taken::of(close)),
+                    Pass::Now(close) => self.taken.push(Taken::of(*close)),
                     Pass::AfterEarlierBids => {}
                     Pass::WaitForArrivals => break,
                 }
@@ -172,11 +172,11 @@ impl Book {
     /// before the end although they are still on their way here. Once they have all arrived they
     /// go first; those received later hear that the auction has ended.
     fn pass_to_close(&mut self, close: (Ticket, Seat), now: Timestamp) -> Pass {
-        let Phase::Ready(ledger) = &self.phase else { return Pass::Now(close) };
+        let Phase::Ready(ledger) = &self.phase else { return Pass::Now(Box::new(close)) };
         let ends_at = ledger.state.ends_at;
         if now < ends_at || self.close_may_pass {
             self.close_may_pass = false;
-            return Pass::Now(close);
+            return Pass::Now(Box::new(close));
         }
         let epoch = *self.closing_epoch.get_or_insert_with(|| self.desk.next_epoch());
         if !self.desk.is_drained(epoch) {
@@ -190,7 +190,7 @@ impl Book {
             self.queue.drain(..).partition(|(ticket, _)| in_time(ticket));
         if early.is_empty() {
             self.queue = late;
-            return Pass::Now(close);
+            return Pass::Now(Box::new(close));
         }
         self.queue = early;
         self.queue.push_back(close);
@@ -348,12 +348,8 @@ impl Ledger {
             projection::push_event(&mut batch.rows.events, entry);
         }
         let (seq, hash, outcome) = asked_for.unwrap_or((self.state.seq, self.head, "done"));
-        let salt = match command {
-            Command::PlaceBid(bid) if matches!(bid.offer, Offer::Ceiling(_)) => {
-                Some(salt_hex(bid.salt))
-            }
-            _ => None,
-        };
+        // What bought at once has no commitment to open.
+        let salt = ceiling_salt(command).filter(|_| outcome != "bought");
         let snapshot = Snapshot::of(&self.state);
         let receipt = Receipt {
             auction_id: id,
@@ -369,6 +365,15 @@ impl Ledger {
             ceiling_salt: salt.as_ref().map(|salt| salt.as_str()),
         };
         receipt.encode()
+    }
+}
+
+/// What opens the commitment to a ceiling; told to its bidder alone.
+fn ceiling_salt(command: &Command) -> Option<const_hex::Buffer<16>> {
+    if let Command::PlaceBid(PlaceBid { offer: Offer::Ceiling(_), salt, .. }) = command {
+        Some(salt_hex(*salt))
+    } else {
+        None
     }
 }
 

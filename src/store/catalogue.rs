@@ -206,10 +206,6 @@ const DUE: &str = "
     SELECT auction_id, due_at, status = 'scheduled' FROM standings
     WHERE due_at <= $1 AND due_at IS NOT NULL ORDER BY due_at LIMIT $2";
 
-const RELISTED: &str = "
-    SELECT 1 FROM auctions a JOIN standings s ON s.auction_id = a.id
-    WHERE a.relisted_from = $1 AND s.status <> 'cancelled' LIMIT 1";
-
 impl Store {
     /// Creates auctions with their first events in one transaction, and keeps the answer under a
     /// key if there is one.
@@ -300,14 +296,6 @@ impl Store {
             .iter()
             .map(|row| Due { id: row.get(0), at: row.get(1), is_opening: row.get(2) })
             .collect())
-    }
-
-    /// Whether an unsold auction has been taken up again.
-    ///
-    /// # Errors
-    /// When Postgres cannot be asked.
-    pub async fn is_relisted(&self, id: AuctionId) -> Result<bool, StoreError> {
-        Ok(self.reader().await?.query_opt(RELISTED, &[&id]).await?.is_some())
     }
 }
 

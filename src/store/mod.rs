@@ -7,6 +7,7 @@
 mod accounts;
 mod batch;
 mod catalogue;
+mod lease;
 mod log;
 mod migrate;
 mod outbox;
@@ -24,6 +25,7 @@ pub use self::{
         BatchWriter, CommitError, EventColumns, KnownReceipt, ReceiptColumns, Rows, StandingColumns,
     },
     catalogue::{AuctionRow, Due, Filter, ItemRow, NewAuction, Page, Sort, StandingRow},
+    lease::{Lease, LeaseError},
     log::{BidRow, EventRow, LogRow, PublicEventRow},
     migrate::MigrateError,
     outbox::OutboxRow,

@@ -1,0 +1,40 @@
+# The commands of Hoga. On a fresh Debian machine with Rust, `make run` and `make test` set up
+# whatever else they need.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench bench-bids bench-memory openapi setup
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Set up what is missing and start the exchange on its embedded default
+	@scripts/setup
+	cargo run --release --quiet -- serve
+
+test: ## Set up what is missing and pass every test, on a private Postgres
+	@scripts/setup test
+	scripts/test
+
+check: ## Formatting, lints, docs, the API document, dependencies
+	@scripts/setup test
+	cargo fmt --check
+	cargo clippy --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet
+	scripts/check-openapi
+	scripts/check-dependencies
+
+bench: bench-bids bench-memory ## Every benchmark
+
+bench-bids: ## Bids a second against row locks, PL/pgSQL and the HTTP ceiling
+	@scripts/setup test
+	cargo bench --bench bids
+
+bench-memory: ## Memory of 100,000 live auctions
+	@scripts/setup test
+	cargo bench --bench memory
+
+openapi: ## Write openapi/openapi.json
+	cargo run --quiet -- openapi > openapi/openapi.json
+
+setup: ## Install what is missing
+	@scripts/setup test

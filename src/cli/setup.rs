@@ -1,0 +1,73 @@
+//! What commands share: the database they work on, and `hoga migrate`.
+
+use std::process::ExitCode;
+
+use super::Failed;
+use crate::{
+    config::Config,
+    embedded::postgres::{Cluster, ClusterOptions, StopMode},
+    store::Store,
+};
+
+/// The name of the database in the private cluster.
+pub const EMBEDDED_DATABASE: &str = "hoga";
+
+/// A database to work on: the configured one, or the private cluster's.
+pub struct Database {
+    /// How to connect.
+    pub config: tokio_postgres::Config,
+    cluster: Option<Cluster>,
+}
+
+impl Database {
+    /// Finds the configured database, or starts the private cluster or joins the one that runs.
+    ///
+    /// # Errors
+    /// When the private cluster cannot be started.
+    pub fn open(config: &Config) -> Result<Database, Failed> {
+        if let Some(url) = &config.database_url {
+            return Ok(Database { config: url.0.clone(), cluster: None });
+        }
+        let cluster = Cluster::start(ClusterOptions::new(&config.data_dir))?;
+        cluster.ensure_database(EMBEDDED_DATABASE)?;
+        Ok(Database { config: cluster.config(EMBEDDED_DATABASE), cluster: Some(cluster) })
+    }
+
+    /// Stops the private cluster.
+    ///
+    /// # Errors
+    /// When it does not stop.
+    pub fn stop(self) -> Result<(), Failed> {
+        if let Some(cluster) = self.cluster {
+            cluster.stop(StopMode::Fast)?;
+        }
+        Ok(())
+    }
+
+    /// Stops the private cluster if it was started for this command alone.
+    ///
+    /// # Errors
+    /// When it does not stop.
+    pub fn leave(self) -> Result<(), Failed> {
+        match &self.cluster {
+            Some(cluster) if !cluster.was_adopted() => self.stop(),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// `hoga migrate`
+///
+/// # Errors
+/// When the database cannot be reached or a migration fails.
+pub fn migrate(config: &Config) -> Result<ExitCode, Failed> {
+    let database = Database::open(config)?;
+    let store = Store::new(database.config.clone())?;
+    let applied = actix::System::new().block_on(async { store.migrate().await })?;
+    match applied.len() {
+        0 => println!("The schema is up to date."),
+        _ => applied.iter().for_each(|name| println!("applied {name}")),
+    }
+    database.leave()?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,237 @@
+//! The environment, read once into types. What is wrong is named with its variable.
+
+use std::{env, fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+
+use crate::domain::money::Amount;
+
+/// Everything that an operator can set. Units are in the names.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `HOGA_BIND`: where to listen.
+    pub bind: SocketAddr,
+    /// `HOGA_DATABASE_URL`; without it the embedded default.
+    pub database_url: Option<DatabaseUrl>,
+    /// `HOGA_PUBLIC_URL`: how the outside reaches this server; the issuer of its tokens.
+    pub public_url: String,
+    /// `HOGA_DATA_DIR`: the private cluster, keys and locks.
+    pub data_dir: PathBuf,
+    /// `HOGA_SIGNING_KEY_FILE`
+    pub signing_key_file: PathBuf,
+    /// `HOGA_ALLOWED_ORIGINS`: whose pages may call from a browser, separated by commas.
+    pub allowed_origins: Vec<String>,
+    /// `HOGA_BID_CAP`: the highest offer on auctions created from now on, in minor units.
+    pub bid_cap: Amount,
+    /// `HOGA_LANES`: threads that decide and commit; 1 to 64.
+    pub lanes: Option<usize>,
+    /// `HOGA_HTTP_WORKERS`: threads that speak HTTP; 1 to 64.
+    pub http_workers: Option<usize>,
+    /// `HOGA_DEMO`: whether the embedded default keeps its demo catalogue going.
+    pub demo: bool,
+}
+
+/// Where Postgres is. Printed without its password.
+#[derive(Clone)]
+pub struct DatabaseUrl(pub tokio_postgres::Config);
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatabaseUrl({:?})", self.0.get_dbname())
+    }
+}
+
+/// A variable that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{variable} {problem}")]
+pub struct ConfigError {
+    /// Which.
+    pub variable: &'static str,
+    /// What must hold instead.
+    pub problem: String,
+}
+
+/// How a variable is looked up; the process's own environment outside tests.
+type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+impl Config {
+    /// From the process's environment.
+    ///
+    /// # Errors
+    /// The first variable that cannot be used.
+    pub fn from_env() -> Result<Config, ConfigError> {
+        Config::read(&|name| env::var(name).ok())
+    }
+
+    /// From any environment.
+    ///
+    /// # Errors
+    /// The first variable that cannot be used.
+    pub fn read(lookup: Lookup<'_>) -> Result<Config, ConfigError> {
+        let bind =
+            parsed(lookup, "HOGA_BIND", "must be an address and port, such as 127.0.0.1:8080")?
+                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
+        let data_dir = set(lookup, "HOGA_DATA_DIR").map_or_else(|| ".hoga".into(), PathBuf::from);
+        let signing_key_file = set(lookup, "HOGA_SIGNING_KEY_FILE")
+            .map_or_else(|| data_dir.join("signing-key.pem"), PathBuf::from);
+        Ok(Config {
+            bind,
+            database_url: database_url(lookup)?,
+            public_url: public_url(lookup, bind)?,
+            data_dir,
+            signing_key_file,
+            allowed_origins: allowed_origins(lookup)?,
+            bid_cap: bid_cap(lookup)?,
+            lanes: threads(lookup, "HOGA_LANES")?,
+            http_workers: threads(lookup, "HOGA_HTTP_WORKERS")?,
+            demo: switch(lookup, "HOGA_DEMO", true)?,
+        })
+    }
+
+    /// Whether the embedded default is wanted.
+    pub fn is_embedded(&self) -> bool {
+        self.database_url.is_none()
+    }
+}
+
+/// An empty variable counts as one that is not there.
+fn set(lookup: Lookup<'_>, name: &str) -> Option<String> {
+    lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+fn parsed<T: FromStr>(
+    lookup: Lookup<'_>,
+    variable: &'static str,
+    problem: &str,
+) -> Result<Option<T>, ConfigError> {
+    set(lookup, variable)
+        .map(|value| value.parse())
+        .transpose()
+        .map_err(|_| ConfigError { variable, problem: problem.to_owned() })
+}
+
+fn database_url(lookup: Lookup<'_>) -> Result<Option<DatabaseUrl>, ConfigError> {
+    let variable = "HOGA_DATABASE_URL";
+    let Some(url) = set(lookup, variable) else { return Ok(None) };
+    // The URL may hold a password: the error must not repeat it.
+    let config: tokio_postgres::Config = url.parse().map_err(|_| ConfigError {
+        variable,
+        problem: "must be a Postgres URL, such as postgres://user:password@host:5432/hoga".into(),
+    })?;
+    if config.get_hosts().is_empty() {
+        return Err(ConfigError { variable, problem: "must name a host".into() });
+    }
+    if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
+        let problem = "asks for TLS, which this version does not speak to Postgres; \
+                       use sslmode=disable over a private network or a socket";
+        return Err(ConfigError { variable, problem: problem.into() });
+    }
+    Ok(Some(DatabaseUrl(config)))
+}
+
+fn public_url(lookup: Lookup<'_>, bind: SocketAddr) -> Result<String, ConfigError> {
+    let variable = "HOGA_PUBLIC_URL";
+    let Some(url) = set(lookup, variable) else { return Ok(format!("http://{bind}")) };
+    let has_host = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"))
+        .is_some_and(|rest| !rest.is_empty() && !rest.contains(['?', '#', ' ']));
+    if !has_host {
+        let problem = "must be a URL without query, such as https://auction.example.com";
+        return Err(ConfigError { variable, problem: problem.into() });
+    }
+    Ok(url.trim_end_matches('/').to_owned())
+}
+
+fn allowed_origins(lookup: Lookup<'_>) -> Result<Vec<String>, ConfigError> {
+    let variable = "HOGA_ALLOWED_ORIGINS";
+    let list = set(lookup, variable).unwrap_or_default();
+    let origins: Vec<String> =
+        list.split(',').map(|origin| origin.trim().to_owned()).filter(|o| !o.is_empty()).collect();
+    let is_origin = |origin: &String| {
+        let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+        host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' ']))
+    };
+    if origins.iter().all(is_origin) {
+        Ok(origins)
+    } else {
+        let problem = "must be origins separated by commas, such as https://shop.example.com";
+        Err(ConfigError { variable, problem: problem.into() })
+    }
+}
+
+fn bid_cap(lookup: Lookup<'_>) -> Result<Amount, ConfigError> {
+    let problem = format!("must be 1 to {} minor units", Amount::CAP_MAX);
+    let cap: Option<i64> = parsed(lookup, "HOGA_BID_CAP", &problem)?;
+    match cap.map(Amount::new) {
+        None => Ok(Amount::CAP_DEFAULT),
+        Some(Ok(cap)) if cap <= Amount::CAP_MAX => Ok(cap),
+        Some(_) => Err(ConfigError { variable: "HOGA_BID_CAP", problem }),
+    }
+}
+
+fn threads(lookup: Lookup<'_>, variable: &'static str) -> Result<Option<usize>, ConfigError> {
+    let problem = "must be 1 to 64";
+    let count: Option<usize> = parsed(lookup, variable, problem)?;
+    match count {
+        Some(0 | 65..) => Err(ConfigError { variable, problem: problem.into() }),
+        count => Ok(count),
+    }
+}
+
+fn switch(lookup: Lookup<'_>, variable: &'static str, default: bool) -> Result<bool, ConfigError> {
+    match set(lookup, variable).as_deref() {
+        None => Ok(default),
+        Some("on" | "true" | "1") => Ok(true),
+        Some("off" | "false" | "0") => Ok(false),
+        Some(_) => Err(ConfigError { variable, problem: "must be on or off".into() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::read(&|name| {
+            variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn nothing_set_is_the_embedded_default() {
+        let config = read(&[]).expect("the default");
+        assert!(config.is_embedded());
+        assert_eq!(config.bind.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.public_url, "http://127.0.0.1:8080");
+        assert_eq!(config.signing_key_file, PathBuf::from(".hoga/signing-key.pem"));
+    }
+
+    #[test]
+    fn a_wrong_variable_is_named() {
+        let wrong = [
+            ("HOGA_BIND", "8080"),
+            ("HOGA_BIND", "localhost"),
+            ("HOGA_DATABASE_URL", "mysql://x"),
+            ("HOGA_DATABASE_URL", "postgres://u:secret@h/db?sslmode=require"),
+            ("HOGA_PUBLIC_URL", "auction.example.com"),
+            ("HOGA_PUBLIC_URL", "https://"),
+            ("HOGA_ALLOWED_ORIGINS", "https://a.example, *"),
+            ("HOGA_BID_CAP", "0"),
+            ("HOGA_BID_CAP", "9007199254740991"),
+            ("HOGA_BID_CAP", "a lot"),
+            ("HOGA_LANES", "0"),
+            ("HOGA_LANES", "65"),
+            ("HOGA_HTTP_WORKERS", "-1"),
+            ("HOGA_DEMO", "maybe"),
+        ];
+        for (name, value) in wrong {
+            let error = read(&[(name, value)]).expect_err(value);
+            assert_eq!(error.variable, name);
+            assert!(!error.to_string().contains("secret"));
+        }
+    }
+
+    #[test]
+    fn an_empty_variable_is_not_set() {
+        assert!(read(&[("HOGA_DATABASE_URL", " ")]).expect("the default").is_embedded());
+    }
+}

@@ -1,0 +1,1027 @@
+//! `/v1/auctions`: creating, listing, reading, editing, deleting and relisting.
+
+use std::collections::BTreeMap;
+
+use actix_web::{HttpRequest, HttpResponse, delete, get, http::header, patch, post, web};
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{
+    State,
+    body::{self, IdempotencyKey, IfMatch, Json},
+    caller::{Anybody, Seller, User},
+    problem::{Code, FieldError, MoneyBody, Problem},
+};
+use crate::{
+    domain::{
+        auction::{
+            CancelByOperator, Command, Edit, Increment, Item, Scheduled, SoftClose, SoftCloseMode,
+            Terms, Withdraw, increment::Table,
+        },
+        id::{AuctionId, UserId},
+        money::{Amount, Currency},
+        time::Timestamp,
+    },
+    events::log::IncrementForm,
+    exchange::{Answer, Request, new_auction},
+    identity::Role,
+    store::{AuctionRow, Filter, Page, ReceiptKey, Sort, StoreError},
+    wall_clock,
+};
+
+/// Characters in a title.
+pub const TITLE_CHARS_MAX: usize = 200;
+/// Characters in a description.
+pub const DESCRIPTION_CHARS_MAX: usize = 10_000;
+/// Images of one item.
+pub const IMAGES_MAX: usize = 20;
+/// Attributes of one item.
+pub const ATTRIBUTES_MAX: usize = 50;
+/// Characters in an attribute's name, its value, a category or an image key.
+pub const WORD_CHARS_MAX: usize = 500;
+
+/// Tells a field that is null from one that is left out.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Some)
+}
+
+/// An auction to create. Amounts are minor units of its currency.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewAuction, example = json!({
+    "title": "조선 백자 달항아리", "category": "art", "opening_price": 1_000_000,
+    "ends_at": "2026-12-01T09:00:00.000Z",
+    "soft_close": {"trigger_window_s": 300, "extension_s": 300, "mode": "extend",
+                   "max_ends_at": "2026-12-01T12:00:00.000Z"}
+}))]
+pub struct NewAuctionBody {
+    /// One line.
+    #[schema(min_length = 1, max_length = 200)]
+    title: String,
+    /// Plain text.
+    #[serde(default)]
+    #[schema(max_length = 10_000)]
+    description: String,
+    /// The category's slug.
+    #[serde(default)]
+    #[schema(max_length = 500)]
+    category: Option<String>,
+    /// Keys in the image store, the one shown first first.
+    #[serde(default)]
+    #[schema(max_items = 20)]
+    image_keys: Vec<String>,
+    /// Free properties.
+    #[serde(default)]
+    attributes: BTreeMap<String, String>,
+    /// `KRW` unless it says otherwise.
+    #[serde(default)]
+    currency: Option<CurrencyBody>,
+    /// The least that the first bid must offer.
+    #[schema(minimum = 1)]
+    opening_price: i64,
+    /// `{"kind": "table", "table": "won"}` or `ebay_usd`, by currency, unless it says otherwise.
+    #[serde(default)]
+    increment: Option<IncrementBody>,
+    /// Below it the item is not sold. Private.
+    #[serde(default)]
+    #[schema(minimum = 1)]
+    reserve_price: Option<i64>,
+    /// At which the first taker ends the auction.
+    #[serde(default)]
+    #[schema(minimum = 1)]
+    buy_now_price: Option<i64>,
+    /// How many accepted bids each bidder may place.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 10_000)]
+    bids_per_bidder_max: Option<u32>,
+    /// Left out: now.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    starts_at: Option<Timestamp>,
+    /// At exactly this time it is over.
+    #[schema(value_type = String, format = DateTime)]
+    ends_at: Timestamp,
+    /// Whether and how late bids move the end.
+    #[serde(default)]
+    soft_close: Option<SoftCloseBody>,
+}
+
+/// Changes to a scheduled auction: what is left out stays, null takes away.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schema(as = AuctionChanges, example = json!({"title": "조선 백자 달항아리 (18세기)", "reserve_price": null}))]
+pub struct AuctionChangesBody {
+    #[schema(min_length = 1, max_length = 200)]
+    title: Option<String>,
+    #[schema(max_length = 10_000)]
+    description: Option<String>,
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<String>, max_length = 500)]
+    category: Option<Option<String>>,
+    #[schema(max_items = 20)]
+    image_keys: Option<Vec<String>>,
+    attributes: Option<BTreeMap<String, String>>,
+    currency: Option<CurrencyBody>,
+    #[schema(minimum = 1)]
+    opening_price: Option<i64>,
+    increment: Option<IncrementBody>,
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<i64>, minimum = 1)]
+    reserve_price: Option<Option<i64>>,
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<i64>, minimum = 1)]
+    buy_now_price: Option<Option<i64>>,
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 10_000)]
+    bids_per_bidder_max: Option<Option<u32>>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    starts_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    ends_at: Option<Timestamp>,
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<SoftCloseBody>)]
+    soft_close: Option<Option<SoftCloseBody>>,
+}
+
+/// When the relisted auction runs. Everything else is taken from the unsold one.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Relisting, example = json!({"ends_at": "2026-12-02T09:00:00.000Z"}))]
+pub struct RelistBody {
+    /// Left out: now.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    starts_at: Option<Timestamp>,
+    /// At exactly this time it is over.
+    #[schema(value_type = String, format = DateTime)]
+    ends_at: Timestamp,
+    /// A new opening price; left out: the old one.
+    #[serde(default)]
+    #[schema(minimum = 1)]
+    opening_price: Option<i64>,
+    /// A new reserve; left out: the old one; null: none.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<i64>, minimum = 1)]
+    reserve_price: Option<Option<i64>>,
+    /// Left out: the old one, its last end moved along with the end.
+    #[serde(default)]
+    soft_close: Option<SoftCloseBody>,
+}
+
+/// In which currency an auction is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Currency)]
+pub enum CurrencyBody {
+    /// South Korean won; 1 is 1 won.
+    #[serde(rename = "KRW")]
+    Krw,
+    /// US dollar; 1 is 1 cent.
+    #[serde(rename = "USD")]
+    Usd,
+}
+
+impl From<CurrencyBody> for Currency {
+    fn from(body: CurrencyBody) -> Currency {
+        match body {
+            CurrencyBody::Krw => Currency::Krw,
+            CurrencyBody::Usd => Currency::Usd,
+        }
+    }
+}
+
+/// By how much a bid must exceed the price.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Increment, example = json!({"kind": "table", "table": "won"}))]
+pub struct IncrementBody {
+    /// `fixed` with `step`, `percent_of_opening` with `basis_points`, or `table` with `table` or `rules`.
+    kind: IncrementKind,
+    /// Minor units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    step: Option<i64>,
+    /// Of the opening price; 100 is one percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 100_000)]
+    basis_points: Option<u32>,
+    /// A table of the house.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    table: Option<TableName>,
+    /// A table of the seller's own, on the current price, the last rule with `below` null.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_items = 64)]
+    rules: Option<Vec<RuleBody>>,
+}
+
+/// The kinds of increments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum IncrementKind {
+    /// One step.
+    Fixed,
+    /// A share of the opening price.
+    PercentOfOpening,
+    /// Rules on the current price.
+    Table,
+}
+
+/// The tables of the house.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TableName {
+    /// For won.
+    Won,
+    /// For US cents, as eBay publishes it.
+    EbayUsd,
+}
+
+/// One rule of a table: below this price, this step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = IncrementRule)]
+pub struct RuleBody {
+    /// Null on the last rule alone.
+    #[schema(minimum = 1)]
+    below: Option<i64>,
+    /// Minor units.
+    #[schema(minimum = 1)]
+    step: i64,
+}
+
+/// Late bids move the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = SoftClose)]
+pub struct SoftCloseBody {
+    /// A bid that raises the price in the last so many seconds moves the end.
+    #[schema(minimum = 1, maximum = 86_400)]
+    trigger_window_s: u32,
+    /// By how many seconds.
+    #[schema(minimum = 1, maximum = 86_400)]
+    extension_s: u32,
+    /// Counted from the present end, or from the bid.
+    mode: SoftCloseModeBody,
+    /// Never passed.
+    #[schema(value_type = String, format = DateTime)]
+    max_ends_at: Timestamp,
+}
+
+/// From what an extension is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = SoftCloseMode)]
+pub enum SoftCloseModeBody {
+    /// From the present end.
+    Extend,
+    /// From the bid; the end never comes nearer.
+    Reset,
+}
+
+impl From<SoftCloseBody> for SoftClose {
+    fn from(body: SoftCloseBody) -> SoftClose {
+        SoftClose {
+            extension_s: body.extension_s,
+            max_ends_at: body.max_ends_at,
+            mode: match body.mode {
+                SoftCloseModeBody::Extend => SoftCloseMode::Extend,
+                SoftCloseModeBody::Reset => SoftCloseMode::Reset,
+            },
+            trigger_window_s: body.trigger_window_s,
+        }
+    }
+}
+
+impl IncrementBody {
+    fn increment(&self) -> Result<Increment, Problem> {
+        let wrong = |message: &str| Problem::field("increment", message);
+        match (self.kind, self.step, self.basis_points, self.table, &self.rules) {
+            (IncrementKind::Fixed, Some(step), None, None, None) => {
+                body::amount("increment.step", step).map(Increment::Fixed)
+            }
+            (IncrementKind::PercentOfOpening, None, Some(basis_points), None, None) => {
+                Ok(Increment::PercentOfOpening { basis_points })
+            }
+            (IncrementKind::Table, None, None, Some(TableName::Won), None) => {
+                Ok(Increment::Table(Table::Won))
+            }
+            (IncrementKind::Table, None, None, Some(TableName::EbayUsd), None) => {
+                Ok(Increment::Table(Table::EbayUsd))
+            }
+            (IncrementKind::Table, None, None, None, Some(rules)) => own_table(rules),
+            (IncrementKind::Fixed, ..) => Err(wrong("kind fixed needs step, and nothing else")),
+            (IncrementKind::PercentOfOpening, ..) => {
+                Err(wrong("kind percent_of_opening needs basis_points, and nothing else"))
+            }
+            (IncrementKind::Table, ..) => {
+                Err(wrong("kind table needs either table or rules, and nothing else"))
+            }
+        }
+    }
+}
+
+fn own_table(rules: &[RuleBody]) -> Result<Increment, Problem> {
+    let rules = rules
+        .iter()
+        .map(|rule| {
+            Ok(crate::domain::auction::increment::Rule {
+                below: rule
+                    .below
+                    .map(|below| body::amount("increment.rules", below))
+                    .transpose()?,
+                step: body::amount("increment.rules", rule.step)?,
+            })
+        })
+        .collect::<Result<Vec<_>, Problem>>()?;
+    Table::own(rules)
+        .map(Increment::Table)
+        .map_err(|error| Problem::field("increment.rules", error.to_string()))
+}
+
+impl NewAuctionBody {
+    fn item(&self) -> Item {
+        Item {
+            attributes: self.attributes.clone(),
+            category: self.category.clone(),
+            description: self.description.clone(),
+            image_keys: self.image_keys.clone(),
+            title: self.title.trim().to_owned(),
+        }
+    }
+
+    fn terms(&self, cap: Amount, now: Timestamp) -> Result<Terms, Problem> {
+        let currency = self.currency.map_or(Currency::Krw, Currency::from);
+        let house_table = match currency {
+            Currency::Krw => Table::Won,
+            Currency::Usd => Table::EbayUsd,
+        };
+        let optional =
+            |field, value: Option<i64>| value.map(|amount| body::amount(field, amount)).transpose();
+        let terms = Terms {
+            currency,
+            opening_price: body::amount("opening_price", self.opening_price)?,
+            increment: match &self.increment {
+                Some(increment) => increment.increment()?,
+                None => Increment::Table(house_table),
+            },
+            reserve_price: optional("reserve_price", self.reserve_price)?,
+            buy_now_price: optional("buy_now_price", self.buy_now_price)?,
+            bids_per_bidder_max: self.bids_per_bidder_max,
+            cap,
+            starts_at: self.starts_at.unwrap_or(now),
+            ends_at: self.ends_at,
+            soft_close: self.soft_close.map(SoftClose::from),
+        };
+        terms.check(now).map_err(Problem::terms)?;
+        Ok(terms)
+    }
+}
+
+fn check_item(item: &Item) -> Result<(), Problem> {
+    let mut errors = Vec::new();
+    let mut check = |holds: bool, field: &str, message: String| {
+        if !holds {
+            errors.push(FieldError { field: field.to_owned(), message });
+        }
+    };
+    let chars = |text: &str| text.chars().count();
+    let is_word = |word: &str| (1..=WORD_CHARS_MAX).contains(&chars(word));
+    // Postgres keeps every character but this one.
+    let storable = |text: &str| !text.contains('\0');
+    let title = chars(&item.title);
+    check(
+        (1..=TITLE_CHARS_MAX).contains(&title) && storable(&item.title),
+        "title",
+        format!("must have 1 to {TITLE_CHARS_MAX} characters"),
+    );
+    check(
+        chars(&item.description) <= DESCRIPTION_CHARS_MAX && storable(&item.description),
+        "description",
+        format!("must have at most {DESCRIPTION_CHARS_MAX} characters"),
+    );
+    check(
+        item.category.as_deref().is_none_or(|category| is_word(category) && storable(category)),
+        "category",
+        format!("must have 1 to {WORD_CHARS_MAX} characters"),
+    );
+    check(
+        item.image_keys.len() <= IMAGES_MAX
+            && item.image_keys.iter().all(|key| is_word(key) && storable(key)),
+        "image_keys",
+        format!("must be at most {IMAGES_MAX} keys of 1 to {WORD_CHARS_MAX} characters"),
+    );
+    check(
+        item.attributes.len() <= ATTRIBUTES_MAX
+            && item.attributes.iter().all(|(name, value)| {
+                is_word(name) && chars(value) <= WORD_CHARS_MAX && storable(name) && storable(value)
+            }),
+        "attributes",
+        format!("must be at most {ATTRIBUTES_MAX} of at most {WORD_CHARS_MAX} characters"),
+    );
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Problem { errors, ..Problem::from(Code::InvalidRequest) })
+    }
+}
+
+/// An auction as it is answered.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Auction)]
+pub struct AuctionBody {
+    /// UUIDv7.
+    id: Uuid,
+    seller: SellerBody,
+    title: String,
+    description: String,
+    category: Option<String>,
+    image_keys: Vec<String>,
+    attributes: BTreeMap<String, String>,
+    currency: String,
+    opening_price: MoneyBody,
+    #[schema(value_type = IncrementBody)]
+    increment: serde_json::Value,
+    /// Only for the seller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reserve_price: Option<MoneyBody>,
+    /// While somebody may still take it.
+    buy_now_price: Option<MoneyBody>,
+    bids_per_bidder_max: Option<i32>,
+    #[schema(format = DateTime)]
+    starts_at: String,
+    /// The end as it stands.
+    #[schema(format = DateTime)]
+    ends_at: String,
+    #[schema(value_type = Option<SoftCloseBody>)]
+    soft_close: Option<serde_json::Value>,
+    /// `scheduled`, `live`, `ended` or `cancelled`.
+    status: String,
+    /// Of an ended auction: `sold`, `unsold_no_bids`, `unsold_reserve_not_met`, `bought_now` or
+    /// `cancelled_by_operator`.
+    result: Option<String>,
+    /// The visible price; the opening price while nobody leads.
+    price: MoneyBody,
+    /// The least that is accepted from somebody who does not lead; null once it is over.
+    minimum_next_bid: Option<MoneyBody>,
+    bid_count: i32,
+    /// Who leads, by alias.
+    leader_alias: Option<String>,
+    reserve_met: bool,
+    /// The last event's sequence number; also the `ETag`.
+    seq: i64,
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// The unsold auction that this one takes up again.
+    relisted_from: Option<Uuid>,
+}
+
+/// Who sells.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SellerRef)]
+pub struct SellerBody {
+    id: Uuid,
+    nickname: String,
+}
+
+/// A page of auctions.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuctionPage)]
+pub struct AuctionPageBody {
+    items: Vec<AuctionBody>,
+    /// For the next page; null on the last one.
+    next_cursor: Option<String>,
+}
+
+fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    serde_json::from_str(text).map_err(|error| {
+        tracing::error!(%error, "a stored text is not the JSON that it should be");
+        Code::Internal.into()
+    })
+}
+
+fn auction_body(row: AuctionRow, reader: Option<UserId>) -> Result<AuctionBody, Problem> {
+    let currency = row.currency;
+    let money =
+        |amount: Amount| MoneyBody { amount: amount.minor_units(), currency: currency.clone() };
+    let standing = row.standing;
+    let is_seller = reader == Some(row.seller);
+    Ok(AuctionBody {
+        id: row.id.0,
+        seller: SellerBody { id: row.seller.0, nickname: row.seller_nickname },
+        title: row.title,
+        description: row.description,
+        category: row.category,
+        image_keys: json(&row.image_keys)?,
+        attributes: json(&row.attributes)?,
+        opening_price: money(row.opening_price),
+        increment: json(&row.increment)?,
+        reserve_price: row.reserve_price.filter(|_| is_seller).map(money),
+        buy_now_price: row.buy_now_price.filter(|_| standing.buy_now_stands).map(money),
+        bids_per_bidder_max: row.bids_per_bidder_max,
+        starts_at: row.starts_at.to_string(),
+        ends_at: standing.ends_at.to_string(),
+        soft_close: row.soft_close.as_deref().map(json).transpose()?,
+        status: standing.status,
+        result: standing.result,
+        price: money(standing.price),
+        minimum_next_bid: standing.minimum_next_bid.map(money),
+        bid_count: standing.bid_count,
+        leader_alias: standing.leader_alias,
+        reserve_met: standing.reserve_met,
+        seq: standing.seq,
+        created_at: row.created_at.to_string(),
+        relisted_from: row.relisted_from.map(|id| id.0),
+        currency: currency.clone(),
+    })
+}
+
+fn item_of(row: &AuctionRow) -> Result<Item, Problem> {
+    Ok(Item {
+        attributes: json(&row.attributes)?,
+        category: row.category.clone(),
+        description: row.description.clone(),
+        image_keys: json(&row.image_keys)?,
+        title: row.title.clone(),
+    })
+}
+
+fn terms_of(row: &AuctionRow) -> Result<Terms, Problem> {
+    let increment: IncrementForm = json(&row.increment)?;
+    let damaged = || Problem::from(Code::Internal);
+    Ok(Terms {
+        currency: Currency::from_code(&row.currency).ok_or_else(damaged)?,
+        opening_price: row.opening_price,
+        increment: increment.into_increment().map_err(|_| damaged())?,
+        reserve_price: row.reserve_price,
+        buy_now_price: row.buy_now_price,
+        bids_per_bidder_max: row.bids_per_bidder_max.and_then(|max| u32::try_from(max).ok()),
+        cap: row.cap,
+        starts_at: row.starts_at,
+        ends_at: row.standing.ends_at,
+        soft_close: row.soft_close.as_deref().map(json).transpose()?,
+    })
+}
+
+/// Create an auction
+///
+/// The seller's item goes on sale at `starts_at`. With an `Idempotency-Key` a retry answers the
+/// same auction.
+#[utoipa::path(post, path = "/auctions", operation_id = "create_auction", tag = "auctions",
+    request_body = NewAuctionBody,
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+    responses((status = 201, body = AuctionBody, description = "Scheduled",
+        headers(("ETag" = String), ("Location" = String)))),
+    security(("bearer" = [])))]
+#[post("/auctions")]
+pub async fn create_auction(
+    state: web::Data<State>,
+    seller: Seller,
+    key: IdempotencyKey,
+    Json(new): Json<NewAuctionBody>,
+) -> Result<HttpResponse, Problem> {
+    let now = wall_clock::now();
+    let parts: [&dyn std::fmt::Display; 2] = [&"create_auction", &format!("{new:?}")];
+    let key = key.optional(seller.0, &parts);
+    let item = new.item();
+    check_item(&item)?;
+    let terms = new.terms(state.bid_cap, now)?;
+    let scheduled = Scheduled {
+        seller: seller.0,
+        item,
+        terms,
+        relisted_from: None,
+        reserve_salt: rand::random(),
+    };
+    create(&state, scheduled, key, now).await
+}
+
+/// Writes a new auction, or answers the one that the key made before.
+async fn create(
+    state: &State,
+    scheduled: Scheduled,
+    key: Option<ReceiptKey>,
+    now: Timestamp,
+) -> Result<HttpResponse, Problem> {
+    if let Some(made) = made_before(state, key.as_ref()).await? {
+        return created(state, made).await;
+    }
+    let id = AuctionId(Uuid::now_v7());
+    let starts_at = scheduled.terms.starts_at;
+    let new = new_auction(id, scheduled, now);
+    let answer = id.to_string();
+    let receipt = key.as_ref().map(|key| (key, answer.as_str()));
+    match state.store.create_auctions(&[new], receipt).await {
+        Ok(()) => {}
+        Err(StoreError::Constraint(name)) if name == "receipts_pkey" => {
+            let made = made_before(state, key.as_ref()).await?.ok_or(Code::OutcomeUnknown)?;
+            return created(state, made).await;
+        }
+        Err(StoreError::Constraint(name)) if name == "auctions_seller_id_fkey" => {
+            return Err(Code::Forbidden.into());
+        }
+        Err(StoreError::Constraint(name)) if name == "auctions_relisted_from_key" => {
+            return Err(Code::AuctionNotRelistable.into());
+        }
+        Err(error) => return Err(error.into()),
+    }
+    state.exchange.scheduled(id, starts_at);
+    created(state, id).await
+}
+
+async fn made_before(
+    state: &State,
+    key: Option<&ReceiptKey>,
+) -> Result<Option<AuctionId>, Problem> {
+    let Some(key) = key else { return Ok(None) };
+    let Some(receipt) = state.store.receipt(key.user, &key.key).await? else { return Ok(None) };
+    if receipt.fingerprint != key.fingerprint {
+        return Err(Code::IdempotencyKeyReused.into());
+    }
+    receipt.answer.parse().map(Some).map_err(|_| Code::IdempotencyKeyReused.into())
+}
+
+async fn created(state: &State, id: AuctionId) -> Result<HttpResponse, Problem> {
+    let row = state.store.auction(id).await?.ok_or(Code::AuctionNotFound)?;
+    let seller = row.seller;
+    let tag = etag(row.standing.seq);
+    let body = auction_body(row, Some(seller))?;
+    Ok(HttpResponse::Created()
+        .insert_header((header::ETAG, tag))
+        .insert_header((header::LOCATION, format!("/v1/auctions/{id}")))
+        .json(body))
+}
+
+fn etag(seq: i64) -> String {
+    format!("\"{seq}\"")
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    status: Option<StatusWord>,
+    category: Option<String>,
+    seller: Option<Uuid>,
+    q: Option<String>,
+    min_price: Option<i64>,
+    max_price: Option<i64>,
+    sort: Option<SortWord>,
+    limit: Option<i64>,
+    cursor: Option<String>,
+}
+
+/// The states that a list can be of.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = AuctionStatus)]
+pub enum StatusWord {
+    /// Announced.
+    Scheduled,
+    /// Taking bids.
+    Live,
+    /// Over.
+    Ended,
+    /// Called off before it opened.
+    Cancelled,
+}
+
+/// The orders of a list.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = AuctionSort)]
+pub enum SortWord {
+    /// Created last first.
+    #[default]
+    Newest,
+    /// Ends first.
+    EndingSoon,
+    /// Starts first.
+    OpeningSoon,
+    /// Cheapest first.
+    PriceAsc,
+    /// Dearest first.
+    PriceDesc,
+}
+
+impl SortWord {
+    const fn sort(self) -> (Sort, &'static str) {
+        match self {
+            SortWord::Newest => (Sort::Newest, "newest"),
+            SortWord::EndingSoon => (Sort::EndingSoon, "ending_soon"),
+            SortWord::OpeningSoon => (Sort::OpeningSoon, "opening_soon"),
+            SortWord::PriceAsc => (Sort::PriceAsc, "price_asc"),
+            SortWord::PriceDesc => (Sort::PriceDesc, "price_desc"),
+        }
+    }
+}
+
+impl StatusWord {
+    const fn word(self) -> &'static str {
+        match self {
+            StatusWord::Scheduled => "scheduled",
+            StatusWord::Live => "live",
+            StatusWord::Ended => "ended",
+            StatusWord::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl ListQuery {
+    fn filter(&self) -> Result<Filter, Problem> {
+        let price = |field: &str, value: Option<i64>| {
+            value
+                .map(|amount| {
+                    Amount::new(amount).map_err(|error| {
+                        Problem::found(Code::InvalidQuery, format!("{field} {error}."))
+                    })
+                })
+                .transpose()
+        };
+        let text = |value: &Option<String>| {
+            let usable =
+                |text: &String| text.chars().count() <= WORD_CHARS_MAX && !text.contains('\0');
+            match value {
+                Some(text) if !usable(text) => Err(Problem::from(Code::InvalidQuery)),
+                value => Ok(value.clone().filter(|text| !text.is_empty())),
+            }
+        };
+        Ok(Filter {
+            status: self.status.map(|status| status.word().to_owned()),
+            category: text(&self.category)?,
+            seller: self.seller.map(UserId),
+            q: text(&self.q)?,
+            min_price: price("min_price", self.min_price)?,
+            max_price: price("max_price", self.max_price)?,
+        })
+    }
+}
+
+/// List auctions
+///
+/// By state, category, seller, words in the title and price, in five orders.
+#[utoipa::path(get, path = "/auctions", operation_id = "list_auctions", tag = "auctions",
+    params(
+        ("status" = Option<StatusWord>, Query), ("category" = Option<String>, Query),
+        ("seller" = Option<Uuid>, Query, description = "The seller's id"),
+        ("q" = Option<String>, Query, description = "Words in the title"),
+        ("min_price" = Option<i64>, Query, description = "Minor units", minimum = 1),
+        ("max_price" = Option<i64>, Query, description = "Minor units", minimum = 1),
+        ("sort" = Option<SortWord>, Query),
+        ("limit" = Option<i64>, Query, description = "1 to 100, 20 by default", minimum = 1, maximum = 100),
+        ("cursor" = Option<String>, Query, description = "next_cursor of the page before")),
+    responses((status = 200, body = AuctionPageBody, description = "A page of auctions")))]
+#[get("/auctions")]
+pub async fn list_auctions(
+    state: web::Data<State>,
+    reader: Anybody,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let query: ListQuery = body::query(&request)?;
+    let limit = body::limit(query.limit)?;
+    let (sort, order) = query.sort.unwrap_or_default().sort();
+    let after = query.cursor.as_deref().map(|text| body::read_cursor(order, text)).transpose()?;
+    let filter = query.filter()?;
+    let mut rows = state.store.auctions(&filter, sort, after, limit + 1).await?;
+    let has_more = rows.len() > usize::try_from(limit).unwrap_or(usize::MAX);
+    if has_more {
+        rows.pop();
+    }
+    let next_cursor = rows
+        .last()
+        .filter(|_| has_more)
+        .map(|row| body::write_cursor(order, Page { key: sort_key(sort, row), id: row.id }));
+    let reader = reader.0.map(|caller| caller.user);
+    let items = rows.into_iter().map(|row| auction_body(row, reader)).collect::<Result<_, _>>()?;
+    Ok(HttpResponse::Ok().json(AuctionPageBody { items, next_cursor }))
+}
+
+fn sort_key(sort: Sort, row: &AuctionRow) -> i64 {
+    match sort {
+        Sort::Newest => 0,
+        Sort::EndingSoon => row.standing.ends_at.as_millis(),
+        Sort::OpeningSoon => row.starts_at.as_millis(),
+        Sort::PriceAsc | Sort::PriceDesc => row.standing.price.minor_units(),
+    }
+}
+
+/// Read an auction
+#[utoipa::path(get, path = "/auctions/{id}", operation_id = "get_auction", tag = "auctions",
+    params(("id" = Uuid, Path), ("If-None-Match" = Option<String>, Header)),
+    responses((status = 200, body = AuctionBody, description = "The auction", headers(("ETag" = String))),
+        (status = 304, description = "Not changed since")))]
+#[get("/auctions/{id}")]
+pub async fn get_auction(
+    state: web::Data<State>,
+    reader: Anybody,
+    id: web::Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let id = body::auction_id(&id)?;
+    let row = state.store.auction(id).await?.ok_or(Code::AuctionNotFound)?;
+    let tag = etag(row.standing.seq);
+    if is_known(&request, &tag) {
+        return Ok(HttpResponse::NotModified().insert_header((header::ETAG, tag)).finish());
+    }
+    let body = auction_body(row, reader.0.map(|caller| caller.user))?;
+    Ok(HttpResponse::Ok().insert_header((header::ETAG, tag)).json(body))
+}
+
+fn is_known(request: &HttpRequest, tag: &str) -> bool {
+    request
+        .headers()
+        .get_all(header::IF_NONE_MATCH)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|known| known.trim() == "*" || known.trim().trim_start_matches("W/") == tag)
+}
+
+/// Edit a scheduled auction
+///
+/// Only its seller, only before it starts, and only the version that the seller has read.
+#[utoipa::path(patch, path = "/auctions/{id}", operation_id = "update_auction", tag = "auctions",
+    request_body = AuctionChangesBody,
+    params(("id" = Uuid, Path), ("If-Match" = String, Header, description = "The ETag that was read, or *")),
+    responses((status = 200, body = AuctionBody, description = "Changed", headers(("ETag" = String)))),
+    security(("bearer" = [])))]
+#[patch("/auctions/{id}")]
+pub async fn update_auction(
+    state: web::Data<State>,
+    user: User,
+    id: web::Path<String>,
+    version: IfMatch,
+    Json(changes): Json<AuctionChangesBody>,
+) -> Result<HttpResponse, Problem> {
+    let id = body::auction_id(&id)?;
+    let row = state.store.auction(id).await?.ok_or(Code::AuctionNotFound)?;
+    if row.seller != user.0.user {
+        return Err(Code::NotYourAuction.into());
+    }
+    let expected_seq = expected_seq(version, row.standing.seq)?;
+    if row.standing.status != "scheduled" {
+        return Err(Code::AuctionNotEditable.into());
+    }
+    let (item, terms) = changes.applied_to(&row)?;
+    check_item(&item)?;
+    terms.check(wall_clock::now()).map_err(Problem::terms)?;
+    let reserve_salt = rand::random();
+    let by = user.0.user;
+    let edit = Edit { by, expected_seq: Some(expected_seq), item, terms, reserve_salt };
+    command(&state, id, Command::Edit(Box::new(edit))).await?;
+    let row = state.store.auction(id).await?.ok_or(Code::AuctionNotFound)?;
+    let tag = etag(row.standing.seq);
+    Ok(HttpResponse::Ok().insert_header((header::ETAG, tag)).json(auction_body(row, Some(by))?))
+}
+
+/// The version that is about to change: the one that was read, compared with the one that stands.
+fn expected_seq(version: IfMatch, stands: i64) -> Result<u64, Problem> {
+    let stands = u64::try_from(stands).map_err(|_| Problem::from(Code::Internal))?;
+    match version {
+        IfMatch::Any => Ok(stands),
+        IfMatch::Seq(seq) if seq == stands => Ok(seq),
+        IfMatch::Seq(_) | IfMatch::Stale => Err(Code::PreconditionFailed.into()),
+    }
+}
+
+async fn command(state: &State, id: AuctionId, command: Command) -> Result<(), Problem> {
+    match state.exchange.submit(id, |_| Request::internal(command)).await? {
+        Answer::Accepted { .. } => Ok(()),
+        Answer::Refused(refusal) => Err(refusal.into()),
+    }
+}
+
+impl AuctionChangesBody {
+    fn applied_to(self, row: &AuctionRow) -> Result<(Item, Terms), Problem> {
+        let (mut item, mut terms) = (item_of(row)?, terms_of(row)?);
+        item.title = self.title.map_or(item.title, |title| title.trim().to_owned());
+        item.description = self.description.unwrap_or(item.description);
+        item.category = self.category.unwrap_or(item.category);
+        item.image_keys = self.image_keys.unwrap_or(item.image_keys);
+        item.attributes = self.attributes.unwrap_or(item.attributes);
+        terms.currency = self.currency.map_or(terms.currency, Currency::from);
+        if let Some(price) = self.opening_price {
+            terms.opening_price = body::amount("opening_price", price)?;
+        }
+        if let Some(increment) = self.increment {
+            terms.increment = increment.increment()?;
+        }
+        if let Some(price) = self.reserve_price {
+            terms.reserve_price = optional_amount("reserve_price", price)?;
+        }
+        if let Some(price) = self.buy_now_price {
+            terms.buy_now_price = optional_amount("buy_now_price", price)?;
+        }
+        terms.bids_per_bidder_max = self.bids_per_bidder_max.unwrap_or(terms.bids_per_bidder_max);
+        terms.starts_at = self.starts_at.unwrap_or(terms.starts_at);
+        terms.ends_at = self.ends_at.unwrap_or(terms.ends_at);
+        if let Some(soft_close) = self.soft_close {
+            terms.soft_close = soft_close.map(SoftClose::from);
+        }
+        Ok((item, terms))
+    }
+}
+
+fn optional_amount(field: &str, value: Option<i64>) -> Result<Option<Amount>, Problem> {
+    value.map(|amount| body::amount(field, amount)).transpose()
+}
+
+/// Delete an auction
+///
+/// Its seller may call it off while it is scheduled. An admin may also end a live one:
+/// `cancelled_by_operator`. The log stays.
+#[utoipa::path(delete, path = "/auctions/{id}", operation_id = "delete_auction", tag = "auctions",
+    params(("id" = Uuid, Path), ("If-Match" = String, Header, description = "The ETag that was read, or *")),
+    responses((status = 204, description = "Called off")),
+    security(("bearer" = [])))]
+#[delete("/auctions/{id}")]
+pub async fn delete_auction(
+    state: web::Data<State>,
+    user: User,
+    id: web::Path<String>,
+    version: IfMatch,
+) -> Result<HttpResponse, Problem> {
+    let id = body::auction_id(&id)?;
+    let by = user.0.user;
+    let expected_seq = match version {
+        IfMatch::Any => None,
+        IfMatch::Seq(seq) => Some(seq),
+        IfMatch::Stale => return Err(Code::PreconditionFailed.into()),
+    };
+    let asked = if user.0.has(Role::Admin) {
+        Command::CancelByOperator(CancelByOperator { expected_seq })
+    } else {
+        Command::Withdraw(Withdraw { by, expected_seq })
+    };
+    command(&state, id, asked).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Relist an unsold auction
+///
+/// A new auction of the same item, pointing at the old one; once.
+#[utoipa::path(post, path = "/auctions/{id}/relist", operation_id = "relist_auction", tag = "auctions",
+    request_body = RelistBody,
+    params(("id" = Uuid, Path),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+    responses((status = 201, body = AuctionBody, description = "Scheduled",
+        headers(("ETag" = String), ("Location" = String)))),
+    security(("bearer" = [])))]
+#[post("/auctions/{id}/relist")]
+pub async fn relist_auction(
+    state: web::Data<State>,
+    seller: Seller,
+    id: web::Path<String>,
+    key: IdempotencyKey,
+    Json(relisting): Json<RelistBody>,
+) -> Result<HttpResponse, Problem> {
+    let id = body::auction_id(&id)?;
+    let now = wall_clock::now();
+    let parts: [&dyn std::fmt::Display; 3] = [&"relist_auction", &id, &format!("{relisting:?}")];
+    let key = key.optional(seller.0, &parts);
+    if let Some(made) = made_before(&state, key.as_ref()).await? {
+        return created(&state, made).await;
+    }
+    let row = state.store.auction(id).await?.ok_or(Code::AuctionNotFound)?;
+    if row.seller != seller.0 {
+        return Err(Code::NotYourAuction.into());
+    }
+    let is_unsold =
+        matches!(row.standing.result.as_deref(), Some("unsold_no_bids" | "unsold_reserve_not_met"));
+    if !is_unsold {
+        return Err(Code::AuctionNotRelistable.into());
+    }
+    let scheduled = Scheduled {
+        seller: seller.0,
+        item: item_of(&row)?,
+        terms: relisting.terms(&row, state.bid_cap, now)?,
+        relisted_from: Some(id),
+        reserve_salt: rand::random(),
+    };
+    create(&state, scheduled, key, now).await
+}
+
+impl RelistBody {
+    fn terms(&self, row: &AuctionRow, cap: Amount, now: Timestamp) -> Result<Terms, Problem> {
+        let mut terms = terms_of(row)?;
+        let moved_ms = self.ends_at.ms_since(terms.ends_at);
+        terms.cap = cap;
+        terms.starts_at = self.starts_at.unwrap_or(now);
+        terms.ends_at = self.ends_at;
+        if let Some(price) = self.opening_price {
+            terms.opening_price = body::amount("opening_price", price)?;
+        }
+        if let Some(price) = self.reserve_price {
+            terms.reserve_price = optional_amount("reserve_price", price)?;
+        }
+        terms.soft_close = match (self.soft_close, terms.soft_close) {
+            (Some(new), _) => Some(new.into()),
+            (None, Some(old)) => Some(SoftClose {
+                max_ends_at: old.max_ends_at.plus_ms(moved_ms).max(self.ends_at),
+                ..old
+            }),
+            (None, None) => None,
+        };
+        terms.check(now).map_err(Problem::terms)?;
+        Ok(terms)
+    }
+}

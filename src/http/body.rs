@@ -1,0 +1,225 @@
+//! Reading what a request brings: JSON bodies, ids, idempotency keys, `If-Match`, queries, cursors.
+
+use std::{
+    future::{Future, Ready, ready},
+    pin::Pin,
+};
+
+use actix_web::{
+    FromRequest, HttpMessage, HttpRequest,
+    dev::Payload,
+    http::header,
+    web::{self, Bytes},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use super::{
+    context::RequestId,
+    problem::{Code, Problem},
+};
+use crate::{
+    domain::{
+        id::{AuctionId, UserId},
+        money::Amount,
+    },
+    store::{Page, ReceiptKey},
+};
+
+/// Bodies over it are refused (API, "Conventions").
+pub const BODY_BYTES_MAX: usize = 64 * 1_024;
+/// Items on a page, at most.
+pub const PAGE_MAX: i64 = 100;
+/// Items on a page, unless the caller says otherwise.
+pub const PAGE_DEFAULT: i64 = 20;
+
+/// A JSON body whose fields are all known.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let is_json = request.mime_type().ok().flatten().is_some_and(|mime| {
+            mime.essence_str() == "application/json" || mime.suffix().is_some_and(|s| s == "json")
+        });
+        let bytes = Bytes::from_request(request, payload);
+        Box::pin(async move {
+            let bytes = bytes.await.map_err(|error| unreadable(&error))?;
+            if !is_json {
+                return Err(Code::UnsupportedMediaType.into());
+            }
+            parse(&bytes).map(Json)
+        })
+    }
+}
+
+fn unreadable(error: &actix_web::Error) -> Problem {
+    if error.as_response_error().status_code() == 413 {
+        return Code::BodyTooLarge.into();
+    }
+    Problem::found(Code::MalformedJson, "The body could not be read.")
+}
+
+/// Reads JSON; says where it goes wrong.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let error = match serde_json::from_slice(bytes) {
+        Ok(value) => return Ok(value),
+        Err(error) => error,
+    };
+    if !error.is_data() {
+        let found = format!("Line {}, column {}.", error.line(), error.column());
+        return Err(Problem::found(Code::MalformedJson, found));
+    }
+    // Once more, slowly, for the path to what is wrong.
+    let reader = &mut serde_json::Deserializer::from_slice(bytes);
+    let (field, message) = match serde_path_to_error::deserialize::<_, T>(reader) {
+        Ok(_) => (String::new(), error.to_string()),
+        Err(error) => (error.path().to_string(), error.inner().to_string()),
+    };
+    let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+    Err(Problem::field(field, message))
+}
+
+/// An auction's id in the path.
+pub fn auction_id(text: &str) -> Result<AuctionId, Problem> {
+    text.parse().map_err(|_| Code::InvalidId.into())
+}
+
+/// A positive amount in a field.
+pub fn amount(field: &str, minor_units: i64) -> Result<Amount, Problem> {
+    Amount::new(minor_units).map_err(|error| Problem::field(field, error.to_string()))
+}
+
+/// The `Idempotency-Key`, required or not.
+pub struct IdempotencyKey(pub Option<String>);
+
+impl FromRequest for IdempotencyKey {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(idempotency_key(request).map(IdempotencyKey))
+    }
+}
+
+fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
+    let Some(value) = request.headers().get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().map_err(|_| Problem::from(Code::IdempotencyKeyInvalid))?;
+    let is_usable = (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
+    if is_usable { Ok(Some(key.to_owned())) } else { Err(Code::IdempotencyKeyInvalid.into()) }
+}
+
+impl IdempotencyKey {
+    /// Where money or a bid moves. `request` is what the same key must come with again.
+    pub fn required(
+        self,
+        user: UserId,
+        request: &[&dyn std::fmt::Display],
+    ) -> Result<ReceiptKey, Problem> {
+        self.optional(user, request).ok_or_else(|| Code::IdempotencyKeyMissing.into())
+    }
+
+    /// Where a retry is merely convenient.
+    pub fn optional(self, user: UserId, request: &[&dyn std::fmt::Display]) -> Option<ReceiptKey> {
+        let key = self.0?;
+        Some(ReceiptKey { user, key, fingerprint: fingerprint(request) })
+    }
+}
+
+fn fingerprint(parts: &[&dyn std::fmt::Display]) -> [u8; 16] {
+    let mut sha = Sha256::new();
+    for part in parts {
+        sha.update(part.to_string());
+        sha.update([0]);
+    }
+    let digest: [u8; 32] = sha.finalize().into();
+    let mut fingerprint = [0; 16];
+    fingerprint.copy_from_slice(&digest[..16]);
+    fingerprint
+}
+
+/// For the fingerprint: an option as text, told apart from every number.
+pub fn or_none<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// The request's id, for receipts.
+pub fn request_id(request: &HttpRequest) -> Option<String> {
+    request.extensions().get::<RequestId>().map(|id| id.0.to_string())
+}
+
+/// Which version the caller wants to change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfMatch {
+    /// `*`
+    Any,
+    /// `"42"`
+    Seq(u64),
+    /// A tag that is not one of ours: it can match nothing.
+    Stale,
+}
+
+impl FromRequest for IfMatch {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let value = request.headers().get(header::IF_MATCH).map(|value| value.to_str());
+        ready(match value {
+            None => Err(Code::PreconditionRequired.into()),
+            Some(Ok("*")) => Ok(IfMatch::Any),
+            Some(tag) => Ok(tag.ok().and_then(seq_of_tag).map_or(IfMatch::Stale, IfMatch::Seq)),
+        })
+    }
+}
+
+/// The sequence number in a strong entity tag of ours.
+pub fn seq_of_tag(tag: &str) -> Option<u64> {
+    tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok()
+}
+
+/// A query, with unknown parameters refused.
+pub fn query<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Problem> {
+    web::Query::<T>::from_query(request.query_string())
+        .map(web::Query::into_inner)
+        .map_err(|error| Problem::found(Code::InvalidQuery, format!("{}.", query_error(&error))))
+}
+
+fn query_error(error: &actix_web::error::QueryPayloadError) -> String {
+    let text = error.to_string();
+    text.rsplit("error: ").next().unwrap_or(&text).trim_end_matches('.').to_owned()
+}
+
+/// How many items a page may have.
+pub fn limit(asked: Option<i64>) -> Result<i64, Problem> {
+    match asked {
+        None => Ok(PAGE_DEFAULT),
+        Some(limit @ 1..=PAGE_MAX) => Ok(limit),
+        Some(_) => {
+            Err(Problem::found(Code::InvalidQuery, format!("limit must be 1 to {PAGE_MAX}.")))
+        }
+    }
+}
+
+/// A place in a list, as the caller carries it: opaque, and tied to its order.
+pub fn write_cursor(order: &str, page: Page) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{order}/{}/{}", page.key, page.id))
+}
+
+/// A place in a list, back from the caller.
+pub fn read_cursor(order: &str, cursor: &str) -> Result<Page, Problem> {
+    let read = || {
+        let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+        let text = String::from_utf8(bytes).ok()?;
+        let mut parts = text.split('/');
+        if parts.next()? != order {
+            return None;
+        }
+        let page = Page { key: parts.next()?.parse().ok()?, id: parts.next()?.parse().ok()? };
+        parts.next().is_none().then_some(page)
+    };
+    read().ok_or_else(|| Code::InvalidCursor.into())
+}

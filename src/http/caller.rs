@@ -1,0 +1,71 @@
+//! Callers as types: a handler that takes a [`Bidder`] cannot be reached by anybody else.
+
+use std::{
+    future::{Ready, ready},
+    sync::Arc,
+};
+
+use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
+
+use super::{
+    State,
+    problem::{Code, Problem},
+};
+use crate::{
+    domain::id::UserId,
+    identity::{Caller, Role, tokens::TokenError},
+    wall_clock,
+};
+
+/// Anybody with a valid token.
+pub struct User(pub Arc<Caller>);
+/// Somebody who may bid.
+pub struct Bidder(pub UserId);
+/// Somebody who may sell.
+pub struct Seller(pub UserId);
+/// A caller who may have a token, on what anybody may read. A token that is there must be valid.
+pub struct Anybody(pub Option<Arc<Caller>>);
+
+fn caller(request: &HttpRequest) -> Result<Option<Arc<Caller>>, Problem> {
+    let Some(value) = request.headers().get(header::AUTHORIZATION) else { return Ok(None) };
+    let token = value
+        .to_str()
+        .ok()
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim());
+    let state = request.app_data::<web::Data<State>>().ok_or(Code::Internal)?;
+    let token = token.ok_or(Code::TokenInvalid)?;
+    match state.tokens.check(token, wall_clock::now()) {
+        Ok(caller) => Ok(Some(caller)),
+        Err(TokenError::Expired) => Err(Code::TokenExpired.into()),
+        Err(TokenError::Invalid) => Err(Code::TokenInvalid.into()),
+    }
+}
+
+fn user(request: &HttpRequest) -> Result<Arc<Caller>, Problem> {
+    caller(request)?.ok_or_else(|| Code::Unauthenticated.into())
+}
+
+fn with_role(request: &HttpRequest, role: Role, without: Code) -> Result<UserId, Problem> {
+    let caller = user(request)?;
+    if caller.has(role) { Ok(caller.user) } else { Err(without.into()) }
+}
+
+macro_rules! extract {
+    ($name:ident, $request:ident => $from:expr) => {
+        impl FromRequest for $name {
+            type Error = Problem;
+            type Future = Ready<Result<Self, Problem>>;
+
+            fn from_request($request: &HttpRequest, _: &mut Payload) -> Self::Future {
+                ready($from.map($name))
+            }
+        }
+    };
+}
+
+extract!(User, request => user(request));
+extract!(Bidder, request => with_role(request, Role::Bidder, Code::NotRegistered));
+extract!(Seller, request => with_role(request, Role::Seller, Code::Forbidden));
+extract!(Anybody, request => caller(request));

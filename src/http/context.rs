@@ -1,0 +1,189 @@
+//! What every request gets: an id, a language for its problems, a line in the log, and the headers
+//! that all answers share.
+
+use std::{rc::Rc, time::Instant};
+
+use actix_web::{
+    HttpMessage, HttpRequest, HttpResponse,
+    body::{BoxBody, EitherBody, MessageBody},
+    dev::{Service, ServiceRequest, ServiceResponse},
+    http::{
+        StatusCode,
+        header::{self, HeaderName, HeaderValue},
+    },
+    web,
+};
+
+use super::{
+    State,
+    problem::{Code, Language, Problem},
+};
+
+/// The header that carries the request's id both ways.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// A longer id from outside is not taken.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// The request's id, for whoever answers.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub Rc<str>);
+
+/// In a response's extensions: its body says already what there is to say.
+#[derive(Debug, Clone, Copy)]
+pub struct NotAProblem;
+
+/// Wraps a request: id in, problem and headers out.
+pub fn wrap<S, B>(
+    request: ServiceRequest,
+    service: &S,
+) -> impl Future<Output = Result<ServiceResponse<EitherBody<B, BoxBody>>, actix_web::Error>> + use<S, B>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
+    S::Future: 'static,
+    B: MessageBody + 'static,
+{
+    let about = About::of(&request);
+    request.extensions_mut().insert(RequestId(Rc::clone(&about.id)));
+    let answer = service.call(request);
+    async move {
+        let response = answer.await?.map_into_left_body();
+        let response = if needs_problem(response.response()) {
+            let (request, response) = response.into_parts();
+            let response = about.write_problem(response.map_into_boxed_body());
+            ServiceResponse::new(request, response).map_into_right_body()
+        } else {
+            response
+        };
+        about.log(response.request(), response.status());
+        Ok(about.finish(response))
+    }
+}
+
+fn needs_problem<B>(response: &HttpResponse<B>) -> bool {
+    let is_error = response.status().is_client_error() || response.status().is_server_error();
+    is_error
+        && (response.extensions().contains::<Problem>()
+            || !(is_problem(response.headers()) || response.extensions().contains::<NotAProblem>()))
+}
+
+/// What is kept of a request while it is answered.
+struct About {
+    id: Rc<str>,
+    language: Language,
+    state: Option<web::Data<State>>,
+    started: Instant,
+}
+
+fn is_problem(headers: &header::HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/problem+json"))
+}
+
+fn request_id(request: &ServiceRequest) -> Rc<str> {
+    let given = request.headers().get(&REQUEST_ID).and_then(|value| value.to_str().ok());
+    let usable = given.filter(|id| {
+        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
+    });
+    usable.map_or_else(|| uuid::Uuid::now_v7().to_string().into(), Into::into)
+}
+
+/// Korean where the caller prefers it to English; English otherwise.
+fn language(request: &ServiceRequest) -> Language {
+    let accepted = request.headers().get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok());
+    let first_of_ours = accepted.unwrap_or_default().split(',').find_map(|range| {
+        let tag = range.split(';').next().unwrap_or_default().trim();
+        match tag.get(..2).map(str::to_ascii_lowercase).as_deref() {
+            Some("ko") => Some(Language::Korean),
+            Some("en") => Some(Language::English),
+            _ => None,
+        }
+    });
+    first_of_ours.unwrap_or(Language::English)
+}
+
+impl About {
+    fn of(request: &ServiceRequest) -> About {
+        About {
+            id: request_id(request),
+            language: language(request),
+            state: request.app_data::<web::Data<State>>().cloned(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Whatever is not a problem yet becomes one: the framework's own refusals too.
+    fn write_problem(&self, mut response: HttpResponse) -> HttpResponse {
+        let carried = response.extensions_mut().remove::<Problem>();
+        let problem = carried.unwrap_or_else(|| Problem::from(code_of(response.status())));
+        let base_url = self.state.as_ref().map_or("", |state| state.public_url());
+        let body = problem.body(self.language, base_url, &self.id);
+        let mut written = HttpResponse::build(problem.code.status());
+        written.content_type("application/problem+json");
+        written.insert_header((
+            header::CONTENT_LANGUAGE,
+            match self.language {
+                Language::English => "en",
+                Language::Korean => "ko",
+            },
+        ));
+        if let Some(wait_ms) = problem.retry_after_ms {
+            written.insert_header((header::RETRY_AFTER, wait_ms.div_ceil(1_000)));
+        }
+        if let Some(challenge) = challenge(problem.code) {
+            written.insert_header((header::WWW_AUTHENTICATE, challenge));
+        }
+        if let Some(allow) = response.headers().get(header::ALLOW) {
+            written.insert_header((header::ALLOW, allow.clone()));
+        }
+        written.body(serde_json::to_string(&body).unwrap_or_default())
+    }
+
+    fn finish<B>(&self, mut response: ServiceResponse<B>) -> ServiceResponse<B> {
+        let headers = response.headers_mut();
+        if let Ok(value) = HeaderValue::from_str(&self.id) {
+            headers.insert(REQUEST_ID, value);
+        }
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if self.state.as_ref().is_some_and(|state| state.is_closing()) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    fn log(&self, request: &HttpRequest, status: StatusCode) {
+        let took_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let traceparent = request.headers().get("traceparent").and_then(|v| v.to_str().ok());
+        let (request_id, method, path) = (&*self.id, request.method(), request.path());
+        let status = status.as_u16();
+        if status >= 500 {
+            tracing::warn!(request_id, traceparent, %method, path, status, took_us, "answered");
+        } else {
+            tracing::debug!(request_id, traceparent, %method, path, status, took_us, "answered");
+        }
+    }
+}
+
+/// RFC 6750, section 3.
+fn challenge(code: Code) -> Option<&'static str> {
+    if code.status() != StatusCode::UNAUTHORIZED {
+        return None;
+    }
+    if code == Code::Unauthenticated {
+        Some("Bearer realm=\"hoga\"")
+    } else {
+        Some("Bearer realm=\"hoga\", error=\"invalid_token\"")
+    }
+}
+
+fn code_of(status: StatusCode) -> Code {
+    match status {
+        StatusCode::NOT_FOUND => Code::NotFound,
+        StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
+        StatusCode::PAYLOAD_TOO_LARGE => Code::BodyTooLarge,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Code::UnsupportedMediaType,
+        StatusCode::SERVICE_UNAVAILABLE => Code::Overloaded,
+        status if status.is_client_error() => Code::InvalidQuery,
+        _ => Code::Internal,
+    }
+}

@@ -1,0 +1,201 @@
+//! The REST API: routes, callers, bodies, problems, the API document.
+//!
+//! Owns every HTTP type. Must never decide anything, write SQL, or trust an amount from outside
+//! without comparing it with ours. The paths are in [`routes`], one table.
+
+pub mod auctions;
+pub mod bids;
+pub mod body;
+pub mod caller;
+pub mod context;
+pub mod log;
+pub mod openapi;
+pub mod problem;
+pub mod routes;
+pub mod service;
+pub mod streams;
+
+use std::{
+    net::TcpListener,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use actix_cors::Cors;
+use actix_web::{
+    App, HttpServer,
+    dev::Server,
+    http::{Method, header},
+    web,
+};
+use utoipa_actix_web::AppExt;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::{
+    domain::money::Amount, exchange::Exchange, identity::tokens::Tokens, live::Hub, store::Store,
+};
+
+/// Connections that one worker serves at once.
+const CONNECTIONS_PER_WORKER_MAX: usize = 25_000;
+/// A connection without a request is closed after this.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// A request's head must have come by then.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// What was accepted is finished within this, in seconds, when the server goes down.
+const SHUTDOWN_TIMEOUT_S: u64 = 8;
+/// How long a browser remembers a preflight, in seconds.
+const PREFLIGHT_KEPT_S: usize = 3_600;
+
+/// What handlers share.
+#[derive(Clone)]
+pub struct State {
+    /// The live floor.
+    pub exchange: Exchange,
+    /// The database, for reading.
+    pub store: Store,
+    /// Issues and checks access tokens.
+    pub tokens: Arc<Tokens>,
+    /// The streams.
+    pub hub: Hub,
+    /// The cap on bids of auctions created from now on.
+    pub bid_cap: Amount,
+    /// How the outside reaches this server.
+    pub public_url: Arc<str>,
+    /// The origins whose pages may call.
+    pub allowed_origins: Arc<[String]>,
+    /// Whether pages on this machine's own loopback addresses may call too.
+    pub allow_loopback_origins: bool,
+    caught_up: Arc<AtomicBool>,
+    closing: Arc<AtomicBool>,
+}
+
+/// What [`State::new`] needs.
+pub struct Parts {
+    /// The live floor.
+    pub exchange: Exchange,
+    /// The database, for reading.
+    pub store: Store,
+    /// Issues and checks access tokens.
+    pub tokens: Arc<Tokens>,
+    /// The streams.
+    pub hub: Hub,
+}
+
+impl State {
+    /// Not caught up yet.
+    pub fn new(parts: Parts, config: &crate::config::Config) -> State {
+        State {
+            exchange: parts.exchange,
+            store: parts.store,
+            tokens: parts.tokens,
+            hub: parts.hub,
+            bid_cap: config.bid_cap,
+            public_url: config.public_url.as_str().into(),
+            allowed_origins: config.allowed_origins.clone().into(),
+            allow_loopback_origins: config.is_embedded(),
+            caught_up: Arc::default(),
+            closing: Arc::default(),
+        }
+    }
+
+    /// Everything overdue has been opened or closed.
+    pub fn set_caught_up(&self) {
+        self.caught_up.store(true, Ordering::Release);
+    }
+
+    /// Whether everything overdue has been opened or closed.
+    pub fn is_caught_up(&self) -> bool {
+        self.caught_up.load(Ordering::Acquire)
+    }
+
+    /// From now on connections are closed after their answer.
+    pub fn set_closing(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// Whether the server is going down.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// How the outside reaches this server.
+    pub fn public_url(&self) -> &str {
+        &self.public_url
+    }
+}
+
+/// The server on a listener; runs when awaited.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub fn serve(state: State, listener: TcpListener, workers: usize) -> std::io::Result<Server> {
+    let server = HttpServer::new(move || {
+        let document = openapi::document();
+        App::new()
+            .app_data(web::Data::new(state.clone()))
+            .app_data(web::PayloadConfig::new(body::BODY_BYTES_MAX))
+            .wrap(cors(&state))
+            .wrap_fn(context::wrap)
+            .into_utoipa_app()
+            .configure(routes::table)
+            .into_app()
+            .service(service::get_openapi)
+            .service(SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", document))
+            .service(web::redirect("/docs", "/docs/"))
+            .default_service(web::to(|| async {
+                Err::<actix_web::HttpResponse, _>(problem::Problem::from(problem::Code::NotFound))
+            }))
+    });
+    Ok(server
+        .workers(workers)
+        .max_connections(CONNECTIONS_PER_WORKER_MAX)
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(HEAD_TIMEOUT)
+        .shutdown_timeout(SHUTDOWN_TIMEOUT_S)
+        .disable_signals()
+        .listen(listener)?
+        .run())
+}
+
+fn cors(state: &State) -> Cors {
+    let origins = Arc::clone(&state.allowed_origins);
+    let allow_loopback = state.allow_loopback_origins;
+    Cors::default()
+        .allowed_origin_fn(move |origin, _| {
+            let Ok(origin) = origin.to_str() else { return false };
+            origins.iter().any(|allowed| allowed == origin)
+                || (allow_loopback && is_loopback(origin))
+        })
+        .allowed_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allowed_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::ACCEPT_LANGUAGE,
+            header::IF_MATCH,
+            header::IF_NONE_MATCH,
+            header::HeaderName::from_static("idempotency-key"),
+            header::HeaderName::from_static("last-event-id"),
+            header::HeaderName::from_static("traceparent"),
+            context::REQUEST_ID,
+        ])
+        .expose_headers([
+            header::ETAG,
+            header::LINK,
+            header::LOCATION,
+            header::RETRY_AFTER,
+            header::HeaderName::from_static("ratelimit"),
+            header::HeaderName::from_static("ratelimit-policy"),
+            context::REQUEST_ID,
+        ])
+        .max_age(PREFLIGHT_KEPT_S)
+        .block_on_origin_mismatch(false)
+}
+
+fn is_loopback(origin: &str) -> bool {
+    let Some(host) = origin.strip_prefix("http://") else { return false };
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    matches!(host, "localhost" | "127.0.0.1" | "[::1]")
+}

@@ -1,0 +1,313 @@
+//! The API document: OpenAPI 3.1, collected from the handlers, with the errors of each operation
+//! from one table.
+
+use utoipa::{
+    OpenApi,
+    openapi::{
+        Components, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi as Document, Ref,
+        ResponseBuilder, Tag,
+        path::Operation,
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+        tag::TagBuilder,
+    },
+};
+
+use super::{
+    problem::{Code, Language, Problem, ProblemBody},
+    routes,
+};
+
+/// Every operation's own errors, besides those that [`common`] gives to all.
+const ERRORS: &[(&str, &[Code])] = {
+    use Code::*;
+    &[
+        (
+            "create_auction",
+            &[
+                MalformedJson,
+                IdempotencyKeyInvalid,
+                Unauthenticated,
+                TokenExpired,
+                TokenInvalid,
+                Forbidden,
+                BodyTooLarge,
+                UnsupportedMediaType,
+                InvalidRequest,
+                IdempotencyKeyReused,
+                OutcomeUnknown,
+            ],
+        ),
+        ("list_auctions", &[InvalidQuery, InvalidCursor, TokenExpired, TokenInvalid]),
+        ("get_auction", &[InvalidId, AuctionNotFound, TokenExpired, TokenInvalid]),
+        (
+            "update_auction",
+            &[
+                MalformedJson,
+                Unauthenticated,
+                TokenExpired,
+                TokenInvalid,
+                NotYourAuction,
+                InvalidId,
+                AuctionNotFound,
+                AuctionNotEditable,
+                PreconditionFailed,
+                BodyTooLarge,
+                UnsupportedMediaType,
+                InvalidRequest,
+                PreconditionRequired,
+                Overloaded,
+                OutcomeUnknown,
+                StorageFull,
+            ],
+        ),
+        (
+            "delete_auction",
+            &[
+                Unauthenticated,
+                TokenExpired,
+                TokenInvalid,
+                NotYourAuction,
+                InvalidId,
+                AuctionNotFound,
+                AuctionNotEditable,
+                AuctionEnded,
+                PreconditionFailed,
+                PreconditionRequired,
+                Overloaded,
+                OutcomeUnknown,
+                StorageFull,
+            ],
+        ),
+        (
+            "relist_auction",
+            &[
+                MalformedJson,
+                IdempotencyKeyInvalid,
+                Unauthenticated,
+                TokenExpired,
+                TokenInvalid,
+                Forbidden,
+                NotYourAuction,
+                InvalidId,
+                AuctionNotFound,
+                AuctionNotRelistable,
+                BodyTooLarge,
+                UnsupportedMediaType,
+                InvalidRequest,
+                IdempotencyKeyReused,
+                OutcomeUnknown,
+            ],
+        ),
+        (
+            "place_bid",
+            &[
+                MalformedJson,
+                IdempotencyKeyMissing,
+                IdempotencyKeyInvalid,
+                Unauthenticated,
+                TokenExpired,
+                TokenInvalid,
+                NotRegistered,
+                OwnAuction,
+                InvalidId,
+                AuctionNotFound,
+                BidTooLow,
+                AuctionNotLive,
+                AuctionEnded,
+                AlreadyLeading,
+                PriceMoved,
+                BodyTooLarge,
+                UnsupportedMediaType,
+                InvalidRequest,
+                IdempotencyKeyReused,
+                OverCap,
+                ConfirmationRequired,
+                BidLimitReached,
+                Overloaded,
+                OutcomeUnknown,
+                StorageFull,
+            ],
+        ),
+        (
+            "buy_auction",
+            &[
+                MalformedJson,
+                IdempotencyKeyMissing,
+                IdempotencyKeyInvalid,
+                Unauthenticated,
+                TokenExpired,
+                TokenInvalid,
+                NotRegistered,
+                OwnAuction,
+                InvalidId,
+                AuctionNotFound,
+                AuctionNotLive,
+                AuctionEnded,
+                PriceMoved,
+                BuyNowUnavailable,
+                BodyTooLarge,
+                InvalidRequest,
+                IdempotencyKeyReused,
+                Overloaded,
+                OutcomeUnknown,
+                StorageFull,
+            ],
+        ),
+        (
+            "retract_bid",
+            &[
+                MalformedJson,
+                IdempotencyKeyMissing,
+                IdempotencyKeyInvalid,
+                Unauthenticated,
+                TokenExpired,
+                TokenInvalid,
+                NotRegistered,
+                NotYourBid,
+                InvalidId,
+                AuctionNotFound,
+                BidNotFound,
+                AuctionNotLive,
+                AuctionEnded,
+                BidAlreadyRetracted,
+                RetractionTooLate,
+                BodyTooLarge,
+                UnsupportedMediaType,
+                InvalidRequest,
+                IdempotencyKeyReused,
+                Overloaded,
+                OutcomeUnknown,
+                StorageFull,
+            ],
+        ),
+        ("list_bids", &[InvalidQuery, InvalidCursor, InvalidId, AuctionNotFound]),
+        (
+            "get_bidding",
+            &[Unauthenticated, TokenExpired, TokenInvalid, InvalidId, AuctionNotFound, Overloaded],
+        ),
+        ("get_log", &[InvalidQuery, InvalidId, AuctionNotFound]),
+        ("get_log_checkpoint", &[InvalidId, AuctionNotFound]),
+        ("watch_auction_events", &[InvalidEventId, InvalidId, AuctionNotFound, Overloaded]),
+        (
+            "watch_events",
+            &[
+                InvalidQuery,
+                InvalidEventId,
+                TooManyAuctions,
+                InvalidId,
+                AuctionNotFound,
+                Overloaded,
+            ],
+        ),
+        ("get_time", &[]),
+        ("get_health", &[]),
+        ("get_readiness", &[]),
+        ("get_problem", &[NotFound]),
+        ("get_jwks", &[]),
+    ]
+};
+
+/// What any operation can answer.
+const fn common() -> &'static [Code] {
+    &[Code::MethodNotAllowed, Code::Internal, Code::ShuttingDown, Code::Unavailable]
+}
+
+#[derive(OpenApi)]
+#[openapi(components(schemas(ProblemBody)))]
+struct Schemas;
+
+/// The whole document.
+pub fn document() -> Document {
+    let mut document = routes::collected();
+    document.info = InfoBuilder::new()
+        .title("Hoga")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(include_str!("openapi.md")))
+        .license(Some(
+            LicenseBuilder::new()
+                .name("MIT OR Apache-2.0")
+                .identifier(Some("MIT OR Apache-2.0"))
+                .build(),
+        ))
+        .build();
+    document.tags = Some(tags());
+    document.servers = Some(vec![utoipa::openapi::Server::new("/")]);
+    let components = document.components.get_or_insert_with(Components::new);
+    if let Some(schemas) = Schemas::openapi().components {
+        components.schemas.extend(schemas.schemas);
+    }
+    components.add_security_scheme(
+        "bearer",
+        SecurityScheme::Http(
+            HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build(),
+        ),
+    );
+    for item in document.paths.paths.values_mut() {
+        let operations =
+            [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            add_errors(operation);
+        }
+    }
+    document
+}
+
+/// The document as `hoga openapi` prints it and `openapi/openapi.json` holds it.
+pub fn document_text() -> String {
+    let mut text = document().to_pretty_json().unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn tags() -> Vec<Tag> {
+    let tag = |name: &str, description: &str| {
+        TagBuilder::new().name(name).description(Some(description)).build()
+    };
+    vec![
+        tag("auctions", "Items on sale, with their terms and their clock"),
+        tag("bids", "Bidding, buying now, retracting"),
+        tag("log", "The public log and its hash chain"),
+        tag("streams", "Server-sent events"),
+        tag("service", "Time, health, keys, explanations"),
+    ]
+}
+
+/// The errors of an operation, by its id; `None` when the table lacks it.
+pub fn errors_of(operation_id: &str) -> Option<&'static [Code]> {
+    ERRORS.iter().find(|(id, _)| *id == operation_id).map(|(_, codes)| *codes)
+}
+
+fn add_errors(operation: &mut Operation) {
+    let own = operation.operation_id.as_deref().and_then(errors_of).unwrap_or_default();
+    let mut by_status: std::collections::BTreeMap<u16, Vec<Code>> = Default::default();
+    for code in own.iter().chain(common()) {
+        by_status.entry(code.status().as_u16()).or_default().push(*code);
+    }
+    for (status, codes) in by_status {
+        let status = status.to_string();
+        let responses = &mut operation.responses.responses;
+        responses.entry(status).or_insert_with(|| problem_response(&codes).into());
+    }
+}
+
+fn problem_response(codes: &[Code]) -> utoipa::openapi::Response {
+    let described: Vec<String> = codes
+        .iter()
+        .map(|code| format!("`{}`: {}", code.word(), code.title(Language::English)))
+        .collect();
+    let example = codes.first().map(|code| {
+        Problem::from(*code).body(
+            Language::English,
+            "https://auction.example.com",
+            "01935b2e-7c1a-7000-8000-000000000000",
+        )
+    });
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .example(example.and_then(|body| serde_json::to_value(body).ok()))
+        .build();
+    ResponseBuilder::new()
+        .description(described.join("; "))
+        .content("application/problem+json", content)
+        .build()
+}

@@ -1,0 +1,151 @@
+//! The service itself: time, health, the explanations of problems, and the API document.
+
+use actix_web::{HttpResponse, get, http::header, web};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    State,
+    problem::{Code, Language, Problem},
+};
+use crate::wall_clock;
+
+/// The exchange's clock.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Time)]
+pub struct TimeBody {
+    /// Now, as the exchange decides by it.
+    #[schema(format = DateTime)]
+    server_time: String,
+    /// The same in milliseconds since 1970-01-01T00:00:00Z.
+    unix_ms: i64,
+}
+
+/// Read the exchange's clock
+#[utoipa::path(get, path = "/time", operation_id = "get_time", tag = "service",
+    responses((status = 200, body = TimeBody, description = "Now")))]
+#[get("/time")]
+pub async fn get_time() -> HttpResponse {
+    let now = wall_clock::now();
+    HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(TimeBody { server_time: now.to_string(), unix_ms: now.as_millis() })
+}
+
+/// Whether the process lives.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Health)]
+pub struct HealthBody {
+    /// `ok`
+    status: &'static str,
+}
+
+/// Ask whether the process lives
+#[utoipa::path(get, path = "/healthz", operation_id = "get_health", tag = "service",
+    responses((status = 200, body = HealthBody, description = "It lives")))]
+#[get("/healthz")]
+pub async fn get_health() -> HttpResponse {
+    HttpResponse::Ok().json(HealthBody { status: "ok" })
+}
+
+/// Whether requests should be sent here.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Readiness)]
+pub struct ReadinessBody {
+    /// `ready` or `not_ready`
+    status: &'static str,
+    /// Every auction that was overdue at the start has been opened or closed.
+    caught_up: bool,
+    /// Every lane has its connection.
+    lanes: bool,
+    /// Postgres answers readers.
+    database: bool,
+}
+
+/// Ask whether the exchange is ready
+///
+/// Ready when it has caught up with the clock, every lane is connected and Postgres answers.
+#[utoipa::path(get, path = "/readyz", operation_id = "get_readiness", tag = "service",
+    responses((status = 200, body = ReadinessBody, description = "Send requests"),
+        (status = 503, body = ReadinessBody, description = "Not now", content_type = "application/json")))]
+#[get("/readyz")]
+pub async fn get_readiness(state: web::Data<State>) -> HttpResponse {
+    let caught_up = state.is_caught_up();
+    let lanes = state.exchange.is_ready();
+    let database = state.store.ping().await.is_ok();
+    let is_ready = caught_up && lanes && database;
+    let status = if is_ready { "ready" } else { "not_ready" };
+    let mut builder =
+        if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    let mut response = builder.json(ReadinessBody { status, caught_up, lanes, database });
+    response.extensions_mut().insert(super::context::NotAProblem);
+    response
+}
+
+/// What a problem's code means.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ProblemExplanation)]
+pub struct ExplanationBody {
+    /// The code.
+    code: &'static str,
+    /// The HTTP status it comes with.
+    status: u16,
+    /// By language.
+    title: ByLanguage,
+    /// By language.
+    what_to_do: ByLanguage,
+}
+
+/// A text in each language.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ByLanguage {
+    /// English.
+    en: &'static str,
+    /// Korean.
+    ko: &'static str,
+}
+
+/// Read what a problem means
+#[utoipa::path(get, path = "/problems/{code}", operation_id = "get_problem", tag = "service",
+    params(("code" = String, Path, description = "Such as bid_too_low")),
+    responses((status = 200, body = ExplanationBody, description = "What it means and what to do")))]
+#[get("/problems/{code}")]
+pub async fn get_problem(code: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let code = Code::from_word(&code).ok_or(Code::NotFound)?;
+    Ok(HttpResponse::Ok().json(ExplanationBody {
+        code: code.word(),
+        status: code.status().as_u16(),
+        title: ByLanguage { en: code.title(Language::English), ko: code.title(Language::Korean) },
+        what_to_do: ByLanguage {
+            en: code.what_to_do(Language::English),
+            ko: code.what_to_do(Language::Korean),
+        },
+    }))
+}
+
+/// The public keys.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JwkSet)]
+pub struct JwksBody {
+    /// RFC 7517.
+    #[schema(value_type = Vec<Object>)]
+    keys: Vec<crate::identity::keys::Jwk>,
+}
+
+/// Read the public keys
+///
+/// That sign access tokens and log checkpoints (RFC 7517, Ed25519).
+#[utoipa::path(get, path = "/.well-known/jwks.json", operation_id = "get_jwks", tag = "service",
+    responses((status = 200, body = JwksBody, description = "The keys")))]
+#[get("/.well-known/jwks.json")]
+pub async fn get_jwks(state: web::Data<State>) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "public, max-age=300"))
+        .json(JwksBody { keys: vec![state.tokens.key().jwk()] })
+}
+
+/// The API document, as `hoga openapi` prints it.
+#[get("/openapi.json")]
+pub async fn get_openapi() -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(super::openapi::document_text())
+}
