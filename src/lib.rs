@@ -4,5 +4,6 @@ pub mod domain;
 pub mod embedded;
 pub mod events;
 pub mod exchange;
+pub mod live;
 pub mod store;
 pub mod wall_clock;

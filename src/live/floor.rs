@@ -1,0 +1,255 @@
+//! Who watches what: the viewers and the topics, and the frames from the one to the other.
+//!
+//! Owns the count of viewers, the table of topics and the shared ticker's turns. Waits for nothing.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use dashmap::DashMap;
+
+use super::{
+    frame::{Form, is_price, retry},
+    queue::Queue,
+    topic::{Offered, Topic, ViewerNo},
+    viewer::Viewer,
+    wanted::WatchError,
+};
+use crate::{
+    domain::{id::AuctionId, time::Timestamp},
+    events::{envelope::Envelope, in_process::Committed},
+};
+
+/// Parts into which the viewers are dealt, so that keep-alives go out spread over their period.
+pub(super) const TURNS: usize = 15;
+/// After how long a viewer comes back when its connection breaks.
+const RETRY_MS: u64 = 2_000;
+/// Added to that, at most, so that those who were cut together do not come back together.
+const RETRY_JITTER_MS: u64 = 1_000;
+/// The jitter when the server itself goes, and everybody is cut at once.
+const RETRY_JITTER_CLOSING_MS: u64 = 8_000;
+/// Prices of one auction that are told one by one in a round; of more, only the newest.
+pub(super) const PRICES_PER_ROUND_MAX: usize = 32;
+/// Frames to viewers in one round, before each auction's newest price has to do.
+const FRAMES_PER_ROUND_MAX: usize = 16_384;
+
+/// See the module.
+pub(super) struct Floor {
+    viewers_max: usize,
+    viewers: AtomicUsize,
+    next_no: AtomicU64,
+    is_closing: AtomicBool,
+    turns: [Mutex<HashMap<ViewerNo, Arc<Queue>>>; TURNS],
+    topics: DashMap<AuctionId, Arc<Entry>>,
+}
+
+/// A topic in the table.
+pub(super) struct Entry {
+    pub id: AuctionId,
+    topic: Mutex<Topic>,
+    /// One reader at a time; those who wait share what it found.
+    pub reading: tokio::sync::Mutex<super::hub::LastRead>,
+    /// Reads begun, to tell whether what another reader found is recent enough.
+    pub reads_begun: AtomicU64,
+}
+
+impl Entry {
+    fn new(id: AuctionId) -> Entry {
+        Entry {
+            id,
+            topic: Mutex::new(Topic::new(id)),
+            reading: tokio::sync::Mutex::default(),
+            reads_begun: AtomicU64::new(0),
+        }
+    }
+
+    pub fn topic(&self) -> MutexGuard<'_, Topic> {
+        self.topic.lock().expect("nothing panics while it holds a topic")
+    }
+
+    /// See [`Topic::behind`].
+    pub fn behind(&self) -> Option<u64> {
+        self.topic().behind()
+    }
+}
+
+/// What a round of events came to.
+pub(super) struct Round {
+    /// Frames that were sent.
+    pub sent: usize,
+    /// Topics that miss events before one that arrived.
+    pub gaps: Vec<Arc<Entry>>,
+}
+
+impl Floor {
+    pub fn new(viewers_max: usize) -> Floor {
+        Floor {
+            viewers_max,
+            viewers: AtomicUsize::new(0),
+            next_no: AtomicU64::new(0),
+            is_closing: AtomicBool::new(false),
+            turns: Default::default(),
+            topics: DashMap::new(),
+        }
+    }
+
+    pub fn viewers(&self) -> usize {
+        self.viewers.load(Ordering::Relaxed)
+    }
+
+    pub fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Acquire)
+    }
+
+    fn turn(&self, place: usize) -> MutexGuard<'_, HashMap<ViewerNo, Arc<Queue>>> {
+        self.turns[place].lock().expect("nothing panics while it holds a turn")
+    }
+
+    fn turn_of(&self, no: ViewerNo) -> MutexGuard<'_, HashMap<ViewerNo, Arc<Queue>>> {
+        self.turn((no % TURNS as u64) as usize)
+    }
+
+    /// A new viewer, whose stream begins with the `retry:`.
+    pub fn admit(
+        self: &Arc<Self>,
+        form: Form,
+        auctions: Vec<AuctionId>,
+    ) -> Result<Viewer, WatchError> {
+        let more = |viewers| (viewers < self.viewers_max).then_some(viewers + 1);
+        self.viewers
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .map_err(|_| WatchError::Full)?;
+        let no = self.next_no.fetch_add(1, Ordering::Relaxed);
+        // From here on the drop of the viewer counts it out again.
+        let viewer = Viewer::new(no, form, auctions, Arc::clone(self));
+        viewer.queue.begin([retry(jittered(RETRY_JITTER_MS))]);
+        let mut turn = self.turn_of(no);
+        // Under the lock: either close() sees this viewer, or this sees close().
+        if self.is_closing() {
+            drop(turn);
+            return Err(WatchError::Closing);
+        }
+        turn.insert(no, Arc::clone(&viewer.queue));
+        drop(turn);
+        Ok(viewer)
+    }
+
+    /// The topic of an auction, with this viewer in it as one that is joining.
+    pub fn enter(&self, viewer: &Viewer, id: AuctionId) -> Arc<Entry> {
+        let entry = self.topics.entry(id).or_insert_with(|| Arc::new(Entry::new(id)));
+        // While the table holds the entry, so that the sweep does not take it in between.
+        entry.topic().enter(viewer.no, Arc::clone(&viewer.queue));
+        Arc::clone(&entry)
+    }
+
+    pub fn leave(&self, no: ViewerNo, auctions: &[AuctionId]) {
+        self.turn_of(no).remove(&no);
+        let now = Instant::now();
+        for id in auctions {
+            self.topics.remove_if(id, |_, entry| {
+                let mut topic = entry.topic();
+                topic.leave(no, now);
+                topic.is_over(now)
+            });
+        }
+        self.viewers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Sends committed events to those who watch, in the order in which they were committed.
+    pub fn deliver(&self, commits: &[Committed], now: Timestamp) -> Round {
+        let events = commits.iter().flat_map(|commit| commit.iter());
+        let watched: Vec<(Arc<Entry>, &Envelope)> = events
+            .filter_map(|event| {
+                self.topics.get(&event.auction_id).map(|entry| (Arc::clone(&entry), event))
+            })
+            .collect();
+        let frames: usize = watched.iter().map(|(entry, _)| entry.topic().viewers()).sum();
+        let prices_max = if frames > FRAMES_PER_ROUND_MAX { 1 } else { PRICES_PER_ROUND_MAX };
+        let superseded = superseded(watched.iter().map(|(_, event)| *event), prices_max);
+        let mut round = Round { sent: 0, gaps: Vec::new() };
+        for ((entry, event), is_superseded) in watched.iter().zip(superseded) {
+            let offered = entry.topic().offer(event, is_superseded, now);
+            match offered {
+                Offered::Taken(sent) => round.sent += sent,
+                Offered::Passed => {}
+                Offered::Gap => round.gaps.push(Arc::clone(entry)),
+            }
+        }
+        round
+    }
+
+    /// The bus has lost events: the topics that must catch up from the log.
+    pub fn lost_some(&self) -> Vec<Arc<Entry>> {
+        let now = Instant::now();
+        let mut behind = Vec::new();
+        self.topics.retain(|_, entry| {
+            let mut topic = entry.topic();
+            if topic.lost_some() {
+                behind.push(Arc::clone(entry));
+            }
+            !topic.is_over(now)
+        });
+        behind
+    }
+
+    /// One part of the viewers gets its keep-alive. After the last part, topics that nobody needs
+    /// any more go.
+    pub fn tick(&self, turn: usize) {
+        // Who is cut here leaves its topics when its connection drops the viewer.
+        self.turn(turn).values().for_each(|queue| {
+            queue.keep_alive();
+        });
+        if turn + 1 == TURNS {
+            let now = Instant::now();
+            self.topics.retain(|_, entry| {
+                let mut topic = entry.topic();
+                topic.sweep();
+                !topic.is_over(now)
+            });
+        }
+    }
+
+    /// Ends every stream, and refuses new ones.
+    pub fn close(&self) {
+        self.is_closing.store(true, Ordering::Release);
+        for place in 0..TURNS {
+            for queue in self.turn(place).values() {
+                queue.end(retry(jittered(RETRY_JITTER_CLOSING_MS)));
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub fn topics(&self) -> usize {
+        self.topics.len()
+    }
+}
+
+fn jittered(jitter_ms: u64) -> u64 {
+    RETRY_MS + rand::random_range(0..=jitter_ms)
+}
+
+/// Which events of a round need not be told: of an auction with more prices than `prices_max`, all
+/// but the newest. By sequence number, as a round may hold events again that were told before.
+pub(super) fn superseded<'a>(
+    events: impl Iterator<Item = &'a Envelope> + Clone,
+    prices_max: usize,
+) -> Vec<bool> {
+    let mut prices: HashMap<AuctionId, (usize, u64)> = HashMap::new();
+    for event in events.clone().filter(|event| is_price(event)) {
+        let (count, newest) = prices.entry(event.auction_id).or_default();
+        *count += 1;
+        *newest = event.seq.max(*newest);
+    }
+    events
+        .map(|event| {
+            let (count, newest) = prices.get(&event.auction_id).copied().unwrap_or_default();
+            is_price(event) && count > prices_max && event.seq < newest
+        })
+        .collect()
+}

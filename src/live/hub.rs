@@ -1,0 +1,408 @@
+//! The hub: takes committed events from the bus to those who watch, and lets viewers join.
+//!
+//! Owns the order in which a stream is put together: first it enters the topic, then it reads, then
+//! it goes on live from where the reading ended, so that nothing that commits in between is lost
+//! or doubled. Must never make the bus or a lane wait, nor a viewer wait for another.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use tokio::{
+    sync::{
+        Notify, Semaphore, SemaphorePermit,
+        broadcast::{
+            self,
+            error::{RecvError, TryRecvError},
+        },
+    },
+    time::MissedTickBehavior,
+};
+
+use super::{
+    floor::{Entry, Floor, PRICES_PER_ROUND_MAX, TURNS, superseded},
+    frame::{Frame, Reset, reset},
+    reads::{Reads, Standing},
+    topic::{EVENTS_REPLAYED_MAX, FRAMES_REMEMBERED_MAX},
+    viewer::Viewer,
+    wanted::{Wanted, WatchError},
+};
+use crate::{
+    domain::id::AuctionId,
+    events::{
+        envelope::Envelope,
+        in_process::{Committed, InProcessBus},
+    },
+    store::{Store, StoreError},
+    wall_clock,
+};
+
+/// Commits that are taken from the bus at once.
+const COMMITS_PER_ROUND_MAX: usize = 256;
+/// Pause after a round, for each frame that it sent: the connections need the processor too, and
+/// what collects meanwhile is told as one newest price.
+const PAUSE_PER_FRAME: Duration = Duration::from_micros(5);
+/// Shorter pauses are not worth a timer.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+/// No event waits longer for a round to begin.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
+/// Entries of the log that are read at once.
+const LOG_PAGE: usize = 256;
+/// Reads for streams that run at once: half of the readers' connections, however many come back.
+const READS_AT_ONCE_MAX: usize = crate::store::READERS_MAX / 2;
+/// Auctions of one stream that are joined side by side.
+const JOINS_AT_ONCE: usize = 8;
+/// How often a viewer tries to join a topic that moves on while it reads.
+const JOIN_ATTEMPTS_MAX: usize = 8;
+/// Pause before the log is asked again after Postgres could not be.
+const READ_AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// How many may watch, and how often they hear that the stream lives.
+#[derive(Debug, Clone)]
+pub struct LiveOptions {
+    /// Streams at once.
+    pub viewers_max: usize,
+    /// Between two comments to a viewer to whom nothing else was sent.
+    pub keep_alive_every: Duration,
+}
+
+impl Default for LiveOptions {
+    fn default() -> Self {
+        LiveOptions { viewers_max: 100_000, keep_alive_every: Duration::from_secs(15) }
+    }
+}
+
+/// Streams of events to viewers. Clones are the same hub.
+#[derive(Clone)]
+pub struct Hub {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    floor: Arc<Floor>,
+    reads: Reads,
+    reading: Semaphore,
+    /// How often the bus lost events.
+    losses: AtomicU64,
+    closing: Notify,
+}
+
+/// What the last reader of an auction found, and which read it was.
+#[derive(Default)]
+pub(super) struct LastRead {
+    no: u64,
+    standing: Option<Arc<Standing>>,
+}
+
+impl Hub {
+    /// Starts to take events from the bus. Call it within a tokio or actix runtime, before the first
+    /// viewer; it runs until it is closed or the bus is gone.
+    pub fn start(bus: &InProcessBus, store: Store, options: LiveOptions) -> Hub {
+        Hub::start_with(bus, Reads::from_store(store), &options)
+    }
+
+    pub(super) fn start_with(bus: &InProcessBus, reads: Reads, options: &LiveOptions) -> Hub {
+        let inner = Arc::new(Inner {
+            floor: Arc::new(Floor::new(options.viewers_max)),
+            reads,
+            reading: Semaphore::new(READS_AT_ONCE_MAX),
+            losses: AtomicU64::new(0),
+            closing: Notify::new(),
+        });
+        let every = options.keep_alive_every / TURNS as u32;
+        tokio::spawn(Arc::clone(&inner).run(bus.subscribe(), every));
+        Hub { inner }
+    }
+
+    /// A stream of what is wanted: as it stands, or what was missed; then what happens.
+    ///
+    /// # Errors
+    /// When an auction does not exist or cannot be read, or no more viewers are taken.
+    pub async fn watch(&self, wanted: Wanted) -> Result<Viewer, WatchError> {
+        let (form, auctions) = wanted.folded()?;
+        let ids = auctions.iter().map(|(id, _)| *id).collect();
+        let viewer = self.inner.floor.admit(form, ids)?;
+        for some in auctions.chunks(JOINS_AT_ONCE) {
+            let joins = some.iter().map(|(id, last)| self.inner.join(&viewer, *id, *last));
+            let beginnings = try_join_all(joins).await?;
+            viewer.queue.begin(beginnings.into_iter().flatten());
+        }
+        if self.inner.floor.is_closing() { Err(WatchError::Closing) } else { Ok(viewer) }
+    }
+
+    /// How many streams are open.
+    pub fn viewers(&self) -> usize {
+        self.inner.floor.viewers()
+    }
+
+    /// Shutdown: ends every stream after what it still has to say and a `retry:` that spreads the
+    /// viewers' return, and refuses new ones.
+    pub fn close(&self) {
+        self.inner.floor.close();
+        self.inner.closing.notify_one();
+    }
+
+    #[cfg(test)]
+    pub(super) fn topics(&self) -> usize {
+        self.inner.floor.topics()
+    }
+}
+
+/// What a viewer begins with.
+enum Beginning {
+    /// With what it missed, from the topic, which is now able to tell.
+    Missed,
+    /// With the auction as it stands.
+    Snapshot(Arc<Standing>, Option<Reset>),
+}
+
+impl Inner {
+    async fn run(self: Arc<Self>, mut bus: broadcast::Receiver<Committed>, tick_every: Duration) {
+        let mut ticks = tokio::time::interval(tick_every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut turns = (0..TURNS).cycle();
+        let mut commits = Vec::new();
+        loop {
+            let received = tokio::select! {
+                () = self.closing.notified() => return,
+                _ = ticks.tick() => {
+                    self.floor.tick(turns.next().expect("a cycle has no end"));
+                    continue;
+                }
+                received = bus.recv() => received,
+            };
+            let Some(has_lost) = collect(received, &mut bus, &mut commits) else { return };
+            let round = self.floor.deliver(&commits, wall_clock::now());
+            commits.clear();
+            self.start_to_catch_up(round.gaps);
+            if has_lost {
+                self.losses.fetch_add(1, Ordering::AcqRel);
+                self.start_to_catch_up(self.floor.lost_some());
+            }
+            pause_after(round.sent).await;
+        }
+    }
+
+    fn start_to_catch_up(self: &Arc<Self>, behind: Vec<Arc<Entry>>) {
+        for entry in behind {
+            tokio::spawn(Arc::clone(self).catch_up(entry));
+        }
+    }
+
+    /// Lets a viewer into a topic; how its stream begins.
+    async fn join(
+        self: &Arc<Self>,
+        viewer: &Viewer,
+        id: AuctionId,
+        last: Option<u64>,
+    ) -> Result<Vec<Bytes>, WatchError> {
+        let losses = self.losses.load(Ordering::Acquire);
+        let entry = self.floor.enter(viewer, id);
+        let beginning = self.begin(viewer, &entry, last).await?;
+        // The topic may have come to know where it stands only after the bus lost what followed.
+        if losses != self.losses.load(Ordering::Acquire) && entry.topic().lost_some() {
+            self.start_to_catch_up(vec![entry]);
+        }
+        Ok(beginning)
+    }
+
+    async fn begin(
+        &self,
+        viewer: &Viewer,
+        entry: &Entry,
+        last: Option<u64>,
+    ) -> Result<Vec<Bytes>, WatchError> {
+        let mut log_reaches = 0;
+        for _ in 0..JOIN_ATTEMPTS_MAX {
+            if let Some(last) = last
+                && let Some(missed) = entry.topic().resume(viewer.no, last, log_reaches)
+            {
+                return Ok(missed);
+            }
+            match self.read(entry, last, &mut log_reaches).await? {
+                Beginning::Missed => {}
+                Beginning::Snapshot(standing, why) => {
+                    let since = entry.topic().begin(viewer.no, standing.seq);
+                    if let Some(since) = since {
+                        return Ok(with_snapshot(viewer, &standing, why, since));
+                    }
+                }
+            }
+        }
+        Err(WatchError::Busy(entry.id))
+    }
+
+    /// Finds out how a viewer begins, and reads what it needs for that.
+    async fn read(
+        &self,
+        entry: &Entry,
+        last: Option<u64>,
+        log_reaches: &mut u64,
+    ) -> Result<Beginning, WatchError> {
+        let asked = entry.reads_begun.load(Ordering::Acquire);
+        let mut last_read = entry.reading.lock().await;
+        if last.is_some_and(|last| entry.topic().reaches_back_to(last, 0)) {
+            return Ok(Beginning::Missed);
+        }
+        let standing = self.standing(entry, asked, &mut last_read).await?;
+        *log_reaches = standing.seq;
+        let Some(last) = last else { return Ok(Beginning::Snapshot(standing, None)) };
+        match standing.seq.checked_sub(last) {
+            None => Ok(Beginning::Snapshot(standing, Some(Reset::AheadOfLog))),
+            Some(missed) if missed > EVENTS_REPLAYED_MAX => {
+                Ok(Beginning::Snapshot(standing, Some(Reset::TooFarBack)))
+            }
+            Some(_) if entry.topic().reaches_back_to(last, standing.seq) => Ok(Beginning::Missed),
+            Some(_) => {
+                // Somewhat further back than asked for: those who come back together share it.
+                let shared = standing.seq.saturating_sub(FRAMES_REMEMBERED_MAX as u64);
+                let after = last.min(shared);
+                let log = self.log_between(entry.id, after, standing.seq).await?;
+                entry.topic().remember(after, &log, wall_clock::now());
+                Ok(Beginning::Missed)
+            }
+        }
+    }
+
+    /// The auction as it stood at some time after the read `asked` had begun.
+    async fn standing(
+        &self,
+        entry: &Entry,
+        asked: u64,
+        last_read: &mut LastRead,
+    ) -> Result<Arc<Standing>, WatchError> {
+        if last_read.no > asked
+            && let Some(standing) = &last_read.standing
+        {
+            return Ok(Arc::clone(standing));
+        }
+        let _permit = self.permit().await;
+        let no = entry.reads_begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let standing = (self.reads.standing)(entry.id).await?;
+        let standing = Arc::new(standing.ok_or(WatchError::NotFound(entry.id))?);
+        *last_read = LastRead { no, standing: Some(Arc::clone(&standing)) };
+        Ok(standing)
+    }
+
+    /// The log after `after`, up to `last` and perhaps beyond.
+    async fn log_between(
+        &self,
+        id: AuctionId,
+        after: u64,
+        last: u64,
+    ) -> Result<Vec<Envelope>, StoreError> {
+        let _permit = self.permit().await;
+        let mut log: Vec<Envelope> = Vec::new();
+        let mut reached = after;
+        while reached < last {
+            let page = (self.reads.log)(id, reached, LOG_PAGE).await?;
+            let Some(newest) = page.last() else { break };
+            reached = newest.seq;
+            log.extend(page);
+        }
+        Ok(log)
+    }
+
+    /// Brings a topic that lost events to where the log is.
+    async fn catch_up(self: Arc<Self>, entry: Arc<Entry>) {
+        let mut told = 0;
+        loop {
+            let Some(head) = entry.behind() else { return };
+            let caught_up = if told < EVENTS_REPLAYED_MAX {
+                self.tell_page(&entry, head, &mut told).await
+            } else {
+                told = 0;
+                self.skip_to_snapshot(&entry).await
+            };
+            match caught_up {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => {
+                    warn_of(&error, entry.id);
+                    tokio::time::sleep(READ_AGAIN_AFTER).await;
+                }
+            }
+        }
+    }
+
+    async fn tell_page(
+        &self,
+        entry: &Entry,
+        head: u64,
+        told: &mut u64,
+    ) -> Result<bool, StoreError> {
+        let permit = self.permit().await;
+        let page = (self.reads.log)(entry.id, head, LOG_PAGE).await?;
+        drop(permit);
+        *told += page.len() as u64;
+        let superseded = superseded(page.iter(), PRICES_PER_ROUND_MAX);
+        let is_last = page.len() < LOG_PAGE;
+        Ok(entry.topic().caught_up(&page, &superseded, is_last, wall_clock::now()))
+    }
+
+    async fn skip_to_snapshot(&self, entry: &Entry) -> Result<bool, StoreError> {
+        let permit = self.permit().await;
+        let standing = (self.reads.standing)(entry.id).await?;
+        drop(permit);
+        let gone = || StoreError::Malformed(format!("auction {} has no standing", entry.id));
+        Ok(entry.topic().skip_to(&standing.ok_or_else(gone)?, wall_clock::now()))
+    }
+
+    async fn permit(&self) -> SemaphorePermit<'_> {
+        self.reading.acquire().await.expect("the semaphore is never closed")
+    }
+}
+
+/// What waits on the bus, up to a bound, and whether the bus had to drop some; `None` when the bus
+/// is gone.
+fn collect(
+    first: Result<Committed, RecvError>,
+    bus: &mut broadcast::Receiver<Committed>,
+    commits: &mut Vec<Committed>,
+) -> Option<bool> {
+    let mut has_lost = false;
+    match first {
+        Ok(commit) => commits.push(commit),
+        Err(RecvError::Lagged(_)) => has_lost = true,
+        Err(RecvError::Closed) => return None,
+    }
+    while commits.len() < COMMITS_PER_ROUND_MAX {
+        match bus.try_recv() {
+            Ok(commit) => commits.push(commit),
+            Err(TryRecvError::Lagged(_)) => has_lost = true,
+            Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+        }
+    }
+    Some(has_lost)
+}
+
+async fn pause_after(frames_sent: usize) {
+    let frames = u32::try_from(frames_sent).unwrap_or(u32::MAX);
+    let pause = PAUSE_PER_FRAME.saturating_mul(frames).min(PAUSE_MAX);
+    if pause >= PAUSE_MIN {
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn with_snapshot(
+    viewer: &Viewer,
+    standing: &Standing,
+    why: Option<Reset>,
+    since: Vec<Bytes>,
+) -> Vec<Bytes> {
+    let now = wall_clock::now();
+    let notice = why.map(|why| reset(standing.auction_id, why, now));
+    let snapshot = Frame::snapshot(standing, now).bytes(viewer.queue.form);
+    notice.into_iter().chain([snapshot]).chain(since).collect()
+}
+
+fn warn_of(error: &StoreError, auction: AuctionId) {
+    let error = error as &dyn std::error::Error;
+    tracing::warn!(error, %auction, "the streams of an auction cannot catch up yet");
+}

@@ -1,0 +1,294 @@
+//! A topic: the events of one auction for those who watch it.
+//!
+//! Owns how far the topic has got, the frames that viewers may still need, and who gets the next
+//! one. Pure of I/O: the hub says what happened and what the log holds. Must never hand a viewer an
+//! event twice, or one beyond a gap.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use super::{
+    frame::{Frame, Reset, reset},
+    queue::{Pushed, Queue},
+    reads::Standing,
+};
+use crate::{
+    domain::{id::AuctionId, time::Timestamp},
+    events::envelope::Envelope,
+};
+
+/// Frames that a topic remembers of what went by.
+pub(super) const FRAMES_REMEMBERED_MAX: usize = 256;
+/// Events that a viewer may have missed and still be told one by one.
+pub(super) const EVENTS_REPLAYED_MAX: u64 = 1_000;
+/// How long a topic that nobody watches stays, for viewers that come back.
+pub(super) const KEPT_UNWATCHED: Duration = Duration::from_secs(60);
+
+/// Names a viewer within the process.
+pub(super) type ViewerNo = u64;
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Offered {
+    /// Sent to so many viewers.
+    Taken(usize),
+    /// Known already, or to be read from the log.
+    Passed,
+    /// Events before it are missing. From now on the topic passes everything, until what the log
+    /// holds has been caught up with: [`Topic::behind`], [`Topic::caught_up`].
+    Gap,
+}
+
+/// See the module.
+pub(super) struct Topic {
+    id: AuctionId,
+    /// The last event that the topic has; unknown until the first event or the first viewer.
+    head: Option<u64>,
+    /// A viewer that has everything up to here can be given the rest from `remembered`.
+    base: u64,
+    /// Frames after `base` up to `head`, in order. A price may stand for those before it.
+    remembered: VecDeque<Arc<Frame>>,
+    viewers: HashMap<ViewerNo, Seat>,
+    /// The newest event heard of while catching up.
+    heard: u64,
+    is_catching_up: bool,
+    /// The bus lost events after the log was last asked: what it answered may lack them.
+    lost_since_read: bool,
+    watched_until: Instant,
+}
+
+struct Seat {
+    queue: Arc<Queue>,
+    /// The last event that the viewer has; `None` while it is joining, when it gets nothing yet.
+    has: Option<u64>,
+}
+
+impl Topic {
+    pub fn new(id: AuctionId) -> Topic {
+        Topic {
+            id,
+            head: None,
+            base: 0,
+            remembered: VecDeque::new(),
+            viewers: HashMap::new(),
+            heard: 0,
+            is_catching_up: false,
+            lost_since_read: false,
+            watched_until: Instant::now(),
+        }
+    }
+
+    pub fn viewers(&self) -> usize {
+        self.viewers.len()
+    }
+
+    /// A viewer is about to join: from now on nothing that it could need is forgotten silently.
+    pub fn enter(&mut self, no: ViewerNo, queue: Arc<Queue>) {
+        self.viewers.insert(no, Seat { queue, has: None });
+    }
+
+    pub fn leave(&mut self, no: ViewerNo, now: Instant) {
+        if self.viewers.remove(&no).is_some() {
+            self.watched_until = now;
+        }
+    }
+
+    /// Whether the topic can go: nobody watches, and nobody did for a while or ever.
+    pub fn is_over(&self, now: Instant) -> bool {
+        let is_stale = now.saturating_duration_since(self.watched_until) >= KEPT_UNWATCHED;
+        self.viewers.is_empty() && (self.head.is_none() || is_stale)
+    }
+
+    /// An event from the bus. A superseded one is a price that a newer event of the same round
+    /// says better: it is passed over, but not missing.
+    pub fn offer(&mut self, event: &Envelope, is_superseded: bool, now: Timestamp) -> Offered {
+        if self.is_catching_up {
+            self.heard = self.heard.max(event.seq);
+            return Offered::Passed;
+        }
+        let head = *self.head.get_or_insert_with(|| {
+            self.base = event.seq.saturating_sub(1);
+            self.base
+        });
+        if event.seq <= head {
+            return Offered::Passed;
+        }
+        if event.seq > head + 1 {
+            self.heard = event.seq;
+            self.is_catching_up = true;
+            return Offered::Gap;
+        }
+        Offered::Taken(self.take(event, is_superseded, now))
+    }
+
+    fn take(&mut self, event: &Envelope, is_superseded: bool, now: Timestamp) -> usize {
+        self.head = Some(event.seq);
+        if is_superseded {
+            return 0;
+        }
+        let frame = Arc::new(Frame::event(event, now));
+        let sent = self.send(&frame);
+        self.remembered.push_back(frame);
+        // One that a viewer needed once may be needed again; the sweep takes the rest.
+        if self.remembered.len() > FRAMES_REMEMBERED_MAX {
+            self.forget_oldest();
+        }
+        sent
+    }
+
+    fn send(&mut self, frame: &Frame) -> usize {
+        let mut sent = 0;
+        self.viewers.retain(|_, seat| {
+            if seat.has.is_none_or(|has| frame.seq <= has) {
+                return true;
+            }
+            seat.has = Some(frame.seq);
+            sent += 1;
+            seat.queue.push(frame) == Pushed::Waiting
+        });
+        sent
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(frame) = self.remembered.pop_front() {
+            self.base = frame.seq;
+        }
+    }
+
+    /// Gives back what replays of long ago needed.
+    pub fn sweep(&mut self) {
+        while self.remembered.len() > FRAMES_REMEMBERED_MAX {
+            self.forget_oldest();
+        }
+        self.remembered.shrink_to(FRAMES_REMEMBERED_MAX);
+    }
+
+    /// Whether a viewer that has everything up to `has` can go on, given how far the log was seen to
+    /// reach. Beyond the head but in the log: the bus will bring what lies between, and the viewer
+    /// is not sent it.
+    pub fn reaches_back_to(&self, has: u64, log_reaches: u64) -> bool {
+        self.head.is_some_and(|head| self.base <= has && has <= head.max(log_reaches))
+    }
+
+    /// Lets a viewer that has everything up to `has` go on: what it missed, in order, and from then
+    /// on the live events. `None` if [`Topic::reaches_back_to`] says no.
+    pub fn resume(&mut self, no: ViewerNo, has: u64, log_reaches: u64) -> Option<Vec<Bytes>> {
+        let head = self.head.filter(|_| self.reaches_back_to(has, log_reaches))?;
+        let seat = self.viewers.get_mut(&no)?;
+        seat.has = Some(has.max(head));
+        let form = seat.queue.form;
+        let from = self.remembered.partition_point(|frame| frame.seq <= has);
+        Some(self.remembered.range(from..).map(|frame| frame.bytes(form)).collect())
+    }
+
+    /// Lets a viewer begin at a snapshot: what happened since, in order, and from then on the live
+    /// events. `None` if the topic has forgotten events after the snapshot: read another.
+    pub fn begin(&mut self, no: ViewerNo, snapshot_seq: u64) -> Option<Vec<Bytes>> {
+        if self.head.is_none() {
+            self.start_at(snapshot_seq);
+        }
+        self.resume(no, snapshot_seq, snapshot_seq)
+    }
+
+    /// Takes up what the log holds after `after`, so that viewers can resume from there.
+    pub fn remember(&mut self, after: u64, log: &[Envelope], now: Timestamp) {
+        let Some(_) = self.head else {
+            self.start_at(after);
+            for event in log {
+                self.remembered.push_back(Arc::new(Frame::event(event, now)));
+                self.head = Some(event.seq);
+            }
+            return;
+        };
+        let older: Vec<_> = log.iter().take_while(|event| event.seq <= self.base).collect();
+        let reaches_base = older.last().is_some_and(|last| last.seq == self.base);
+        if after < self.base && reaches_base {
+            for event in older.iter().rev() {
+                self.remembered.push_front(Arc::new(Frame::event(event, now)));
+            }
+            self.base = after;
+        }
+    }
+
+    fn start_at(&mut self, seq: u64) {
+        self.head = Some(seq);
+        self.base = seq;
+        self.remembered.clear();
+    }
+
+    /// The bus has lost events. Whether to start catching up: somebody must be watching, and nobody
+    /// be at it already. An unwatched topic remembers nothing that it cannot vouch for.
+    pub fn lost_some(&mut self) -> bool {
+        self.lost_since_read = true;
+        if self.is_catching_up {
+            return false;
+        }
+        if self.viewers.is_empty() {
+            self.forget();
+        }
+        self.is_catching_up = self.head.is_some();
+        self.is_catching_up
+    }
+
+    /// After what to ask the log; `None` if there is nobody to ask it for.
+    pub fn behind(&mut self) -> Option<u64> {
+        self.lost_since_read = false;
+        if self.viewers.is_empty() || self.head.is_none() {
+            self.forget();
+            self.is_catching_up = false;
+        }
+        self.head
+    }
+
+    fn forget(&mut self) {
+        self.head = None;
+        self.remembered.clear();
+    }
+
+    /// Takes a page of the log after the head; a short page is the log's end. Whether the topic has
+    /// caught up with it and with all that was heard of meanwhile.
+    pub fn caught_up(
+        &mut self,
+        page: &[Envelope],
+        superseded: &[bool],
+        is_last: bool,
+        now: Timestamp,
+    ) -> bool {
+        for (event, is_superseded) in page.iter().zip(superseded) {
+            if self.head.is_some_and(|head| event.seq == head + 1) {
+                self.take(event, *is_superseded, now);
+            }
+        }
+        self.is_level(is_last)
+    }
+
+    /// Goes on from a snapshot, because too much was missed to tell it one by one.
+    pub fn skip_to(&mut self, standing: &Standing, now: Timestamp) -> bool {
+        if self.head.is_none_or(|head| head < standing.seq) {
+            self.start_at(standing.seq);
+            let notice = reset(self.id, Reset::TooFarBack, now);
+            let snapshot = Frame::snapshot(standing, now);
+            self.viewers.retain(|_, seat| {
+                if seat.has.is_none_or(|has| standing.seq <= has) {
+                    return true;
+                }
+                seat.has = Some(standing.seq);
+                seat.queue.push_bytes(notice.clone()) == Pushed::Waiting
+                    && seat.queue.push(&snapshot) == Pushed::Waiting
+            });
+        }
+        self.is_level(true)
+    }
+
+    fn is_level(&mut self, log_is_read: bool) -> bool {
+        let has_all_heard = self.head.is_some_and(|head| head >= self.heard);
+        let is_level = log_is_read && has_all_heard && !self.lost_since_read;
+        self.is_catching_up = !is_level;
+        is_level
+    }
+}
