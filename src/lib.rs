@@ -25,6 +25,8 @@ pub mod domain;
 pub mod embedded;
 pub mod events;
 pub mod exchange;
+pub mod http;
+pub mod identity;
 pub mod live;
 pub mod store;
 pub mod telemetry;

@@ -44,6 +44,8 @@ const CONNECTIONS_PER_WORKER_MAX: usize = 25_000;
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// A request's head must have come by then.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A peer that acknowledges nothing for so long is gone.
+const PEER_TIMEOUT: Duration = Duration::from_secs(20);
 /// What was accepted is finished within this, in seconds, when the server goes down.
 const SHUTDOWN_TIMEOUT_S: u64 = 8;
 /// How long a browser remembers a preflight, in seconds.
@@ -154,10 +156,24 @@ pub fn serve(state: State, listener: TcpListener, workers: usize) -> std::io::Re
         .max_connections(CONNECTIONS_PER_WORKER_MAX)
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(HEAD_TIMEOUT)
+        // A viewer who is gone must be noticed although it only ever reads.
+        .h1_allow_half_closed(false)
+        .on_connect(|connection, _| tune(connection))
         .shutdown_timeout(SHUTDOWN_TIMEOUT_S)
         .disable_signals()
         .listen(listener)?
         .run())
+}
+
+/// Answers leave at once, and a peer that vanished is noticed.
+fn tune(connection: &dyn std::any::Any) {
+    let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() else { return };
+    let socket = socket2::SockRef::from(stream);
+    let tuned =
+        socket.set_tcp_nodelay(true).and_then(|()| socket.set_tcp_user_timeout(Some(PEER_TIMEOUT)));
+    if let Err(error) = tuned {
+        tracing::debug!(%error, "a connection could not be tuned");
+    }
 }
 
 fn cors(state: &State) -> Cors {
