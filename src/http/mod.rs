@@ -8,6 +8,7 @@ pub mod bids;
 pub mod body;
 pub mod caller;
 pub mod context;
+pub mod limits;
 pub mod log;
 pub mod openapi;
 pub mod problem;
@@ -66,6 +67,8 @@ pub struct State {
     pub bid_cap: Amount,
     /// How the outside reaches this server.
     pub public_url: Arc<str>,
+    /// How often callers may call.
+    pub limits: limits::Limits,
     /// The origins whose pages may call.
     pub allowed_origins: Arc<[String]>,
     /// Whether pages on this machine's own loopback addresses may call too.
@@ -87,7 +90,7 @@ pub struct Parts {
 }
 
 impl State {
-    /// Not caught up yet.
+    /// Not caught up yet. Must be called inside an actix system.
     pub fn new(parts: Parts, config: &crate::config::Config) -> State {
         State {
             exchange: parts.exchange,
@@ -96,6 +99,7 @@ impl State {
             hub: parts.hub,
             bid_cap: config.bid_cap,
             public_url: config.public_url.as_str().into(),
+            limits: limits::Limits::new(&config.rate_limits),
             allowed_origins: config.allowed_origins.clone().into(),
             allow_loopback_origins: config.is_embedded(),
             caught_up: Arc::default(),
@@ -202,8 +206,8 @@ fn cors(state: &State) -> Cors {
             header::LINK,
             header::LOCATION,
             header::RETRY_AFTER,
-            header::HeaderName::from_static("ratelimit"),
-            header::HeaderName::from_static("ratelimit-policy"),
+            context::RATE_LIMIT,
+            context::RATE_LIMIT_POLICY,
             context::REQUEST_ID,
         ])
         .max_age(PREFLIGHT_KEPT_S)

@@ -209,7 +209,13 @@ const ERRORS: &[(&str, &[Code])] = {
 
 /// What any operation can answer.
 const fn common() -> &'static [Code] {
-    &[Code::MethodNotAllowed, Code::Internal, Code::ShuttingDown, Code::Unavailable]
+    &[
+        Code::MethodNotAllowed,
+        Code::RateLimited,
+        Code::Internal,
+        Code::ShuttingDown,
+        Code::Unavailable,
+    ]
 }
 
 #[derive(OpenApi)]

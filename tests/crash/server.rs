@@ -116,6 +116,8 @@ fn spawn(cluster: &Cluster, key: PathBuf, port: u16) -> Child {
         .env("HOGA_BIND", format!("127.0.0.1:{port}"))
         .env("HOGA_PUBLIC_URL", ISSUER)
         .env("HOGA_SIGNING_KEY_FILE", key)
+        .env("HOGA_BIDS_PER_SECOND_MAX", "1000000")
+        .env("HOGA_REQUESTS_PER_SECOND_MAX", "1000000")
         .env("HOGA_LOG", "error")
         .stdout(Stdio::null())
         .spawn()
