@@ -67,7 +67,7 @@ pub struct NewAuctionBody {
     description: String,
     /// The category's slug.
     #[serde(default)]
-    #[schema(max_length = 500)]
+    #[schema(min_length = 1, max_length = 500)]
     category: Option<String>,
     /// Keys in the image store, the one shown first first.
     #[serde(default)]
@@ -119,7 +119,7 @@ pub struct AuctionChangesBody {
     #[schema(max_length = 10_000)]
     description: Option<String>,
     #[serde(deserialize_with = "present")]
-    #[schema(value_type = Option<String>, max_length = 500)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 500)]
     category: Option<Option<String>>,
     #[schema(max_items = 20)]
     image_keys: Option<Vec<String>>,
@@ -570,7 +570,8 @@ fn terms_of(row: &AuctionRow) -> Result<Terms, Problem> {
 /// same auction.
 #[utoipa::path(post, path = "/auctions", operation_id = "create_auction", tag = "auctions",
     request_body = NewAuctionBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters",
+            min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$")),
     responses((status = 201, body = AuctionBody, description = "Scheduled",
         headers(("ETag" = String), ("Location" = String)))),
     security(("bearer" = [])))]
@@ -964,7 +965,8 @@ pub async fn delete_auction(
 #[utoipa::path(post, path = "/auctions/{id}/relist", operation_id = "relist_auction", tag = "auctions",
     request_body = RelistBody,
     params(("id" = Uuid, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters",
+            min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$")),
     responses((status = 201, body = AuctionBody, description = "Scheduled",
         headers(("ETag" = String), ("Location" = String)))),
     security(("bearer" = [])))]

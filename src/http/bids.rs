@@ -120,7 +120,8 @@ pub enum OutcomeWord {
 #[utoipa::path(post, path = "/auctions/{id}/bids", operation_id = "place_bid", tag = "bids",
     request_body = NewBidBody,
     params(("id" = Uuid, Path),
-        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),
+        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters",
+            min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$")),
     responses((status = 201, body = ReceiptBody, description = "Accepted")),
     security(("bearer" = [])))]
 #[post("/auctions/{id}/bids")]
@@ -199,7 +200,8 @@ pub struct BuyNowBody {
 #[utoipa::path(post, path = "/auctions/{id}/buy-now", operation_id = "buy_auction", tag = "bids",
     request_body = BuyNowBody,
     params(("id" = Uuid, Path),
-        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),
+        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters",
+            min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$")),
     responses((status = 201, body = ReceiptBody, description = "Bought")),
     security(("bearer" = [])))]
 #[post("/auctions/{id}/buy-now")]
@@ -238,7 +240,8 @@ pub struct RetractionBody {
 #[utoipa::path(post, path = "/auctions/{id}/bids/{seq}/retraction", operation_id = "retract_bid", tag = "bids",
     request_body = RetractionBody,
     params(("id" = Uuid, Path), ("seq" = u64, Path, description = "Of the bid's receipt"),
-        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),
+        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters",
+            min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$")),
     responses((status = 201, body = ReceiptBody, description = "Retracted")),
     security(("bearer" = [])))]
 #[post("/auctions/{id}/bids/{seq}/retraction")]
