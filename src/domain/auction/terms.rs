@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::increment::Increment;
 use crate::domain::{
@@ -16,6 +16,7 @@ use crate::domain::{
 pub struct Item {
     // In alphabetical order, as the canonical log needs it (RFC 8785).
     /// Free properties, such as `period: 18세기`.
+    #[serde(serialize_with = "in_canonical_order")]
     pub attributes: BTreeMap<String, String>,
     /// The category's slug, such as `art`.
     pub category: Option<String>,
@@ -149,6 +150,17 @@ impl Item {
         );
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
+}
+
+/// By UTF-16 code units (RFC 8785, section 3.2.3), which is not the order of a [`BTreeMap`] of
+/// strings once a name has a character outside the Basic Multilingual Plane.
+fn in_canonical_order<S: Serializer>(
+    attributes: &BTreeMap<String, String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut sorted: Vec<_> = attributes.iter().collect();
+    sorted.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+    serializer.collect_map(sorted)
 }
 
 fn is_word(text: &str) -> bool {
