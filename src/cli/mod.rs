@@ -3,12 +3,14 @@
 //! Owns the texts that people read in a terminal and the exit codes: 0 it is done, 1 it failed,
 //! 2 the command line or the environment is wrong. Must never hold a rule of the exchange.
 
+pub mod client;
 pub mod csv_file;
 pub mod import;
 pub mod replay;
 pub mod serve;
 pub mod setup;
 pub mod token;
+pub mod verify;
 
 use std::process::ExitCode;
 
@@ -58,6 +60,14 @@ enum Command {
     /// users and signs their tokens, so it needs the server's own HOGA_DATA_DIR or
     /// HOGA_DATABASE_URL and HOGA_SIGNING_KEY_FILE.
     Replay(replay::ReplayArgs),
+    /// Recompute the public log of an auction: hashes, signature and result
+    ///
+    /// SOURCE is the address of an auction or its log, such as
+    /// http://127.0.0.1:8080/v1/auctions/ID, or a file (- for standard input) with one or more
+    /// answers of `GET log` as they came, one after the other. A log that is fetched is also held
+    /// against its signed checkpoint, so that one that was cut off is told from a whole one; a file
+    /// has no checkpoint. Names the first event that is not good, with exit code 1.
+    Verify(verify::VerifyArgs),
     /// Print an access token for a user of the embedded default
     ///
     /// Makes the user if there is none. Refused when HOGA_DATABASE_URL is set: there, users log in.
@@ -92,9 +102,18 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<ExitCode, Failed> {
-    if let Command::Openapi = command {
-        print!("{}", openapi::document_text());
-        return Ok(ExitCode::SUCCESS);
+    // These need no configuration, so a wrong one is no reason to refuse them.
+    match command {
+        Command::Openapi => {
+            print!("{}", openapi::document_text());
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Verify(args) => return verify::run(&args),
+        Command::Serve
+        | Command::Migrate
+        | Command::Import(_)
+        | Command::Replay(_)
+        | Command::Token(_) => {}
     }
     let config = Config::from_env().map_err(|error| Failed { code: 2, error: Box::new(error) })?;
     match command {
@@ -103,7 +122,7 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         Command::Import(args) => import::run(&config, &args),
         Command::Migrate => setup::migrate(&config),
         Command::Token(args) => token::run(&config, &args),
-        Command::Openapi => Ok(ExitCode::SUCCESS),
+        Command::Openapi | Command::Verify(_) => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -4,8 +4,6 @@
 //! its own clock. Must never touch the server's database but to make the users, nor go on without
 //! a bound on requests, retries or waiting.
 
-mod client;
-
 use std::{
     collections::{HashMap, HashSet},
     time::Duration,
@@ -17,11 +15,11 @@ use serde_json::json;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use self::client::{Answer, Client};
 use super::{RecordedAuction, RecordedBid, Recording, Reproduction};
 use crate::{
     cli::{
         Failed,
+        client::{Answer, Client},
         setup::{Database, derived_id},
     },
     config::Config,
@@ -47,23 +45,14 @@ const USERS_AT_ONCE: usize = 5_000;
 const LOOKED_AT_EVERY: Duration = Duration::from_millis(500);
 /// How long it may take to close after its end.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longer than any replay.
+const TOKEN_LIFE_S: i64 = 2 * 86_400;
 /// The name of the seller of replayed auctions; bidders are `replay-` and their name in the file.
 const SELLER: &str = "replay-seller";
 
 /// Why a replay through a server could not be begun.
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
-    /// Not an address.
-    #[error("{0} is no address of a server: give one such as http://127.0.0.1:8080")]
-    Url(String),
-    /// Nobody answers, or nobody like us.
-    #[error("no Hoga answers at {url}: check that it runs, with `curl {url}/healthz`")]
-    NoServer {
-        /// Where.
-        url: String,
-        /// Why.
-        source: reqwest::Error,
-    },
     /// There is no key to sign the users' tokens with.
     #[error(
         "there is no signing key at {0}: set HOGA_DATA_DIR, or HOGA_SIGNING_KEY_FILE, as the server has it"
@@ -112,9 +101,11 @@ pub fn run(
     let key = SigningKey::load(key_file).map_err(LiveError::from)?.ok_or_else(no_key)?;
     actix::System::new().block_on(async {
         let client = Client::connect(url).await?;
-        let seller = make_users(config, recording).await?;
-        let people = People::sign(config, key, &client, recording, seller).await?;
-        people.check(&client).await?;
+        let tokens = tokens_taken(config, key, &client).await?;
+        let database = Database::open(config)?;
+        let made = make_users(&database, recording).await;
+        database.leave()?;
+        let people = People::sign(&tokens, recording, made?)?;
         let live_s = live_s.unwrap_or_else(|| enough_s(recording));
         let clock_ahead_ms = client.clock_ahead_ms().await;
         let floor = Floor { client: &client, people: &people, live_s, clock_ahead_ms };
@@ -145,9 +136,30 @@ fn bidders(recording: &Recording) -> HashSet<&str> {
     bids.map(|bid| bid.bidder.as_str()).collect()
 }
 
+/// Tokens as the server would sign them: it is its own issuer, under the address that it is reached
+/// at or the one that it was given. Asked before anything is written anywhere.
+async fn tokens_taken(
+    config: &Config,
+    key: SigningKey,
+    client: &Client,
+) -> Result<Tokens, LiveError> {
+    let mut tokens = Tokens::new(key, client.base());
+    for issuer in [client.base(), config.public_url.as_str()] {
+        tokens = tokens.of_issuer(issuer);
+        let somebody = UserId(Uuid::nil());
+        let token = tokens.issue(somebody, &[], wall_clock::now(), TOKEN_LIFE_S)?;
+        if client.takes(&token).await {
+            return Ok(tokens);
+        }
+    }
+    Err(LiveError::NotItsKey {
+        url: client.base().to_owned(),
+        key_file: config.signing_key_file.display().to_string(),
+    })
+}
+
 /// Makes the users in the server's database; the seller's id is whatever they have there.
-async fn make_users(config: &Config, recording: &Recording) -> Result<UserId, Failed> {
-    let database = Database::open(config)?;
+async fn make_users(database: &Database, recording: &Recording) -> Result<UserId, Failed> {
     let store = Store::new(database.config.clone())?;
     let wanted = User {
         id: UserId(Uuid::now_v7()),
@@ -163,7 +175,6 @@ async fn make_users(config: &Config, recording: &Recording) -> Result<UserId, Fa
     for users in users.chunks(USERS_AT_ONCE) {
         store.ensure_users(users, &[Role::Bidder.word()]).await?;
     }
-    database.leave()?;
     Ok(seller.id)
 }
 
@@ -171,44 +182,17 @@ async fn make_users(config: &Config, recording: &Recording) -> Result<UserId, Fa
 struct People {
     seller: String,
     bidders: HashMap<String, String>,
-    key_file: String,
 }
 
 impl People {
-    /// Signs tokens as the server would: it is its own issuer, under the address that it was given
-    /// or the one that it is reached at.
-    async fn sign(
-        config: &Config,
-        key: SigningKey,
-        client: &Client,
-        recording: &Recording,
-        seller: UserId,
-    ) -> Result<People, Failed> {
-        let key_file = config.signing_key_file.display().to_string();
+    fn sign(tokens: &Tokens, recording: &Recording, seller: UserId) -> Result<People, LiveError> {
         let now = wall_clock::now();
-        // Longer than any replay: a token lives for the replay, the key file is the secret.
-        let life_s = 24 * 3_600;
-        let mut tokens = Tokens::new(key, client.base());
-        let probe = tokens.issue(seller, &[Role::Seller], now, life_s).map_err(LiveError::from)?;
-        if !client.takes(&probe).await {
-            tokens = tokens.of_issuer(&config.public_url);
-        }
-        let issue = |user, role| tokens.issue(user, &[role], now, life_s);
+        let issue = |user, role| tokens.issue(user, &[role], now, TOKEN_LIFE_S);
         let mut signed = HashMap::new();
         for name in bidders(recording) {
-            let token = issue(bidder_id(name), Role::Bidder).map_err(LiveError::from)?;
-            signed.insert(name.to_owned(), token);
+            signed.insert(name.to_owned(), issue(bidder_id(name), Role::Bidder)?);
         }
-        let seller = issue(seller, Role::Seller).map_err(LiveError::from)?;
-        Ok(People { seller, bidders: signed, key_file })
-    }
-
-    async fn check(&self, client: &Client) -> Result<(), LiveError> {
-        if client.takes(&self.seller).await {
-            return Ok(());
-        }
-        let (url, key_file) = (client.base().to_owned(), self.key_file.clone());
-        Err(LiveError::NotItsKey { url, key_file })
+        Ok(People { seller: issue(seller, Role::Seller)?, bidders: signed })
     }
 }
 

@@ -1,4 +1,5 @@
-//! The HTTP client of a replay: bounded requests, bounded retries, and waiting when told to.
+//! The HTTP client of commands that talk to a server: bounded requests, bounded retries, and waiting
+//! when told to.
 
 use std::time::Duration;
 
@@ -7,7 +8,6 @@ use reqwest::{Response, StatusCode, header};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
-use super::LiveError;
 use crate::wall_clock;
 
 /// Requests under way side by side.
@@ -20,6 +20,22 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// Longer is not waited, whatever the server says.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
+
+/// The server cannot be talked to.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Not an address.
+    #[error("{0} is no address of a server: give one such as http://127.0.0.1:8080")]
+    Url(String),
+    /// Nobody answers, or nobody like us.
+    #[error("no Hoga answers at {url}: check that it runs, with `curl {url}/healthz`")]
+    NoServer {
+        /// Where.
+        url: String,
+        /// Why.
+        source: reqwest::Error,
+    },
+}
 
 /// One server.
 pub struct Client {
@@ -56,13 +72,16 @@ struct Time {
 
 impl Client {
     /// A client of the server at this address, which must answer.
-    pub async fn connect(url: &str) -> Result<Client, LiveError> {
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn connect(url: &str) -> Result<Client, ClientError> {
         let base = url.trim_end_matches('/').to_owned();
-        let parsed = reqwest::Url::parse(&base).map_err(|_| LiveError::Url(url.to_owned()))?;
-        if !matches!(parsed.scheme(), "http" | "https") || parsed.path() != "/" {
-            return Err(LiveError::Url(url.to_owned()));
+        let parsed = reqwest::Url::parse(&base).map_err(|_| ClientError::Url(url.to_owned()))?;
+        if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
+            return Err(ClientError::Url(url.to_owned()));
         }
-        let failed = |source| LiveError::NoServer { url: base.clone(), source };
+        let failed = |source| ClientError::NoServer { url: base.clone(), source };
         let http = reqwest::Client::builder()
             .timeout(ATTEMPT_TIMEOUT)
             .pool_max_idle_per_host(REQUESTS_AT_ONCE_MAX)
@@ -93,6 +112,9 @@ impl Client {
     }
 
     /// Reads a resource.
+    ///
+    /// # Errors
+    /// What the server said in the end, in words.
     pub async fn get(&self, path: &str) -> Result<Bytes, String> {
         let url = format!("{}{path}", self.base);
         match self.send(|| self.http.get(&url)).await? {
@@ -102,6 +124,9 @@ impl Client {
     }
 
     /// Sends a command until it is answered; the key makes every attempt the same one.
+    ///
+    /// # Errors
+    /// What went wrong with the last attempt, in words.
     pub async fn post(
         &self,
         path: &str,
@@ -127,7 +152,7 @@ impl Client {
                     after
                 }
                 Err(error) => {
-                    failure = crate::cli::chain(&error);
+                    failure = super::chain(&error);
                     RETRY_AFTER
                 }
             };
