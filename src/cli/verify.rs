@@ -186,11 +186,13 @@ fn result(audit: &Audit) -> String {
         1 => "1 bid".to_owned(),
         count => format!("{count} bids"),
     };
+    let (status, kind) = words(standing.status);
+    let word = kind.unwrap_or(status);
     match standing.status {
-        Status::Ended(ResultKind::Sold) => format!("sold at {price} after {bids}"),
-        Status::Ended(ResultKind::BoughtNow) => format!("bought_now at {price} after {bids}"),
-        Status::Live | Status::Bought => format!("live at {price} after {bids}"),
-        status => words(status).1.unwrap_or(words(status).0).to_owned(),
+        Status::Ended(ResultKind::Sold | ResultKind::BoughtNow) | Status::Live | Status::Bought => {
+            format!("{word} at {price} after {bids}")
+        }
+        Status::Scheduled | Status::Cancelled | Status::Ended(_) => word.to_owned(),
     }
 }
 

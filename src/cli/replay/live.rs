@@ -47,7 +47,7 @@ const LOOKED_AT_EVERY: Duration = Duration::from_millis(500);
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longer than any replay.
 const TOKEN_LIFE_S: i64 = 2 * 86_400;
-/// The name of the seller of replayed auctions; bidders are `replay-` and their name in the file.
+/// The seller of replayed auctions; bidders are `replay-bidder-` and their name in the file.
 const SELLER: &str = "replay-seller";
 
 /// Why a replay through a server could not be begun.
@@ -170,7 +170,7 @@ async fn make_users(database: &Database, recording: &Recording) -> Result<UserId
     let seller = store.ensure_user(&wanted, wall_clock::now()).await?;
     let users: Vec<(UserId, String)> = bidders(recording)
         .into_iter()
-        .map(|name| (bidder_id(name), format!("replay-{name}")))
+        .map(|name| (bidder_id(name), format!("replay-bidder-{name}")))
         .collect();
     for users in users.chunks(USERS_AT_ONCE) {
         store.ensure_users(users, &[Role::Bidder.word()]).await?;
