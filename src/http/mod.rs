@@ -39,11 +39,11 @@ use crate::{
 };
 
 /// Connections that one worker serves at once.
-const CONNECTIONS_PER_WORKER_MAX: usize = 25_000;
+pub const CONNECTIONS_PER_WORKER_MAX: usize = 25_000;
 /// A connection without a request is closed after this.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
+pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// A request's head must have come by then.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// What was accepted is finished within this, in seconds, when the server goes down.
 const SHUTDOWN_TIMEOUT_S: u64 = 8;
 /// How long a browser remembers a preflight, in seconds.
@@ -160,7 +160,8 @@ pub fn serve(state: State, listener: TcpListener, workers: usize) -> std::io::Re
         .run())
 }
 
-fn cors(state: &State) -> Cors {
+/// Whose pages may call, and with what.
+pub fn cors(state: &State) -> Cors {
     let origins = Arc::clone(&state.allowed_origins);
     let allow_loopback = state.allow_loopback_origins;
     Cors::default()
