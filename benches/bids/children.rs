@@ -1,9 +1,10 @@
-//! The servers that are measured, each a process of its own.
+//! Servers that are measured, each a process of its own.
 
 use std::{
+    error::Error,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -12,9 +13,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{Args, Failed, plan::Subject, stage::Stage};
-
-const START_TIMEOUT: Duration = Duration::from_secs(120);
+const START_TIMEOUT: Duration = Duration::from_secs(300);
 const POLL_EVERY: Duration = Duration::from_millis(20);
 
 /// A server that is ready.
@@ -24,35 +23,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts whoever answers for a subject, and waits until it is ready.
-    pub fn start(
-        stage: &Stage,
-        database: &str,
-        subject: Subject,
-        args: &Args,
-    ) -> Result<Server, Failed> {
-        let mut command = match subject {
-            Subject::A | Subject::B | Subject::C => hoga(),
-            Subject::D => rival("rowlock", args.pool)?,
-            Subject::E => rival("plpgsql", args.pool)?,
-            Subject::F => rival("ceiling", args.pool)?,
-        };
-        if args.workers > 0 {
-            command.env("HOGA_HTTP_WORKERS", args.workers.to_string());
-        }
-        Server::spawn(command, stage, database)
-    }
-
-    fn spawn(mut command: Command, stage: &Stage, database: &str) -> Result<Server, Failed> {
+    /// Starts a server and waits until it is ready. `HOGA_BIND` is set to a free port.
+    pub fn start(mut command: Command) -> Result<Server, Box<dyn Error>> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        command.envs(stage.environment(database, address)).env("HOGA_LOG", "warn");
-        command.stdout(std::process::Stdio::null());
-        let mut server = Server { child: command.spawn()?, address };
+        command.env("HOGA_BIND", address.to_string()).env("HOGA_LOG", "error");
+        let mut server = Server { child: command.stdout(Stdio::null()).spawn()?, address };
         server.wait_until_ready()?;
         Ok(server)
     }
 
-    fn wait_until_ready(&mut self) -> Result<(), Failed> {
+    fn wait_until_ready(&mut self) -> Result<(), Box<dyn Error>> {
         let deadline = Instant::now() + START_TIMEOUT;
         while !is_ready(self.address) {
             if let Some(status) = self.child.try_wait()? {
@@ -72,12 +52,13 @@ impl Server {
     }
 
     /// Where it listens.
+    #[allow(dead_code, reason = "the memory benchmark asks it nothing")]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Has it go down in order.
-    pub fn stop(mut self) -> Result<(), Failed> {
+    pub fn stop(mut self) -> Result<(), Box<dyn Error>> {
         kill(Pid::from_raw(i32::try_from(self.pid())?), Signal::SIGTERM)?;
         let status = self.child.wait()?;
         if status.success() { Ok(()) } else { Err(format!("the server failed: {status}").into()) }
@@ -92,21 +73,11 @@ impl Drop for Server {
     }
 }
 
-fn hoga() -> Command {
+/// The product, as cargo built it for this benchmark.
+pub fn hoga() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hoga"));
     command.arg("serve");
     command
-}
-
-fn rival(name: &str, pool: usize) -> Result<Command, Failed> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["--serve", name, "--pool", &pool.to_string()]);
-    Ok(command)
-}
-
-/// Opens every auction of a database that is due, through the exchange itself.
-pub fn open_auctions(stage: &Stage, database: &str) -> Result<(), Failed> {
-    Server::spawn(hoga(), stage, database)?.stop()
 }
 
 fn is_ready(address: SocketAddr) -> bool {

@@ -25,11 +25,16 @@ mod report;
 mod rivals;
 mod stage;
 
-use std::{error::Error, process::ExitCode, time::Duration};
+use std::{
+    error::Error,
+    process::{Command, ExitCode},
+    time::Duration,
+};
 
 use clap::Parser;
 
 use self::{
+    children::Server,
     figures::Run,
     plan::{Plan, Subject},
     stage::Stage,
@@ -117,7 +122,7 @@ fn measure(
     round: usize,
 ) -> Result<Run, Failed> {
     let database = stage.database()?;
-    let server = children::Server::start(stage, &database, subject, args)?;
+    let server = Server::start(command(args, stage, subject, &database)?)?;
     if args.profile {
         println!("{subject}: process {}, Postgres {}", server.pid(), stage.postmaster()?);
     }
@@ -132,4 +137,29 @@ fn measure(
     let written = stage.written(&database)?;
     stage.drop_database(&database)?;
     Ok(Run::of(subject, connections, round, outcome, written))
+}
+
+/// Whoever answers for a subject.
+fn command(
+    args: &Args,
+    stage: &Stage,
+    subject: Subject,
+    database: &str,
+) -> Result<Command, Failed> {
+    let rival = |name: &str| -> Result<Command, Failed> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--serve", name, "--pool", &args.pool.to_string()]);
+        Ok(command)
+    };
+    let mut command = match subject {
+        Subject::A | Subject::B | Subject::C => children::hoga(),
+        Subject::D => rival("rowlock")?,
+        Subject::E => rival("plpgsql")?,
+        Subject::F => rival("ceiling")?,
+    };
+    command.envs(stage.environment(database));
+    if args.workers > 0 {
+        command.env("HOGA_HTTP_WORKERS", args.workers.to_string());
+    }
+    Ok(command)
 }

@@ -1,6 +1,6 @@
 //! The stage: one private Postgres, and a template database with users and live auctions.
 
-use std::{net::SocketAddr, path::Path};
+use std::path::Path;
 
 use hoga::{
     domain::{
@@ -18,7 +18,12 @@ use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
-use super::{Failed, children, plan::OPENING_PRICE, rivals};
+use super::{
+    Failed,
+    children::{self, Server},
+    plan::OPENING_PRICE,
+    rivals,
+};
 
 /// How many people bid.
 const BIDDERS: u32 = 500;
@@ -64,7 +69,10 @@ impl Stage {
         let tokens = tokens(&folder.path().join("key.pem"))?;
         let mut stage = Stage { folder, cluster, tokens, auctions: Vec::new(), commits_before: 0 };
         stage.auctions = block_on(fill(&stage.cluster))?;
-        children::open_auctions(&stage, TEMPLATE)?;
+        // They are due: the exchange opens them before it is ready.
+        let mut opening = children::hoga();
+        opening.envs(stage.environment(TEMPLATE));
+        Server::start(opening)?.stop()?;
         block_on(rivals::plpgsql::create_function(&stage.cluster.config(TEMPLATE)))?;
         stage.commits_before = stage.written(TEMPLATE)?.commits;
         Ok(stage)
@@ -86,10 +94,9 @@ impl Stage {
     }
 
     /// The environment of a server on a database of the stage.
-    pub fn environment(&self, database: &str, address: SocketAddr) -> Vec<(&str, String)> {
+    pub fn environment(&self, database: &str) -> [(&str, String); 4] {
         let folder = self.folder.path();
-        vec![
-            ("HOGA_BIND", address.to_string()),
+        [
             ("HOGA_PUBLIC_URL", PUBLIC_URL.to_owned()),
             ("HOGA_DATABASE_URL", self.cluster.url(database)),
             ("HOGA_DATA_DIR", folder.join("hoga").display().to_string()),
