@@ -16,6 +16,12 @@ pub fn table(config: &mut ServiceConfig<'_>) {
     config
         .service(
             scope::scope("/v1")
+                // bids, first: the table is searched from the top for every request
+                .service(bids::place_bid)
+                .service(bids::list_bids)
+                .service(bids::get_bidding)
+                .service(bids::buy_auction)
+                .service(bids::retract_bid)
                 // auctions
                 .service(auctions::create_auction)
                 .service(auctions::list_auctions)
@@ -23,12 +29,6 @@ pub fn table(config: &mut ServiceConfig<'_>) {
                 .service(auctions::update_auction)
                 .service(auctions::delete_auction)
                 .service(auctions::relist_auction)
-                // bids
-                .service(bids::place_bid)
-                .service(bids::list_bids)
-                .service(bids::get_bidding)
-                .service(bids::buy_auction)
-                .service(bids::retract_bid)
                 // log
                 .service(log::get_log)
                 .service(log::get_log_checkpoint)
