@@ -1,14 +1,14 @@
 //! The outbox relay: publishes committed events, then forgets their outbox rows.
 //!
 //! The lanes hand each committed batch over in memory; the table is read to catch up, after a
-//! start or when the relay fell behind. A lane never waits for the relay.
+//! start or when the relay fell behind, and regularly for what others wrote. A lane never waits for the relay.
 
 use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc;
@@ -24,9 +24,12 @@ pub const BATCHES_WAITING_MAX: usize = 1_024;
 /// Outbox rows that are forgotten in one statement.
 const FORGOTTEN_AT_ONCE_MAX: usize = 1_024;
 /// Outbox rows that are read at once when catching up.
-const COMMITS_READ_AT_ONCE: i64 = 64;
+const COMMITS_READ_AT_ONCE: usize = 64;
 /// Auctions whose events are read at once when catching up.
 const RANGES_READ_AT_ONCE: usize = 256;
+/// How often the table is read for what was not handed over: auctions that were created, by this
+/// server or by `hoga import`.
+const TABLE_READ_EVERY: Duration = Duration::from_millis(500);
 /// Pause after Postgres could not be asked.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
@@ -75,31 +78,45 @@ impl Relay {
     /// Relays until every handle is gone and nothing waits.
     pub async fn run(mut self) {
         let mut waiting = Vec::with_capacity(FORGOTTEN_AT_ONCE_MAX);
+        let mut table_read_at = Instant::now();
         loop {
             if self.behind.swap(false, Ordering::AcqRel) {
                 self.catch_up().await;
             }
-            if self.receiver.recv_many(&mut waiting, FORGOTTEN_AT_ONCE_MAX).await == 0 {
-                return;
+            if table_read_at.elapsed() >= TABLE_READ_EVERY {
+                table_read_at = Instant::now();
+                if let Err(error) = self.publish_oldest().await {
+                    warn_of(&error);
+                }
             }
-            let ids: Vec<i64> = waiting.iter().map(|batch| batch.outbox_id).collect();
-            for batch in waiting.drain(..) {
-                self.bus.publish(batch.events);
-            }
-            if let Err(error) = self.store.outbox_published(&ids).await {
-                warn_of(&error);
-                self.behind.store(true, Ordering::Release);
-                tokio::time::sleep(RETRY_AFTER).await;
+            let received = self.receiver.recv_many(&mut waiting, FORGOTTEN_AT_ONCE_MAX);
+            match tokio::time::timeout(TABLE_READ_EVERY, received).await {
+                Ok(0) => return,
+                Ok(_) => self.publish(&mut waiting).await,
+                Err(_) => {}
             }
         }
     }
 
-    /// Publishes what the table holds, oldest first, until it is empty. What waits in memory at the
-    /// same time is published twice; subscribers drop it by its sequence number.
+    async fn publish(&self, waiting: &mut Vec<Batch>) {
+        let ids: Vec<i64> = waiting.iter().map(|batch| batch.outbox_id).collect();
+        for batch in waiting.drain(..) {
+            self.bus.publish(batch.events);
+        }
+        if let Err(error) = self.store.outbox_published(&ids).await {
+            warn_of(&error);
+            self.behind.store(true, Ordering::Release);
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
+    }
+
+    /// Publishes what the table holds, oldest first, until it is nearly empty: under load it never
+    /// is, for the lanes go on. What waits in memory at the same time is published twice;
+    /// subscribers drop it by its sequence number.
     async fn catch_up(&self) {
         loop {
             match self.publish_oldest().await {
-                Ok(0) => return,
+                Ok(count) if count < COMMITS_READ_AT_ONCE => return,
                 Ok(_) => {}
                 Err(error) => {
                     warn_of(&error);
@@ -113,7 +130,8 @@ impl Relay {
     }
 
     async fn publish_oldest(&self) -> Result<usize, StoreError> {
-        let rows = self.store.outbox_oldest(COMMITS_READ_AT_ONCE).await?;
+        let limit = i64::try_from(COMMITS_READ_AT_ONCE).unwrap_or(i64::MAX);
+        let rows = self.store.outbox_oldest(limit).await?;
         for row in &rows {
             for ranges in row.ranges.chunks(RANGES_READ_AT_ONCE) {
                 let events = self.store.events_in(ranges).await?;
