@@ -1,6 +1,12 @@
 //! The environment, read once into types. What is wrong is named with its variable.
 
-use std::{env, fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{
+    env, fmt,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
+    path::PathBuf,
+    str::FromStr,
+};
 
 use crate::domain::money::Amount;
 
@@ -21,6 +27,8 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// `HOGA_BID_CAP`: the highest offer on auctions created from now on, in minor units.
     pub bid_cap: Amount,
+    /// How often callers may call.
+    pub rate_limits: RateLimits,
     /// `HOGA_LANES`: threads that decide and commit; 1 to 64.
     pub lanes: Option<usize>,
     /// `HOGA_HTTP_WORKERS`: threads that speak HTTP; 1 to 64.
@@ -28,6 +36,22 @@ pub struct Config {
     /// `HOGA_DEMO`: whether the embedded default keeps its demo catalogue going.
     pub demo: bool,
 }
+
+/// How often callers may call. Twice as much at once is let through.
+#[derive(Debug, Clone)]
+pub struct RateLimits {
+    /// `HOGA_BIDS_PER_SECOND_MAX`: bids, purchases and retractions of one user.
+    pub bids_per_second: NonZeroU32,
+    /// `HOGA_REQUESTS_PER_SECOND_MAX`: everything else of one user, or of one address.
+    pub requests_per_second: NonZeroU32,
+    /// `HOGA_TRUSTED_PROXIES`: whose `X-Forwarded-For` is believed, separated by commas.
+    pub trusted_proxies: Vec<IpAddr>,
+}
+
+/// Bids of one user in a second, unless the operator says otherwise.
+const BIDS_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).expect("positive");
+/// Other requests of one user or address in a second, unless the operator says otherwise.
+const REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("positive");
 
 /// Where Postgres is. Printed without its password.
 #[derive(Clone)]
@@ -80,6 +104,7 @@ impl Config {
             signing_key_file,
             allowed_origins: allowed_origins(lookup)?,
             bid_cap: bid_cap(lookup)?,
+            rate_limits: rate_limits(lookup)?,
             lanes: threads(lookup, "HOGA_LANES")?,
             http_workers: threads(lookup, "HOGA_HTTP_WORKERS")?,
             demo: switch(lookup, "HOGA_DEMO", true)?,
@@ -168,6 +193,28 @@ fn bid_cap(lookup: Lookup<'_>) -> Result<Amount, ConfigError> {
     }
 }
 
+fn rate_limits(lookup: Lookup<'_>) -> Result<RateLimits, ConfigError> {
+    let problem = "must be 1 or more a second";
+    let proxies = set(lookup, "HOGA_TRUSTED_PROXIES").unwrap_or_default();
+    let trusted_proxies = proxies
+        .split(',')
+        .map(str::trim)
+        .filter(|proxy| !proxy.is_empty())
+        .map(str::parse)
+        .collect::<Result<Vec<IpAddr>, _>>()
+        .map_err(|_| ConfigError {
+            variable: "HOGA_TRUSTED_PROXIES",
+            problem: "must be IP addresses separated by commas, such as 10.0.0.2".into(),
+        })?;
+    let bids = parsed(lookup, "HOGA_BIDS_PER_SECOND_MAX", problem)?;
+    let requests = parsed(lookup, "HOGA_REQUESTS_PER_SECOND_MAX", problem)?;
+    Ok(RateLimits {
+        bids_per_second: bids.unwrap_or(BIDS_PER_SECOND),
+        requests_per_second: requests.unwrap_or(REQUESTS_PER_SECOND),
+        trusted_proxies,
+    })
+}
+
 fn threads(lookup: Lookup<'_>, variable: &'static str) -> Result<Option<usize>, ConfigError> {
     let problem = "must be 1 to 64";
     let count: Option<usize> = parsed(lookup, variable, problem)?;
@@ -218,6 +265,9 @@ mod tests {
             ("HOGA_BID_CAP", "0"),
             ("HOGA_BID_CAP", "9007199254740991"),
             ("HOGA_BID_CAP", "a lot"),
+            ("HOGA_BIDS_PER_SECOND_MAX", "0"),
+            ("HOGA_REQUESTS_PER_SECOND_MAX", "fast"),
+            ("HOGA_TRUSTED_PROXIES", "proxy.local"),
             ("HOGA_LANES", "0"),
             ("HOGA_LANES", "65"),
             ("HOGA_HTTP_WORKERS", "-1"),

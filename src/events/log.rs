@@ -722,3 +722,192 @@ impl ClosedData {
         Some(Event::Closed(Closed { result: self.result, winner, runner_up }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::domain::auction::{Command, PlaceBid, RetractBid, SoftCloseMode, decide};
+
+    fn amount(minor_units: i64) -> Amount {
+        Amount::new(minor_units).expect("positive")
+    }
+
+    fn user(number: u128) -> UserId {
+        UserId(uuid::Uuid::from_u128(number))
+    }
+
+    const AUCTION: AuctionId = AuctionId(uuid::Uuid::from_u128(99));
+    const CEILING: i64 = 7_654_321;
+    const RESERVE: i64 = 8_321_987;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(1_800_000_000_123).plus_s(seconds)
+    }
+
+    fn scheduled() -> Event {
+        let rules = vec![
+            Rule { below: Some(amount(10_000)), step: amount(100) },
+            Rule { below: None, step: amount(1_000) },
+        ];
+        Event::Scheduled(Box::new(Scheduled {
+            seller: user(1),
+            item: Item {
+                attributes: BTreeMap::from([("시대".into(), "18세기 \"조선\"\n".into())]),
+                category: Some("art".into()),
+                description: "백자 \u{1} \\ / 😀".into(),
+                image_keys: vec!["a/b.jpg".into()],
+                title: "달항아리".into(),
+            },
+            terms: Terms {
+                currency: crate::domain::money::Currency::Krw,
+                opening_price: amount(1_000),
+                increment: Increment::Table(Table::own(rules).expect("a table")),
+                reserve_price: Some(amount(RESERVE)),
+                buy_now_price: None,
+                bids_per_bidder_max: Some(9),
+                cap: Amount::CAP_DEFAULT,
+                starts_at: at(0),
+                ends_at: at(100_000),
+                soft_close: Some(SoftClose {
+                    extension_s: 60,
+                    max_ends_at: at(200_000),
+                    mode: SoftCloseMode::Reset,
+                    trigger_window_s: 100_000,
+                }),
+            },
+            relisted_from: Some(AuctionId(uuid::Uuid::from_u128(5))),
+            reserve_salt: [7; 16],
+        }))
+    }
+
+    fn bid(bidder: u128, offer: Offer, seconds: i64) -> Command {
+        Command::PlaceBid(PlaceBid {
+            bidder: user(bidder),
+            offer,
+            expected_seq: None,
+            confirm_amount: Some(offer.limit()),
+            salt: [u8::try_from(bidder).expect("small"); 16],
+            received_at: at(seconds),
+        })
+    }
+
+    /// A log in which every kind of event occurs, a bought auction's and a withdrawn one's included.
+    fn every_kind() -> Vec<Event> {
+        let first = scheduled();
+        let Event::Scheduled(facts) = &first else { unreachable!("made above") };
+        let mut state = State::scheduled(facts);
+        let mut events = vec![first.clone()];
+        let edit = Edited {
+            item: facts.item.clone(),
+            terms: Terms { buy_now_price: Some(amount(9_000_000)), ..facts.terms.clone() },
+            reserve_salt: [8; 16],
+        };
+        events.push(Event::Edited(Box::new(edit)));
+        state.evolve(&events[1]);
+        let retraction = Command::RetractBid(RetractBid {
+            bidder: user(3),
+            bid_seq: 5,
+            reason: "zu viel".into(),
+            received_at: at(60),
+        });
+        let story = [
+            Command::Open,
+            bid(2, Offer::Exact(amount(5_000)), 10),
+            bid(3, Offer::Ceiling(amount(CEILING)), 20),
+            retraction,
+            bid(4, Offer::Exact(amount(9_000_000)), 70),
+        ];
+        for command in &story {
+            for event in decide(&state, command, at(5)).expect("accepted") {
+                state.evolve(&event);
+                events.push(event);
+            }
+        }
+        events.push(Event::Withdrawn);
+        events.push(Event::Extended { ends_at: at(150_000) });
+        events
+    }
+
+    fn entries() -> Vec<(Event, Entry)> {
+        let events = every_kind();
+        let Event::Scheduled(facts) = &events[0] else { unreachable!("made above") };
+        let mut state = State::scheduled(facts);
+        let mut head = Hash::ZERO;
+        let mut entries = Vec::new();
+        for (place, event) in events.into_iter().enumerate() {
+            if place > 0 {
+                state.evolve(&event);
+            }
+            let entry = encode(AUCTION, &state, &event, at(place as i64), head);
+            head = entry.hash;
+            entries.push((event, entry));
+        }
+        entries
+    }
+
+    #[test]
+    fn every_kind_of_event_is_tried_here() {
+        let kinds: std::collections::BTreeSet<&str> =
+            entries().iter().map(|(event, _)| event.kind()).collect();
+        assert_eq!(kinds.len(), 9, "{kinds:?}");
+    }
+
+    #[test]
+    fn the_public_half_is_canonical() {
+        for (_, entry) in entries() {
+            let value: serde_json::Value = serde_json::from_str(&entry.data).expect("JSON");
+            let canonical = serde_jcs::to_string(&value).expect("canonical");
+            assert_eq!(entry.data, canonical, "{}", entry.kind);
+        }
+    }
+
+    #[test]
+    fn the_hash_is_over_the_canonical_public_form() {
+        use sha2::{Digest, Sha256};
+        let mut prev_hash = Hash::ZERO;
+        for (_, entry) in entries() {
+            let data: serde_json::Value = serde_json::from_str(&entry.data).expect("JSON");
+            let form = serde_json::json!({
+                "auction_id": AUCTION.to_string(), "seq": entry.seq, "type": entry.kind,
+                "at": entry.at.to_string(), "data": data, "prev_hash": prev_hash.to_string(),
+            });
+            let canonical = serde_jcs::to_string(&form).expect("canonical");
+            let hash = const_hex::encode(Sha256::digest(canonical));
+            assert_eq!(entry.hash.to_string(), hash, "{}", entry.kind);
+            prev_hash = entry.hash;
+        }
+    }
+
+    #[test]
+    fn both_halves_are_the_event_again() {
+        for (event, entry) in entries() {
+            let read = decode(entry.kind, &entry.data, entry.private.as_deref()).expect("read");
+            assert_eq!(read, event);
+            assert_eq!(after(&entry.data).expect("read"), entry.after);
+        }
+    }
+
+    #[test]
+    fn the_public_half_shows_no_ceiling_no_reserve_and_no_bidder() {
+        for (_, entry) in entries() {
+            for private in [CEILING.to_string(), RESERVE.to_string(), "zu viel".into()] {
+                assert!(!entry.data.contains(&private), "{}: {private}", entry.kind);
+            }
+            for bidder in 2..=4 {
+                assert!(!entry.data.contains(&user(bidder).to_string()), "{}", entry.kind);
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_half_is_told() {
+        assert!(matches!(decode("bid.eaten", "{}", None), Err(DecodeError::UnknownKind(_))));
+        let malformed = decode("auction.extended", "{", None);
+        assert!(matches!(malformed, Err(DecodeError::Malformed { .. })));
+        for (_, entry) in entries().iter().filter(|(_, entry)| entry.private.is_some()) {
+            assert!(decode(entry.kind, &entry.data, None).is_err(), "{}", entry.kind);
+        }
+    }
+}

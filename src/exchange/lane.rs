@@ -98,9 +98,9 @@ impl LaneFloor {
         }
     }
 
-    async fn next_enlisted(&self) -> Vec<SharedBook> {
+    async fn next_enlisted(&self, limit: usize) -> Vec<SharedBook> {
         loop {
-            let books: Vec<_> = take(&self.enlisted, COMMANDS_PER_BATCH_MAX);
+            let books: Vec<_> = take(&self.enlisted, limit);
             if !books.is_empty() {
                 return books;
             }
@@ -137,7 +137,8 @@ impl LaneHandle {
         arbiter.spawn_fn(move || {
             let floor = LaneFloor::here();
             let loading = loader::run(Rc::clone(&floor), store.clone());
-            let lane = Lane { number, floor, store, relay, clock, connected: in_lane };
+            let alone = Cell::new(0);
+            let lane = Lane { number, floor, store, relay, clock, connected: in_lane, alone };
             spawn_or_abort("the loader", loading);
             spawn_or_abort("the lane", lane.run());
         });
@@ -177,6 +178,9 @@ struct Lane {
     relay: RelayHandle,
     clock: ClockHandle,
     connected: Arc<AtomicBool>,
+    /// After Postgres refused a batch: so many of the next ones hold one auction each, so that
+    /// what it refuses does not take others down with it.
+    alone: Cell<usize>,
 }
 
 impl Lane {
@@ -221,7 +225,7 @@ impl Lane {
     async fn serve(&self, writer: &BatchWriter, lost: &Notify) {
         while !writer.is_closed() {
             let books = tokio::select! {
-                books = self.floor.next_enlisted() => books,
+                books = self.floor.next_enlisted(self.batch_limit()) => books,
                 () = lost.notified() => return,
             };
             let taken = self.take(&books);
@@ -235,6 +239,12 @@ impl Lane {
                 self.floor.done(book);
             }
         }
+    }
+
+    fn batch_limit(&self) -> usize {
+        let alone = self.alone.get();
+        self.alone.set(alone.saturating_sub(1));
+        if alone == 0 { COMMANDS_PER_BATCH_MAX } else { 1 }
     }
 
     /// Takes commands out of the books, up to the bound of a batch; those with nothing in it go
@@ -299,11 +309,15 @@ impl Lane {
     async fn undo(&self, writer: &BatchWriter, books: &[SharedBook], error: CommitError) {
         let (lane, source): (_, &dyn std::error::Error) = (self.number, &error);
         tracing::warn!(lane, auctions = books.len(), error = source, "a batch came to nothing");
+        if matches!(error, CommitError::Refused(_)) && books.len() > 1 {
+            self.alone.set(books.len());
+        }
         for book in books {
             let mut book = book.borrow_mut();
             match &error {
-                CommitError::Conflict { .. } | CommitError::NotSent(_) => book.retry(),
-                CommitError::Refused(_) => book.retry(),
+                CommitError::Conflict { .. }
+                | CommitError::NotSent(_)
+                | CommitError::Refused(_) => book.retry(),
                 CommitError::Full(_) => book.fail(Failure::StorageFull),
                 CommitError::Unknown(_) => book.fail(Failure::OutcomeUnknown),
             }

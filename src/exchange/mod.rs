@@ -9,7 +9,7 @@
 //!
 //! Owns the order of decisions. Must never answer before the commit, decide an auction on two
 //! threads, wait for anything but Postgres, or hold an unbounded queue. An auction's actor, its
-//! [`book`] and its [`lane`] live on the same thread, so a batch costs no message between them.
+//! book and its lane live on the same thread, so a batch costs no message between them.
 
 mod auction;
 mod book;

@@ -770,7 +770,8 @@ impl ListQuery {
         ("sort" = Option<SortWord>, Query),
         ("limit" = Option<i64>, Query, description = "1 to 100, 20 by default", minimum = 1, maximum = 100),
         ("cursor" = Option<String>, Query, description = "next_cursor of the page before")),
-    responses((status = 200, body = AuctionPageBody, description = "A page of auctions")))]
+    responses((status = 200, body = AuctionPageBody, description = "A page of auctions")),
+    security((), ("bearer" = [])))]
 #[get("/auctions")]
 pub async fn list_auctions(
     state: web::Data<State>,
@@ -809,7 +810,8 @@ fn sort_key(sort: Sort, row: &AuctionRow) -> i64 {
 #[utoipa::path(get, path = "/auctions/{id}", operation_id = "get_auction", tag = "auctions",
     params(("id" = Uuid, Path), ("If-None-Match" = Option<String>, Header)),
     responses((status = 200, body = AuctionBody, description = "The auction", headers(("ETag" = String))),
-        (status = 304, description = "Not changed since")))]
+        (status = 304, description = "Not changed since")),
+    security((), ("bearer" = [])))]
 #[get("/auctions/{id}")]
 pub async fn get_auction(
     state: web::Data<State>,

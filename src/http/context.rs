@@ -14,13 +14,20 @@ use actix_web::{
     web,
 };
 
+use futures_util::future::Either;
+
 use super::{
     State,
+    limits::Told,
     problem::{Code, Language, Problem},
 };
 
 /// The header that carries the request's id both ways.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What the caller's budget is.
+pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// What is left of it.
+pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// A longer id from outside is not taken.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -42,11 +49,17 @@ where
     S::Future: 'static,
     B: MessageBody + 'static,
 {
-    let about = About::of(&request);
+    let mut about = About::of(&request);
     request.extensions_mut().insert(RequestId(Rc::clone(&about.id)));
-    let answer = service.call(request);
+    let admitted = match about.admit(&request) {
+        Ok(()) => Either::Left(service.call(request)),
+        Err(problem) => Either::Right(request.error_response(problem)),
+    };
     async move {
-        let response = answer.await?.map_into_left_body();
+        let response = match admitted {
+            Either::Left(answer) => answer.await?.map_into_left_body(),
+            Either::Right(refused) => refused.map_into_right_body(),
+        };
         let response = if needs_problem(response.response()) {
             let (request, response) = response.into_parts();
             let response = about.write_problem(response.map_into_boxed_body());
@@ -72,6 +85,7 @@ struct About {
     language: Language,
     state: Option<web::Data<State>>,
     started: Instant,
+    told: Option<Told>,
 }
 
 fn is_problem(headers: &header::HeaderMap) -> bool {
@@ -109,7 +123,18 @@ impl About {
             language: language(request),
             state: request.app_data::<web::Data<State>>().cloned(),
             started: Instant::now(),
+            told: None,
         }
+    }
+
+    /// Whether the caller's budget allows the request.
+    fn admit(&mut self, request: &ServiceRequest) -> Result<(), Problem> {
+        let Some(state) = &self.state else { return Ok(()) };
+        let Some((told, admitted)) = state.limits.admit(request, &state.tokens) else {
+            return Ok(());
+        };
+        self.told = Some(told);
+        admitted
     }
 
     /// Whatever is not a problem yet becomes one: the framework's own refusals too.
@@ -145,6 +170,12 @@ impl About {
             headers.insert(REQUEST_ID, value);
         }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if let Some(told) = &self.told {
+            headers.insert(RATE_LIMIT_POLICY, told.policy.clone());
+            if let Some(left) = &told.left {
+                headers.insert(RATE_LIMIT, left.clone());
+            }
+        }
         if self.state.as_ref().is_some_and(|state| state.is_closing()) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

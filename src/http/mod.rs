@@ -8,6 +8,7 @@ pub mod bids;
 pub mod body;
 pub mod caller;
 pub mod context;
+pub mod limits;
 pub mod log;
 pub mod openapi;
 pub mod problem;
@@ -44,6 +45,8 @@ const CONNECTIONS_PER_WORKER_MAX: usize = 25_000;
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// A request's head must have come by then.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A peer that acknowledges nothing for so long is gone.
+const PEER_TIMEOUT: Duration = Duration::from_secs(20);
 /// What was accepted is finished within this, in seconds, when the server goes down.
 const SHUTDOWN_TIMEOUT_S: u64 = 8;
 /// How long a browser remembers a preflight, in seconds.
@@ -64,6 +67,8 @@ pub struct State {
     pub bid_cap: Amount,
     /// How the outside reaches this server.
     pub public_url: Arc<str>,
+    /// How often callers may call.
+    pub limits: limits::Limits,
     /// The origins whose pages may call.
     pub allowed_origins: Arc<[String]>,
     /// Whether pages on this machine's own loopback addresses may call too.
@@ -85,7 +90,7 @@ pub struct Parts {
 }
 
 impl State {
-    /// Not caught up yet.
+    /// Not caught up yet. Must be called inside an actix system.
     pub fn new(parts: Parts, config: &crate::config::Config) -> State {
         State {
             exchange: parts.exchange,
@@ -94,6 +99,7 @@ impl State {
             hub: parts.hub,
             bid_cap: config.bid_cap,
             public_url: config.public_url.as_str().into(),
+            limits: limits::Limits::new(&config.rate_limits),
             allowed_origins: config.allowed_origins.clone().into(),
             allow_loopback_origins: config.is_embedded(),
             caught_up: Arc::default(),
@@ -154,10 +160,24 @@ pub fn serve(state: State, listener: TcpListener, workers: usize) -> std::io::Re
         .max_connections(CONNECTIONS_PER_WORKER_MAX)
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(HEAD_TIMEOUT)
+        // A viewer who is gone must be noticed although it only ever reads.
+        .h1_allow_half_closed(false)
+        .on_connect(|connection, _| tune(connection))
         .shutdown_timeout(SHUTDOWN_TIMEOUT_S)
         .disable_signals()
         .listen(listener)?
         .run())
+}
+
+/// Answers leave at once, and a peer that vanished is noticed.
+fn tune(connection: &dyn std::any::Any) {
+    let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() else { return };
+    let socket = socket2::SockRef::from(stream);
+    let tuned =
+        socket.set_tcp_nodelay(true).and_then(|()| socket.set_tcp_user_timeout(Some(PEER_TIMEOUT)));
+    if let Err(error) = tuned {
+        tracing::debug!(%error, "a connection could not be tuned");
+    }
 }
 
 fn cors(state: &State) -> Cors {
@@ -186,8 +206,8 @@ fn cors(state: &State) -> Cors {
             header::LINK,
             header::LOCATION,
             header::RETRY_AFTER,
-            header::HeaderName::from_static("ratelimit"),
-            header::HeaderName::from_static("ratelimit-policy"),
+            context::RATE_LIMIT,
+            context::RATE_LIMIT_POLICY,
             context::REQUEST_ID,
         ])
         .max_age(PREFLIGHT_KEPT_S)

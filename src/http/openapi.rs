@@ -13,6 +13,7 @@ use utoipa::{
 };
 
 use super::{
+    auctions::{SortWord, StatusWord},
     problem::{Code, Language, Problem, ProblemBody},
     routes,
 };
@@ -209,11 +210,17 @@ const ERRORS: &[(&str, &[Code])] = {
 
 /// What any operation can answer.
 const fn common() -> &'static [Code] {
-    &[Code::MethodNotAllowed, Code::Internal, Code::ShuttingDown, Code::Unavailable]
+    &[
+        Code::MethodNotAllowed,
+        Code::RateLimited,
+        Code::Internal,
+        Code::ShuttingDown,
+        Code::Unavailable,
+    ]
 }
 
 #[derive(OpenApi)]
-#[openapi(components(schemas(ProblemBody)))]
+#[openapi(components(schemas(ProblemBody, StatusWord, SortWord)))]
 struct Schemas;
 
 /// The whole document.
@@ -247,6 +254,8 @@ pub fn document() -> Document {
             [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
         for operation in operations.into_iter().flatten() {
             add_errors(operation);
+            // Nothing said is nothing needed, but say so.
+            operation.security.get_or_insert_default();
         }
     }
     document

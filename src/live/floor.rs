@@ -15,7 +15,7 @@ use dashmap::DashMap;
 
 use super::{
     frame::{Form, is_price, retry},
-    queue::Queue,
+    queue::{COALESCE_ABOVE, FRAMES_WAITING_MAX, Queue},
     topic::{Offered, Topic, ViewerNo},
     viewer::Viewer,
     wanted::WatchError,
@@ -34,7 +34,10 @@ const RETRY_JITTER_MS: u64 = 1_000;
 /// The jitter when the server itself goes, and everybody is cut at once.
 const RETRY_JITTER_CLOSING_MS: u64 = 8_000;
 /// Prices of one auction that are told one by one in a round; of more, only the newest.
-pub(super) const PRICES_PER_ROUND_MAX: usize = 32;
+pub(super) const PRICES_PER_ROUND_MAX: usize = COALESCE_ABOVE;
+/// Events of one auction that viewers are sent without time to read in between: with the prices
+/// they are fewer than a queue holds.
+pub(super) const EVENTS_AT_ONCE_MAX: usize = FRAMES_WAITING_MAX * 3 / 4;
 /// Frames to viewers in one round, before each auction's newest price has to do.
 const FRAMES_PER_ROUND_MAX: usize = 16_384;
 
@@ -72,6 +75,10 @@ impl Entry {
         self.topic.lock().expect("nothing panics while it holds a topic")
     }
 
+    pub fn viewers(&self) -> usize {
+        self.topic().viewers()
+    }
+
     /// See [`Topic::behind`].
     pub fn behind(&self) -> Option<u64> {
         self.topic().behind()
@@ -82,7 +89,7 @@ impl Entry {
 pub(super) struct Round {
     /// Frames that were sent.
     pub sent: usize,
-    /// Topics that miss events before one that arrived.
+    /// Topics that must catch up from the log.
     pub gaps: Vec<Arc<Entry>>,
 }
 
@@ -168,10 +175,10 @@ impl Floor {
                 self.topics.get(&event.auction_id).map(|entry| (Arc::clone(&entry), event))
             })
             .collect();
-        let frames: usize = watched.iter().map(|(entry, _)| entry.topic().viewers()).sum();
+        let frames: usize = watched.iter().map(|(entry, _)| entry.viewers()).sum();
         let prices_max = if frames > FRAMES_PER_ROUND_MAX { 1 } else { PRICES_PER_ROUND_MAX };
         let superseded = superseded(watched.iter().map(|(_, event)| *event), prices_max);
-        let mut round = Round { sent: 0, gaps: Vec::new() };
+        let mut round = Round { sent: 0, gaps: crowded(&watched, &superseded) };
         for ((entry, event), is_superseded) in watched.iter().zip(superseded) {
             let offered = entry.topic().offer(event, is_superseded, now);
             match offered {
@@ -228,6 +235,21 @@ impl Floor {
     pub fn topics(&self) -> usize {
         self.topics.len()
     }
+}
+
+/// Topics with more to tell in one round than a queue takes. They are told from the log instead, in
+/// pages that viewers have time to read: otherwise a burst would cut even those who do read.
+fn crowded(watched: &[(Arc<Entry>, &Envelope)], superseded: &[bool]) -> Vec<Arc<Entry>> {
+    let mut told: HashMap<AuctionId, usize> = HashMap::new();
+    let mut crowded = Vec::new();
+    for ((entry, _), _) in watched.iter().zip(superseded).filter(|(_, superseded)| !**superseded) {
+        let count = told.entry(entry.id).or_default();
+        *count += 1;
+        if *count == EVENTS_AT_ONCE_MAX + 1 && entry.topic().lost_some() {
+            crowded.push(Arc::clone(entry));
+        }
+    }
+    crowded
 }
 
 fn jittered(jitter_ms: u64) -> u64 {

@@ -22,12 +22,13 @@ use tokio::{
             error::{RecvError, TryRecvError},
         },
     },
-    time::MissedTickBehavior,
+    time::{Instant, MissedTickBehavior},
 };
 
 use super::{
     floor::{Entry, Floor, PRICES_PER_ROUND_MAX, TURNS, superseded},
     frame::{Frame, Reset, reset},
+    queue::FRAMES_WAITING_MAX,
     reads::{Reads, Standing},
     topic::{EVENTS_REPLAYED_MAX, FRAMES_REMEMBERED_MAX},
     viewer::Viewer,
@@ -52,8 +53,12 @@ const PAUSE_PER_FRAME: Duration = Duration::from_micros(5);
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// No event waits longer for a round to begin.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
-/// Entries of the log that are read at once.
+/// No page of a topic that catches up waits longer for the one before to be read by the viewers.
+const PAGE_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Entries of the log that are read at once for a replay.
 const LOG_PAGE: usize = 256;
+/// Entries of the log that are read at once while catching up: two pages fit into a queue.
+const CATCH_UP_PAGE: usize = FRAMES_WAITING_MAX / 2;
 /// Reads for streams that run at once: half of the readers' connections, however many come back.
 const READS_AT_ONCE_MAX: usize = crate::store::READERS_MAX / 2;
 /// Auctions of one stream that are joined side by side.
@@ -164,7 +169,7 @@ enum Beginning {
 
 impl Inner {
     async fn run(self: Arc<Self>, mut bus: broadcast::Receiver<Committed>, tick_every: Duration) {
-        let mut ticks = tokio::time::interval(tick_every);
+        let mut ticks = tokio::time::interval_at(Instant::now() + tick_every, tick_every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut turns = (0..TURNS).cycle();
         let mut commits = Vec::new();
@@ -185,7 +190,7 @@ impl Inner {
                 self.losses.fetch_add(1, Ordering::AcqRel);
                 self.start_to_catch_up(self.floor.lost_some());
             }
-            pause_after(round.sent).await;
+            pause_after(round.sent, PAUSE_MAX).await;
         }
     }
 
@@ -338,12 +343,15 @@ impl Inner {
         told: &mut u64,
     ) -> Result<bool, StoreError> {
         let permit = self.permit().await;
-        let page = (self.reads.log)(entry.id, head, LOG_PAGE).await?;
+        let page = (self.reads.log)(entry.id, head, CATCH_UP_PAGE).await?;
         drop(permit);
         *told += page.len() as u64;
-        let superseded = superseded(page.iter(), PRICES_PER_ROUND_MAX);
-        let is_last = page.len() < LOG_PAGE;
-        Ok(entry.topic().caught_up(&page, &superseded, is_last, wall_clock::now()))
+        let superseded = superseded(page.iter(), PRICES_PER_ROUND_MAX / 2);
+        let is_last = page.len() < CATCH_UP_PAGE;
+        let frames = page.len() * entry.viewers();
+        let caught_up = entry.topic().caught_up(&page, &superseded, is_last, wall_clock::now());
+        pause_after(frames, PAGE_PAUSE_MAX).await;
+        Ok(caught_up)
     }
 
     async fn skip_to_snapshot(&self, entry: &Entry) -> Result<bool, StoreError> {
@@ -382,11 +390,13 @@ fn collect(
     Some(has_lost)
 }
 
-async fn pause_after(frames_sent: usize) {
+async fn pause_after(frames_sent: usize, pause_max: Duration) {
     let frames = u32::try_from(frames_sent).unwrap_or(u32::MAX);
-    let pause = PAUSE_PER_FRAME.saturating_mul(frames).min(PAUSE_MAX);
+    let pause = PAUSE_PER_FRAME.saturating_mul(frames).min(pause_max);
     if pause >= PAUSE_MIN {
         tokio::time::sleep(pause).await;
+    } else {
+        tokio::task::yield_now().await;
     }
 }
 

@@ -1,8 +1,9 @@
 //! What the tests of this module share: events, frames read back, and a log in memory.
 
 use std::{
+    collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     task::Wake,
@@ -11,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::reads::Standing;
+use super::reads::{Reads, Standing};
 use crate::{
     domain::{
         auction::BidderNo,
@@ -19,7 +20,8 @@ use crate::{
         money::{Amount, Currency, Money},
         time::Timestamp,
     },
-    events::{envelope::Envelope, hash::Hash, log::After},
+    events::{envelope::Envelope, hash::Hash, in_process::InProcessBus, log::After},
+    store::StoreError,
 };
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -85,5 +87,123 @@ impl Woken {
 impl Wake for Woken {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+type DuringRead = Box<dyn FnMut(&Log) + Send>;
+
+/// The log, and the bus that it is announced on; stands for Postgres and the relay.
+pub(super) struct Log {
+    pub bus: InProcessBus,
+    events: Mutex<HashMap<AuctionId, Vec<Envelope>>>,
+    reads: AtomicUsize,
+    failures: AtomicUsize,
+    before_read: Mutex<Option<DuringRead>>,
+    after_read: Mutex<Option<DuringRead>>,
+}
+
+impl Log {
+    pub fn of(lengths: &[(AuctionId, u64)]) -> Arc<Log> {
+        let log = Arc::new(Log {
+            bus: InProcessBus::default(),
+            events: Mutex::default(),
+            reads: AtomicUsize::new(0),
+            failures: AtomicUsize::new(0),
+            before_read: Mutex::new(None),
+            after_read: Mutex::new(None),
+        });
+        for (id, length) in lengths {
+            for _ in 0..*length {
+                log.append(*id, "auction.edited");
+            }
+        }
+        log
+    }
+
+    /// Commits an event that the bus does not carry yet, or ever.
+    pub fn append(&self, id: AuctionId, kind: &'static str) -> Envelope {
+        let mut events = self.events.lock().expect("not poisoned");
+        let log = events.entry(id).or_default();
+        let event = event(id, log.len() as u64 + 1, kind);
+        log.push(event.clone());
+        event
+    }
+
+    pub fn publish(&self, events: Vec<Envelope>) {
+        self.bus.publish(Arc::new(events));
+    }
+
+    /// Commits an event and announces it.
+    pub fn commit(&self, id: AuctionId, kind: &'static str) -> u64 {
+        let event = self.append(id, kind);
+        let seq = event.seq;
+        self.publish(vec![event]);
+        seq
+    }
+
+    pub fn length(&self, id: AuctionId) -> u64 {
+        self.events.lock().expect("not poisoned").get(&id).map_or(0, |log| log.len() as u64)
+    }
+
+    pub fn reads(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    pub fn fail_next(&self, reads: usize) {
+        self.failures.store(reads, Ordering::Relaxed);
+    }
+
+    pub fn around_reads(
+        &self,
+        before: impl FnMut(&Log) + Send + 'static,
+        after: impl FnMut(&Log) + Send + 'static,
+    ) {
+        *self.before_read.lock().expect("not poisoned") = Some(Box::new(before));
+        *self.after_read.lock().expect("not poisoned") = Some(Box::new(after));
+    }
+
+    fn run(&self, hook: &Mutex<Option<DuringRead>>) {
+        if let Some(hook) = hook.lock().expect("not poisoned").as_mut() {
+            hook(self);
+        }
+    }
+
+    async fn read<T>(
+        &self,
+        what: impl FnOnce(&HashMap<AuctionId, Vec<Envelope>>) -> T,
+    ) -> Result<T, StoreError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.run(&self.before_read);
+        tokio::task::yield_now().await;
+        let less = |failures: usize| failures.checked_sub(1);
+        if self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
+            return Err(StoreError::Malformed("as the test wants".to_owned()));
+        }
+        let answer = what(&self.events.lock().expect("not poisoned"));
+        self.run(&self.after_read);
+        tokio::task::yield_now().await;
+        Ok(answer)
+    }
+
+    pub fn as_reads(self: &Arc<Self>) -> Reads {
+        let (standings, logs) = (Arc::clone(self), Arc::clone(self));
+        Reads {
+            standing: Box::new(move |id| {
+                let log = Arc::clone(&standings);
+                Box::pin(async move {
+                    log.read(|all| Some(standing(id, all.get(&id)?.len() as u64))).await
+                })
+            }),
+            log: Box::new(move |id, after, limit| {
+                let log = Arc::clone(&logs);
+                Box::pin(async move {
+                    log.read(|all| {
+                        let events = all.get(&id).into_iter().flatten();
+                        events.filter(|event| event.seq > after).take(limit).cloned().collect()
+                    })
+                    .await
+                })
+            }),
+        }
     }
 }

@@ -292,3 +292,123 @@ impl Topic {
         is_level
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::{
+        frame::Form,
+        testing::{NOW, auction, bid, event, seqs, standing},
+    };
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn watched_from(seq: u64) -> (Topic, Arc<Queue>) {
+        let mut topic = Topic::new(auction(1));
+        let queue = Arc::new(Queue::new(Form::One));
+        topic.enter(1, Arc::clone(&queue));
+        assert_eq!(topic.begin(1, seq), Some(vec![]));
+        (topic, queue)
+    }
+
+    fn edited(seq: u64) -> Envelope {
+        event(auction(1), seq, "auction.edited")
+    }
+
+    fn waiting(queue: &Queue) -> Vec<Bytes> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let next = || match queue.poll(&mut context) {
+            std::task::Poll::Ready(frame) => frame,
+            std::task::Poll::Pending => None,
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn memory_is_bounded_and_knows_how_far_it_reaches_back() {
+        let (mut topic, queue) = watched_from(1);
+        let newest = FRAMES_REMEMBERED_MAX as u64 + 11;
+        for seq in 2..=newest {
+            assert_eq!(topic.offer(&edited(seq), false, NOW), Offered::Taken(1));
+            waiting(&queue);
+        }
+        topic.enter(2, Arc::clone(&queue));
+        assert_eq!(topic.resume(2, 10, 0), None);
+        let missed = topic.resume(2, 11, 0).expect("remembered");
+        assert_eq!(seqs(&missed), (12..=newest).collect::<Vec<_>>());
+        assert_eq!(topic.resume(2, newest + 1, 0), None);
+        assert_eq!(topic.resume(2, newest + 1, newest + 1), Some(vec![]));
+    }
+
+    #[test]
+    fn who_is_ahead_of_the_bus_is_not_told_again() {
+        let (mut topic, _) = watched_from(1);
+        let ahead = Arc::new(Queue::new(Form::One));
+        topic.enter(2, Arc::clone(&ahead));
+        assert_eq!(topic.begin(2, 3), Some(vec![]));
+        assert_eq!(topic.offer(&edited(2), false, NOW), Offered::Taken(1));
+        assert_eq!(topic.offer(&edited(3), false, NOW), Offered::Taken(1));
+        assert_eq!(topic.offer(&edited(4), false, NOW), Offered::Taken(2));
+        assert_eq!(seqs(&waiting(&ahead)), [4]);
+    }
+
+    #[test]
+    fn a_superseded_price_is_no_gap() {
+        let (mut topic, queue) = watched_from(1);
+        assert_eq!(topic.offer(&bid(auction(1), 2), true, NOW), Offered::Taken(0));
+        assert_eq!(topic.offer(&bid(auction(1), 3), false, NOW), Offered::Taken(1));
+        assert_eq!(seqs(&waiting(&queue)), [3]);
+    }
+
+    #[test]
+    fn a_loss_while_the_log_is_read_means_reading_again() {
+        let (mut topic, _) = watched_from(1);
+        assert_eq!(topic.offer(&edited(3), false, NOW), Offered::Gap);
+        assert_eq!(topic.behind(), Some(1));
+        assert!(!topic.lost_some(), "somebody is at it already");
+        assert!(!topic.caught_up(&[edited(2), edited(3)], &[false; 2], true, NOW));
+        assert_eq!(topic.behind(), Some(3));
+        assert!(topic.caught_up(&[edited(4)], &[false], true, NOW));
+        assert_eq!(topic.offer(&edited(5), false, NOW), Offered::Taken(1));
+    }
+
+    #[test]
+    fn what_is_heard_while_catching_up_is_waited_for() {
+        let (mut topic, queue) = watched_from(1);
+        assert_eq!(topic.offer(&edited(3), false, NOW), Offered::Gap);
+        assert_eq!(topic.behind(), Some(1));
+        assert_eq!(topic.offer(&edited(4), false, NOW), Offered::Passed);
+        assert!(!topic.caught_up(&[edited(2), edited(3)], &[false; 2], true, NOW));
+        assert_eq!(topic.behind(), Some(3));
+        assert!(topic.caught_up(&[edited(4)], &[false], true, NOW));
+        assert_eq!(seqs(&waiting(&queue)), [2, 3, 4]);
+    }
+
+    #[test]
+    fn a_topic_too_far_behind_goes_on_from_a_snapshot_and_says_so() {
+        let (mut topic, queue) = watched_from(1);
+        assert!(topic.lost_some());
+        assert!(topic.behind().is_some());
+        assert!(topic.skip_to(&standing(auction(1), 5_000), NOW));
+        let frames = waiting(&queue);
+        assert_eq!(frames.len(), 2);
+        assert!(frames[0].starts_with(b"event: reset\n"));
+        assert_eq!(seqs(&frames), [5_000]);
+        assert_eq!(topic.offer(&edited(5_001), false, NOW), Offered::Taken(1));
+    }
+
+    #[test]
+    fn an_unwatched_topic_stays_a_while_but_vouches_for_nothing_lost() {
+        let (mut topic, queue) = watched_from(1);
+        let left = Instant::now();
+        topic.leave(1, left);
+        assert!(!topic.is_over(left + KEPT_UNWATCHED - SECOND));
+        assert!(topic.is_over(left + KEPT_UNWATCHED));
+        topic.offer(&edited(2), false, NOW);
+        assert!(!topic.lost_some());
+        topic.offer(&edited(9), false, NOW);
+        topic.enter(2, queue);
+        assert_eq!(topic.resume(2, 1, 0), None);
+        assert_eq!(topic.resume(2, 8, 0).map(|missed| seqs(&missed)), Some(vec![9]));
+    }
+}

@@ -31,6 +31,9 @@ pub enum Wanted {
     },
 }
 
+/// An auction, and the last event of it that was received.
+pub(super) type Position = (AuctionId, Option<u64>);
+
 /// Why there is no stream.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
@@ -83,11 +86,11 @@ impl Wanted {
     }
 
     /// The auctions, each once, in the order asked for, each with the last event received.
-    pub(super) fn folded(self) -> Result<(Form, Vec<(AuctionId, Option<u64>)>), WatchError> {
+    pub(super) fn folded(self) -> Result<(Form, Vec<Position>), WatchError> {
         match self {
             Wanted::One { auction, last_seq } => Ok((Form::One, vec![(auction, last_seq)])),
             Wanted::Many { auctions, last } => {
-                let mut folded: Vec<(AuctionId, Option<u64>)> = Vec::new();
+                let mut folded: Vec<Position> = Vec::new();
                 for id in auctions {
                     if folded.iter().any(|(known, _)| *known == id) {
                         continue;
