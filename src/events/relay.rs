@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::{
     envelope::Envelope,
@@ -27,6 +27,8 @@ const FORGOTTEN_AT_ONCE_MAX: usize = 1_024;
 const COMMITS_READ_AT_ONCE: i64 = 64;
 /// Auctions whose events are read at once when catching up.
 const RANGES_READ_AT_ONCE: usize = 256;
+/// How often the table is looked at for what nobody hands over, such as an import's auctions.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Pause after Postgres could not be asked.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
@@ -43,6 +45,7 @@ pub struct Batch {
 pub struct RelayHandle {
     sender: mpsc::Sender<Batch>,
     behind: Arc<AtomicBool>,
+    look: Arc<Notify>,
 }
 
 impl RelayHandle {
@@ -52,12 +55,18 @@ impl RelayHandle {
             self.behind.store(true, Ordering::Release);
         }
     }
+
+    /// Something was committed that is in the table alone, such as the first event of an auction.
+    pub fn look(&self) {
+        self.look.notify_one();
+    }
 }
 
 /// The relay itself; see [`Relay::run`].
 pub struct Relay {
     receiver: mpsc::Receiver<Batch>,
     behind: Arc<AtomicBool>,
+    look: Arc<Notify>,
     store: Store,
     bus: InProcessBus,
 }
@@ -68,18 +77,28 @@ impl Relay {
         let (sender, receiver) = mpsc::channel(BATCHES_WAITING_MAX);
         // Whatever an earlier run left in the table comes first.
         let behind = Arc::new(AtomicBool::new(true));
-        let handle = RelayHandle { sender, behind: Arc::clone(&behind) };
-        (handle, Relay { receiver, behind, store, bus })
+        let look = Arc::new(Notify::new());
+        let handle = RelayHandle { sender, behind: Arc::clone(&behind), look: Arc::clone(&look) };
+        (handle, Relay { receiver, behind, look, store, bus })
     }
 
     /// Relays until every handle is gone and nothing waits.
     pub async fn run(mut self) {
         let mut waiting = Vec::with_capacity(FORGOTTEN_AT_ONCE_MAX);
+        let look = Arc::clone(&self.look);
         loop {
             if self.behind.swap(false, Ordering::AcqRel) {
                 self.catch_up().await;
             }
-            if self.receiver.recv_many(&mut waiting, FORGOTTEN_AT_ONCE_MAX).await == 0 {
+            let look = tokio::time::timeout(LOOK_EVERY, look.notified());
+            let count = tokio::select! {
+                count = self.receiver.recv_many(&mut waiting, FORGOTTEN_AT_ONCE_MAX) => count,
+                _ = look => {
+                    self.behind.store(true, Ordering::Release);
+                    continue;
+                }
+            };
+            if count == 0 {
                 return;
             }
             let ids: Vec<i64> = waiting.iter().map(|batch| batch.outbox_id).collect();
