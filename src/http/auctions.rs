@@ -584,6 +584,10 @@ pub async fn create_auction(
     let now = wall_clock::now();
     let parts: [&dyn std::fmt::Display; 2] = [&"create_auction", &format!("{new:?}")];
     let key = key.optional(seller.0, &parts);
+    // Before the terms are held against the clock: a retry may come after the auction's end.
+    if let Some(made) = made_before(&state, key.as_ref()).await? {
+        return created(&state, made).await;
+    }
     let item = new.item();
     check_item(&item)?;
     let terms = new.terms(state.bid_cap, now)?;
@@ -597,16 +601,13 @@ pub async fn create_auction(
     create(&state, scheduled, key, now).await
 }
 
-/// Writes a new auction, or answers the one that the key made before.
+/// Writes a new auction, or answers the one that the key made in the meantime.
 async fn create(
     state: &State,
     scheduled: Scheduled,
     key: Option<ReceiptKey>,
     now: Timestamp,
 ) -> Result<HttpResponse, Problem> {
-    if let Some(made) = made_before(state, key.as_ref()).await? {
-        return created(state, made).await;
-    }
     let id = AuctionId(Uuid::now_v7());
     let starts_at = scheduled.terms.starts_at;
     let new = new_auction(id, scheduled, now);
