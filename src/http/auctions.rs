@@ -740,8 +740,10 @@ impl ListQuery {
                 .transpose()
         };
         let text = |value: &Option<String>| {
-            let usable =
-                |text: &String| text.chars().count() <= WORD_CHARS_MAX && !text.contains('\0');
+            // What was not UTF-8 comes as the replacement character.
+            let usable = |text: &String| {
+                text.chars().count() <= WORD_CHARS_MAX && !text.contains(['\0', '\u{fffd}'])
+            };
             match value {
                 Some(text) if !usable(text) => Err(Problem::from(Code::InvalidQuery)),
                 value => Ok(value.clone().filter(|text| !text.is_empty())),
