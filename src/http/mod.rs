@@ -151,9 +151,7 @@ pub fn serve(state: State, listener: TcpListener, workers: usize) -> std::io::Re
             .service(service::get_openapi)
             .service(SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", document))
             .service(web::redirect("/docs", "/docs/"))
-            .default_service(web::to(|| async {
-                Err::<actix_web::HttpResponse, _>(problem::Problem::from(problem::Code::NotFound))
-            }))
+            .default_service(web::to(routes::elsewhere))
     });
     Ok(server
         .workers(workers)
