@@ -615,15 +615,18 @@ async fn create(
     let receipt = key.as_ref().map(|key| (key, answer.as_str()));
     match state.store.create_auctions(&[new], receipt).await {
         Ok(()) => {}
-        Err(StoreError::Constraint(name)) if name == "receipts_pkey" => {
-            let made = made_before(state, key.as_ref()).await?.ok_or(Code::OutcomeUnknown)?;
+        Err(StoreError::Constraint(name))
+            if name == "receipts_pkey" || name == "auctions_relisted_from_key" =>
+        {
+            // The same request at the same time: whichever of its rows came second says so.
+            let is_relisting = name == "auctions_relisted_from_key";
+            let otherwise =
+                if is_relisting { Code::AuctionNotRelistable } else { Code::OutcomeUnknown };
+            let made = made_before(state, key.as_ref()).await?.ok_or(otherwise)?;
             return created(state, made).await;
         }
         Err(StoreError::Constraint(name)) if name == "auctions_seller_id_fkey" => {
             return Err(Code::Forbidden.into());
-        }
-        Err(StoreError::Constraint(name)) if name == "auctions_relisted_from_key" => {
-            return Err(Code::AuctionNotRelistable.into());
         }
         Err(error) => return Err(error.into()),
     }
