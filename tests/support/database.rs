@@ -109,11 +109,9 @@ async fn connect(config: &Config) -> Client {
 
 async fn rows(client: &Client, sql: &str) -> Vec<Vec<String>> {
     let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
-    let cells = |message| match message {
-        SimpleQueryMessage::Row(row) => {
-            Some((0..row.len()).map(|n| row.get(n).unwrap_or("NULL").to_owned()).collect())
-        }
-        _ => None,
+    let cells = |message| {
+        let SimpleQueryMessage::Row(row) = message else { return None };
+        Some((0..row.len()).map(|n| row.get(n).unwrap_or("NULL").to_owned()).collect())
     };
     messages.into_iter().filter_map(cells).collect()
 }
