@@ -8,10 +8,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::{
     envelope::Envelope,
@@ -27,6 +27,9 @@ const FORGOTTEN_AT_ONCE_MAX: usize = 1_024;
 const COMMITS_READ_AT_ONCE: usize = 64;
 /// Auctions whose events are read at once when catching up.
 const RANGES_READ_AT_ONCE: usize = 256;
+/// How long a published row may stay: forgetting costs a transaction, which many rows can share.
+/// After a crash those that stayed are published again; subscribers drop what they have seen.
+const FORGOTTEN_WITHIN: Duration = Duration::from_millis(100);
 /// How often the table is read for what was not handed over: auctions that were created, by this
 /// server or by `hoga import`.
 const TABLE_READ_EVERY: Duration = Duration::from_millis(500);
@@ -46,6 +49,7 @@ pub struct Batch {
 pub struct RelayHandle {
     sender: mpsc::Sender<Batch>,
     behind: Arc<AtomicBool>,
+    look: Arc<Notify>,
 }
 
 impl RelayHandle {
@@ -55,12 +59,18 @@ impl RelayHandle {
             self.behind.store(true, Ordering::Release);
         }
     }
+
+    /// Something was committed that is in the table alone, such as the first event of an auction.
+    pub fn look(&self) {
+        self.look.notify_one();
+    }
 }
 
 /// The relay itself; see [`Relay::run`].
 pub struct Relay {
     receiver: mpsc::Receiver<Batch>,
     behind: Arc<AtomicBool>,
+    look: Arc<Notify>,
     store: Store,
     bus: InProcessBus,
 }
@@ -71,43 +81,58 @@ impl Relay {
         let (sender, receiver) = mpsc::channel(BATCHES_WAITING_MAX);
         // Whatever an earlier run left in the table comes first.
         let behind = Arc::new(AtomicBool::new(true));
-        let handle = RelayHandle { sender, behind: Arc::clone(&behind) };
-        (handle, Relay { receiver, behind, store, bus })
+        let look = Arc::new(Notify::new());
+        let handle = RelayHandle { sender, behind: Arc::clone(&behind), look: Arc::clone(&look) };
+        (handle, Relay { receiver, behind, look, store, bus })
     }
 
     /// Relays until every handle is gone and nothing waits.
     pub async fn run(mut self) {
         let mut waiting = Vec::with_capacity(FORGOTTEN_AT_ONCE_MAX);
-        let mut table_read_at = Instant::now();
+        let mut published = Vec::with_capacity(2 * FORGOTTEN_AT_ONCE_MAX);
+        let look = Arc::clone(&self.look);
+        let mut forget = interval(FORGOTTEN_WITHIN);
+        let mut read_table = interval(TABLE_READ_EVERY);
         loop {
             if self.behind.swap(false, Ordering::AcqRel) {
+                self.forget(&mut published).await;
                 self.catch_up().await;
             }
-            if table_read_at.elapsed() >= TABLE_READ_EVERY {
-                table_read_at = Instant::now();
-                if let Err(error) = self.publish_oldest().await {
-                    warn_of(&error);
+            tokio::select! {
+                count = self.receiver.recv_many(&mut waiting, FORGOTTEN_AT_ONCE_MAX) => {
+                    for batch in waiting.drain(..) {
+                        published.push(batch.outbox_id);
+                        self.bus.publish(batch.events);
+                    }
+                    if count == 0 || published.len() >= FORGOTTEN_AT_ONCE_MAX {
+                        self.forget(&mut published).await;
+                    }
+                    if count == 0 {
+                        return;
+                    }
                 }
-            }
-            let received = self.receiver.recv_many(&mut waiting, FORGOTTEN_AT_ONCE_MAX);
-            match tokio::time::timeout(TABLE_READ_EVERY, received).await {
-                Ok(0) => return,
-                Ok(_) => self.publish(&mut waiting).await,
-                Err(_) => {}
+                () = look.notified() => self.behind.store(true, Ordering::Release),
+                _ = forget.tick() => self.forget(&mut published).await,
+                _ = read_table.tick() => {
+                    self.forget(&mut published).await;
+                    if let Err(error) = self.publish_oldest().await {
+                        warn_of(&error);
+                    }
+                }
             }
         }
     }
 
-    async fn publish(&self, waiting: &mut Vec<Batch>) {
-        let ids: Vec<i64> = waiting.iter().map(|batch| batch.outbox_id).collect();
-        for batch in waiting.drain(..) {
-            self.bus.publish(batch.events);
+    async fn forget(&self, published: &mut Vec<i64>) {
+        if published.is_empty() {
+            return;
         }
-        if let Err(error) = self.store.outbox_published(&ids).await {
+        if let Err(error) = self.store.outbox_published(published).await {
             warn_of(&error);
             self.behind.store(true, Ordering::Release);
             tokio::time::sleep(RETRY_AFTER).await;
         }
+        published.clear();
     }
 
     /// Publishes what the table holds, oldest first, until it is nearly empty: under load it never
@@ -143,6 +168,12 @@ impl Relay {
         self.store.outbox_published(&ids).await?;
         Ok(ids.len())
     }
+}
+
+fn interval(every: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(every);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    interval
 }
 
 fn warn_of(error: &StoreError) {

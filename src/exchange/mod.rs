@@ -87,6 +87,7 @@ struct Inner {
     directory: Directory,
     lanes: Vec<LaneHandle>,
     clock: ClockHandle,
+    relay: RelayHandle,
     closing: AtomicBool,
     store: Store,
 }
@@ -110,7 +111,8 @@ impl Exchange {
             .map(|number| LaneHandle::start(number, store.clone(), relay.clone(), clock.clone()))
             .collect();
         let directory = Directory::new(lanes.iter().map(LaneHandle::arbiter).collect());
-        let inner = Inner { directory, lanes, clock, closing: AtomicBool::new(false), store };
+        let closing = AtomicBool::new(false);
+        let inner = Inner { directory, lanes, clock, relay, closing, store };
         let exchange = Exchange { inner: Arc::new(inner) };
         actix::spawn(run_clock.run(exchange.clone()));
         actix::spawn(exchange.clone().sweep_idle(options.idle_after));
@@ -177,8 +179,9 @@ impl Exchange {
         }
     }
 
-    /// Tells the clock of an auction that was created.
+    /// Tells the clock and the relay of an auction that was created.
     pub fn scheduled(&self, id: AuctionId, starts_at: Timestamp) {
+        self.inner.relay.look();
         self.inner.clock.note(id, Some((starts_at, What::Open)));
     }
 

@@ -526,6 +526,10 @@ pub async fn create_auction(
     let now = wall_clock::now();
     let parts: [&dyn std::fmt::Display; 2] = [&"create_auction", &format!("{new:?}")];
     let key = key.optional(seller.0, &parts);
+    // Before the terms are held against the clock: a retry may come after the auction's end.
+    if let Some(made) = made_before(&state, key.as_ref()).await? {
+        return created(&state, made).await;
+    }
     let item = new.item();
     item.check().map_err(Problem::terms)?;
     let terms = new.terms(state.bid_cap, now)?;
@@ -539,16 +543,13 @@ pub async fn create_auction(
     create(&state, scheduled, key, now).await
 }
 
-/// Writes a new auction, or answers the one that the key made before.
+/// Writes a new auction, or answers the one that the key made in the meantime.
 async fn create(
     state: &State,
     scheduled: Scheduled,
     key: Option<ReceiptKey>,
     now: Timestamp,
 ) -> Result<HttpResponse, Problem> {
-    if let Some(made) = made_before(state, key.as_ref()).await? {
-        return created(state, made).await;
-    }
     let id = AuctionId(Uuid::now_v7());
     let starts_at = scheduled.terms.starts_at;
     let new = new_auction(id, scheduled, now);
@@ -556,15 +557,18 @@ async fn create(
     let receipt = key.as_ref().map(|key| (key, answer.as_str()));
     match state.store.create_auctions(&[new], receipt).await {
         Ok(()) => {}
-        Err(StoreError::Constraint(name)) if name == "receipts_pkey" => {
-            let made = made_before(state, key.as_ref()).await?.ok_or(Code::OutcomeUnknown)?;
+        Err(StoreError::Constraint(name))
+            if name == "receipts_pkey" || name == "auctions_relisted_from_key" =>
+        {
+            // The same request at the same time: whichever of its rows came second says so.
+            let is_relisting = name == "auctions_relisted_from_key";
+            let otherwise =
+                if is_relisting { Code::AuctionNotRelistable } else { Code::OutcomeUnknown };
+            let made = made_before(state, key.as_ref()).await?.ok_or(otherwise)?;
             return created(state, made).await;
         }
         Err(StoreError::Constraint(name)) if name == "auctions_seller_id_fkey" => {
             return Err(Code::Forbidden.into());
-        }
-        Err(StoreError::Constraint(name)) if name == "auctions_relisted_from_key" => {
-            return Err(Code::AuctionNotRelistable.into());
         }
         Err(error) => return Err(error.into()),
     }
@@ -681,8 +685,10 @@ impl ListQuery {
                 .transpose()
         };
         let text = |value: &Option<String>| {
-            let usable =
-                |text: &String| text.chars().count() <= WORD_CHARS_MAX && !text.contains('\0');
+            // What was not UTF-8 comes as the replacement character.
+            let usable = |text: &String| {
+                text.chars().count() <= WORD_CHARS_MAX && !text.contains(['\0', '\u{fffd}'])
+            };
             match value {
                 Some(text) if !usable(text) => Err(Problem::from(Code::InvalidQuery)),
                 value => Ok(value.clone().filter(|text| !text.is_empty())),

@@ -106,7 +106,12 @@ impl FromRequest for IdempotencyKey {
 }
 
 fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
-    let Some(value) = request.headers().get("idempotency-key") else { return Ok(None) };
+    let mut values = request.headers().get_all("idempotency-key");
+    let Some(value) = values.next() else { return Ok(None) };
+    // Of two keys nobody can say which one a retry would come with.
+    if values.next().is_some() {
+        return Err(Code::IdempotencyKeyInvalid.into());
+    }
     let key = value.to_str().map_err(|_| Problem::from(Code::IdempotencyKeyInvalid))?;
     let is_usable = (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
     if is_usable { Ok(Some(key.to_owned())) } else { Err(Code::IdempotencyKeyInvalid.into()) }

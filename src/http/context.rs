@@ -102,18 +102,25 @@ fn request_id(request: &ServiceRequest) -> Rc<str> {
     usable.map_or_else(|| uuid::Uuid::now_v7().to_string().into(), Into::into)
 }
 
-/// Korean where the caller prefers it to English; English otherwise.
+/// Of our two languages the one that the caller prefers: by weight, then by place; else English.
 fn language(request: &ServiceRequest) -> Language {
     let accepted = request.headers().get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok());
-    let first_of_ours = accepted.unwrap_or_default().split(',').find_map(|range| {
-        let tag = range.split(';').next().unwrap_or_default().trim();
-        match tag.get(..2).map(str::to_ascii_lowercase).as_deref() {
-            Some("ko") => Some(Language::Korean),
-            Some("en") => Some(Language::English),
-            _ => None,
+    let mut preferred = (Language::English, 0.0);
+    for range in accepted.unwrap_or_default().split(',') {
+        let (tag, parameters) = range.split_once(';').unwrap_or((range, ""));
+        let language = match tag.trim().get(..2).map(str::to_ascii_lowercase).as_deref() {
+            Some("ko") => Language::Korean,
+            Some("en") => Language::English,
+            _ => continue,
+        };
+        let weight = parameters.trim().strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>);
+        if let Ok(weight) = weight
+            && weight > preferred.1
+        {
+            preferred = (language, weight);
         }
-    });
-    first_of_ours.unwrap_or(Language::English)
+    }
+    preferred.0
 }
 
 impl About {

@@ -143,8 +143,9 @@ pub fn serve(state: State, listener: TcpListener, workers: usize) -> std::io::Re
         App::new()
             .app_data(web::Data::new(state.clone()))
             .app_data(web::PayloadConfig::new(body::BODY_BYTES_MAX))
-            .wrap(cors(&state))
+            // The outermost is named last: a page must be able to read problems, too.
             .wrap_fn(context::wrap)
+            .wrap(cors(&state))
             .into_utoipa_app()
             .configure(routes::table)
             .into_app()

@@ -1,0 +1,353 @@
+//! The service itself: time, health, explanations, documents, CORS, request ids, budgets.
+
+use std::collections::BTreeSet;
+
+use hoga::{
+    embedded::postgres::{Cluster, ClusterOptions, StopMode},
+    http::{openapi, problem::Code},
+    wall_clock,
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{
+    TestServer, an_auction, contract::DOCUMENT, eventually, fresh_key, in_ms, with,
+};
+
+#[tokio::test]
+async fn the_time_is_the_clock_that_decides() {
+    let server = TestServer::spawn();
+    let before = wall_clock::now().as_millis();
+    let answer = server.anonymous().get("/v1/time").await;
+    let time = answer.with_status(200);
+    let unix_ms = time["unix_ms"].as_i64().unwrap();
+    assert!((before..=wall_clock::now().as_millis()).contains(&unix_ms));
+    let text = hoga::domain::time::Timestamp::from_millis(unix_ms).to_string();
+    assert_eq!(time["server_time"], text.as_str());
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+}
+
+#[tokio::test]
+async fn a_server_that_has_caught_up_lives_and_is_ready() {
+    let server = TestServer::spawn();
+    let anyone = server.anonymous();
+    assert_eq!(anyone.get("/healthz").await.with_status(200), json!({"status": "ok"}));
+    let ready = json!({"status": "ready", "caught_up": true, "lanes": true, "database": true});
+    eventually("ready", || async {
+        let answer = anyone.get("/readyz").await;
+        (answer.status == 200).then(|| assert_eq!(answer.json(), ready))
+    })
+    .await;
+}
+
+#[test]
+fn without_postgres_the_server_is_not_ready_and_with_it_again_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = ClusterOptions::new(folder.path()).with_setting("shared_buffers", "16MB");
+    let cluster = Cluster::start(options).unwrap();
+    cluster.ensure_database("hoga").unwrap();
+    let config = cluster.config("hoga");
+    let server = TestServer::spawn_with(|to| {
+        to.database_url = Some(hoga::config::DatabaseUrl(config.clone()));
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let anyone = server.anonymous();
+    let once_ready_is = |status: u16| {
+        runtime.block_on(eventually("readyz changes", || async {
+            let answer = anyone.get("/readyz").await;
+            (answer.status == status).then(|| answer.json())
+        }))
+    };
+    once_ready_is(200);
+    cluster.stop(StopMode::Immediate).unwrap();
+    let away = once_ready_is(503);
+    assert_eq!((&away["status"], &away["caught_up"]), (&json!("not_ready"), &json!(true)));
+    runtime.block_on(async {
+        anyone.get("/v1/auctions").await.refused(503, "unavailable");
+        anyone.get("/healthz").await.with_status(200);
+        anyone.get("/v1/time").await.with_status(200);
+    });
+    cluster.restart(StopMode::Immediate).unwrap();
+    once_ready_is(200);
+    runtime.block_on(async { anyone.get("/v1/auctions").await.with_status(200) });
+    drop(server);
+    cluster.stop(StopMode::Immediate).unwrap();
+}
+
+#[tokio::test]
+async fn every_code_is_explained_in_both_languages() {
+    let server = TestServer::spawn();
+    let anyone = server.anonymous();
+    for code in Code::ALL {
+        let told = anyone.get(&format!("/problems/{}", code.word())).await.with_status(200);
+        assert_eq!(
+            (&told["code"], &told["status"]),
+            (&json!(code.word()), &json!(code.status().as_u16()))
+        );
+        for text in ["title", "what_to_do"] {
+            let (en, ko) = (told[text]["en"].as_str().unwrap(), told[text]["ko"].as_str().unwrap());
+            assert!(en.is_ascii() && !en.is_empty());
+            assert!(ko.chars().any(|c| ('가'..='힣').contains(&c)), "{ko}");
+        }
+    }
+    anyone.get("/problems/no_such_code").await.refused(404, "not_found");
+}
+
+#[tokio::test]
+async fn a_browser_on_an_allowed_origin_may_ask_without_a_token() {
+    let server = TestServer::spawn();
+    let anyone = server.anonymous();
+    let preflight = |origin: &'static str, headers: &'static str| {
+        let request =
+            anyone.request(Method::OPTIONS, &format!("/v1/auctions/{}/bids", uuid::Uuid::now_v7()));
+        let request =
+            request.header("origin", origin).header("access-control-request-method", "POST");
+        anyone.send(request.header("access-control-request-headers", headers))
+    };
+    let asked = "authorization,content-type,idempotency-key,if-match,if-none-match,last-event-id,x-request-id,traceparent,accept-language";
+    let allowed = preflight("https://shop.example.com", asked).await;
+    assert_eq!(allowed.status, 200, "{allowed:?}");
+    assert_eq!(allowed.header("access-control-allow-origin"), Some("https://shop.example.com"));
+    assert!(allowed.header("access-control-allow-methods").unwrap().contains("POST"));
+    let headers = allowed.header("access-control-allow-headers").unwrap().to_ascii_lowercase();
+    assert!(asked.split(',').all(|header| headers.contains(header)), "{headers}");
+    for origin in [
+        "https://evil.example.com",
+        "http://shop.example.com",
+        "https://shop.example.com.evil.com",
+        "null",
+        "http://localhost:3000",
+    ] {
+        let refused = preflight(origin, asked).await;
+        assert_eq!(refused.header("access-control-allow-origin"), None, "{origin}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_may_read_the_headers_that_it_needs_also_of_problems() {
+    let server = TestServer::spawn();
+    let anyone = server.anonymous();
+    for (path, status) in [("/v1/auctions", 200), ("/v1/auctions/x", 404), ("/nothing", 404)] {
+        let request =
+            anyone.request(Method::GET, path).header("origin", "https://shop.example.com");
+        let answer = anyone.send(request).await;
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.header("access-control-allow-origin"), Some("https://shop.example.com"));
+        let exposed = answer.header("access-control-expose-headers").unwrap().to_ascii_lowercase();
+        for header in ["etag", "link", "ratelimit", "retry-after", "x-request-id", "location"] {
+            assert!(
+                exposed.split(", ").flat_map(|h| h.split(',')).any(|h| h == header),
+                "{header} in {exposed}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_id_is_taken_or_made() {
+    let server = TestServer::spawn();
+    let anyone = server.anonymous();
+    let with_id = |id: String| {
+        anyone.send(anyone.request(Method::GET, "/nothing").header("x-request-id", id))
+    };
+    let taken = with_id("abc-123".into()).await;
+    assert_eq!(taken.header("x-request-id"), Some("abc-123"));
+    assert_eq!(taken.json()["request_id"], "abc-123");
+    for unusable in ["", "a b", &"x".repeat(129)] {
+        let made = with_id(unusable.to_owned()).await;
+        let id = made.header("x-request-id").unwrap();
+        assert!(uuid::Uuid::parse_str(id).is_ok(), "{id}");
+        assert_eq!(made.json()["request_id"], id);
+    }
+}
+
+#[tokio::test]
+async fn the_docs_are_served_whole_from_here() {
+    let server = TestServer::spawn();
+    let anyone = server.anonymous();
+    let page = anyone.get("/docs/").await;
+    assert_eq!(page.status, 200);
+    let page = page.text().to_owned();
+    let mut assets: Vec<&str> = Vec::new();
+    for attribute in ["src=\"", "href=\""] {
+        assets.extend(page.split(attribute).skip(1).map(|rest| rest.split('"').next().unwrap()));
+    }
+    assert!(assets.len() >= 3, "{page}");
+    for asset in assets {
+        assert!(!asset.contains("//"), "{asset} lies outside");
+        let path = format!("/docs/{}", asset.trim_start_matches("./"));
+        let answer = anyone.get(&path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.bytes.len() > 50);
+    }
+    assert!(anyone.get("/docs/swagger-initializer.js").await.text().contains("/openapi.json"));
+}
+
+#[tokio::test]
+async fn the_api_document_is_served_as_it_is_printed() {
+    let server = TestServer::spawn();
+    let answer = server.anonymous().get("/openapi.json").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.text(), openapi::document_text());
+}
+
+/// Every operation of the document, with its method and path.
+fn operations() -> Vec<(String, String, &'static Value)> {
+    let paths = DOCUMENT["paths"].as_object().unwrap();
+    let mut all = Vec::new();
+    for (path, item) in paths {
+        for (method, operation) in item.as_object().unwrap() {
+            all.push((method.clone(), path.clone(), operation));
+        }
+    }
+    all
+}
+
+#[test]
+fn the_api_document_names_and_explains_every_operation() {
+    assert_eq!(DOCUMENT["openapi"], "3.1.0");
+    let mut ids = BTreeSet::new();
+    for (method, path, operation) in operations() {
+        let id = operation["operationId"].as_str().unwrap_or_default();
+        assert!(ids.insert(id.to_owned()), "{id} stands twice");
+        let (verb, resource) = id.split_once('_').expect("verb_resource");
+        assert!(!verb.is_empty() && !resource.is_empty(), "{id}");
+        assert!(id.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{id}");
+        assert!(
+            !operation["summary"].as_str().unwrap_or_default().is_empty(),
+            "{id} has no summary"
+        );
+        assert!(
+            openapi::errors_of(id).is_some(),
+            "{method} {path}: {id} is not in the table of errors"
+        );
+        let responses = operation["responses"].as_object().unwrap();
+        assert!(responses.keys().any(|status| status.starts_with('2')), "{id}");
+        assert!(!operation["tags"].as_array().unwrap().is_empty(), "{id}");
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let is_in_path = path.contains(&format!("{{{}}}", parameter["name"].as_str().unwrap()));
+            assert_eq!(is_in_path, parameter["in"] == "path", "{id}: {parameter}");
+        }
+    }
+    for line in ["place_bid", "get_log", "watch_events"] {
+        assert!(ids.contains(line));
+    }
+}
+
+#[test]
+fn every_reference_in_the_api_document_leads_somewhere() {
+    fn walk(value: &Value, references: &mut BTreeSet<String>) {
+        if let Some(reference) = value["$ref"].as_str() {
+            references.insert(reference.to_owned());
+        }
+        let items = value.as_array().into_iter().flatten();
+        let fields = value.as_object().into_iter().flat_map(|fields| fields.values());
+        items.chain(fields).for_each(|value| walk(value, references));
+    }
+    let mut references = BTreeSet::new();
+    walk(&DOCUMENT, &mut references);
+    assert!(references.len() > 10);
+    for reference in references {
+        assert!(DOCUMENT.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+    }
+}
+
+#[tokio::test]
+async fn every_operation_of_the_document_is_answered() {
+    let server = TestServer::spawn();
+    let anyone = server.anonymous();
+    for (method, path, operation) in operations() {
+        let path = path.replace("{id}", "x").replace("{seq}", "x").replace("{code}", "x");
+        let request = anyone.request(method.to_uppercase().parse().unwrap(), &path);
+        let answer = anyone.send(request).await;
+        let is_there = answer.status != 405
+            && (answer.status != 404
+                || operation["operationId"] == "get_problem"
+                || answer.json()["code"] != "not_found");
+        assert!(is_there, "{method} {path}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_asks_too_often_is_told_to_wait_and_bids_have_a_budget_of_their_own() {
+    let few = std::num::NonZeroU32::new(2).unwrap();
+    let server = TestServer::spawn_with(|config| {
+        config.rate_limits.requests_per_second = few;
+        config.rate_limits.bids_per_second = few;
+    });
+    let minji = server.bidder("minji").await;
+    let mut answers = Vec::new();
+    for _ in 0..40 {
+        answers.push(minji.get("/v1/time").await);
+    }
+    let refused = answers.iter().find(|answer| answer.status == 429).expect("a limit");
+    let problem = refused.refused(429, "rate_limited");
+    assert!(problem["retry_after_ms"].as_u64().unwrap() > 0);
+    assert!(refused.header("retry-after").unwrap().parse::<u64>().unwrap() > 0);
+    assert!(answers[0].header("ratelimit").unwrap().starts_with("\"requests\";r="));
+    assert!(answers[0].header("ratelimit-policy").is_some());
+    let bid = minji.offers(&uuid::Uuid::now_v7().to_string(), 1).await;
+    bid.refused(404, "auction_not_found");
+    let junho = server.bidder("junho").await;
+    assert_eq!(junho.get("/v1/time").await.status, 200, "each has their own");
+    assert_eq!(minji.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_finished_when_the_server_goes_down() {
+    let mut server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let id = sora.sells(an_auction()).await;
+    let mut bidders = Vec::new();
+    for n in 0..20 {
+        bidders.push(server.bidder(&format!("bidder {n}")).await);
+    }
+    let keys: Vec<String> = bidders.iter().map(|_| fresh_key()).collect();
+    let path = format!("/v1/auctions/{id}/bids");
+    let sending: Vec<_> = bidders
+        .iter()
+        .zip(&keys)
+        .zip(0..)
+        .map(|((bidder, key), n)| {
+            let request = bidder.request(Method::POST, &path).header("idempotency-key", key);
+            let request = request.json(&json!({"max_amount": 10_000 + n * 2_000}));
+            tokio::spawn(request.send())
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    server.begin_to_stop();
+    let mut heard = Vec::new();
+    for (sent, n) in sending.into_iter().zip(0..) {
+        if let Ok(response) = sent.await.unwrap() {
+            let status = response.status().as_u16();
+            assert!(matches!(status, 201 | 409 | 503), "{status}");
+            heard.push((n, status, response.bytes().await.unwrap()));
+        }
+    }
+    server.stop();
+    server.start();
+    for (n, status, bytes) in heard {
+        let body = json!({"max_amount": 10_000 + n * 2_000});
+        let again = bidders[n].bid_with_key(&id, &keys[n], &body).await;
+        if status != 503 {
+            assert_eq!((again.status, &again.bytes), (status, &bytes), "as it was heard");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_and_an_open_stream_do_not_hold_a_shutdown_up() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let id = sora.sells(with(an_auction(), json!({"starts_at": in_ms(60_000)}))).await;
+    let mut idle = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    idle.write_all(b"GET /v1/time HTTP/1.1\r\nhost: hoga.test\r\n\r\n").await.unwrap();
+    let mut buffer = [0; 4_096];
+    assert!(idle.read(&mut buffer).await.unwrap() > 0);
+    let _events = server.anonymous().events(&id).await;
+    let took = server.stop();
+    assert!(took.as_secs() < 10, "{took:?}");
+    drop(idle);
+}

@@ -1,0 +1,268 @@
+//! Streams: a snapshot, then what happens; after a reconnect what was missed.
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    Bidder, TestServer, an_auction, eventually, in_ms,
+    streams::{Events, Told},
+    with,
+};
+
+async fn bids(bidders: [&Bidder; 2], id: &str, from: i64, count: i64) {
+    for n in 0..count {
+        let bidder = bidders[usize::try_from(n % 2).unwrap()];
+        bidder.offers(id, from + n * 1_000).await.with_status(201);
+    }
+}
+
+fn seqs(told: &[Told]) -> Vec<u64> {
+    told.iter().map(Told::seq).collect()
+}
+
+fn ids(told: &[Told]) -> Vec<String> {
+    told.iter().map(|told| told.id.clone().expect("an id")).collect()
+}
+
+async fn assert_begins_with_a_snapshot(events: &mut Events) -> Told {
+    let first = events.next().await.expect("a snapshot");
+    assert_eq!(first.event, "snapshot");
+    let retry_ms = events.retry_ms.expect("retry: comes first");
+    assert!((1_000..=10_000).contains(&retry_ms));
+    first
+}
+
+#[tokio::test]
+async fn a_stream_begins_with_a_snapshot_and_goes_on_with_every_event_in_order() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
+    let id = sora.sells(an_auction()).await;
+    let auction = sora.auction_once(&id, "live").await;
+    let mut events = server.anonymous().events(&id).await;
+    let snapshot = assert_begins_with_a_snapshot(&mut events).await;
+    for field in
+        ["price", "minimum_next_bid", "bid_count", "leader_alias", "ends_at", "status", "seq"]
+    {
+        assert_eq!(snapshot.data[field], auction[field], "{field}");
+    }
+    assert!(snapshot.data["server_time"].is_string());
+    bids([&minji, &junho], &id, 10_000, 6).await;
+    let told = events.take(6).await;
+    assert_eq!(seqs(&told), [3, 4, 5, 6, 7, 8]);
+    assert_eq!(ids(&told), ["3", "4", "5", "6", "7", "8"]);
+    let log = sora.log(&id).await;
+    for (told, entry) in told.iter().zip(&log[2..]) {
+        assert_eq!((&told.data["type"], &told.data["at"]), (&entry["type"], &entry["at"]));
+        assert_eq!(told.event, entry["type"].as_str().unwrap());
+        assert_eq!(told.data["hash"], entry["hash"]);
+        assert_eq!(told.data["price"], entry["data"]["price"]);
+        assert_eq!(told.data["auction_id"], id.as_str());
+        for field in ["leader_alias", "bid_count", "ends_at", "server_time"] {
+            assert!(!told.data[field].is_null(), "{field} in {}", told.text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_event_is_told_before_it_can_be_read() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
+    let id = sora.sells(an_auction()).await;
+    sora.auction_once(&id, "live").await;
+    let mut events = server.anonymous().events(&id).await;
+    assert_begins_with_a_snapshot(&mut events).await;
+    let watching = async {
+        for _ in 0..20 {
+            let told = events.next().await.expect("the stream goes on");
+            let seq = told.seq();
+            let stored =
+                format!("SELECT count(*) FROM events WHERE auction_id = '{id}' AND seq = {seq}");
+            let stored = server.database.number(&stored).await;
+            assert_eq!(stored, 1, "{seq} was told before its commit");
+        }
+    };
+    futures_util::join!(watching, bids([&minji, &junho], &id, 10_000, 20));
+}
+
+#[tokio::test]
+async fn a_viewer_that_comes_back_gets_what_it_missed_and_nothing_twice() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
+    let id = sora.sells(an_auction()).await;
+    let mut events = server.anonymous().events(&id).await;
+    assert_begins_with_a_snapshot(&mut events).await;
+    bids([&minji, &junho], &id, 10_000, 3).await;
+    let last = events.until("bid.placed").await.pop().unwrap().id.unwrap();
+    drop(events);
+    bids([&junho, &minji], &id, 13_000, 4).await;
+    let mut again = server.anonymous().events_after(&id, &last).await;
+    let last: u64 = last.parse().unwrap();
+    let missed = again.take(usize::try_from(9 - last).unwrap()).await;
+    assert_eq!(seqs(&missed), (last + 1..=9).collect::<Vec<_>>());
+    bids([&junho, &minji], &id, 17_000, 2).await;
+    assert_eq!(seqs(&again.take(2).await), [10, 11]);
+    let mut up_to_date = server.anonymous().events_after(&id, "11").await;
+    bids([&junho, &minji], &id, 19_000, 1).await;
+    assert_eq!(seqs(&up_to_date.take(1).await), [12], "without a snapshot");
+}
+
+#[tokio::test]
+async fn a_viewer_resumes_across_a_restart_of_the_server() {
+    let mut server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
+    let id = sora.sells(an_auction()).await;
+    bids([&minji, &junho], &id, 10_000, 5).await;
+    server.restart();
+    let mut events = server.anonymous().events_after(&id, "4").await;
+    assert_eq!(seqs(&events.take(3).await), [5, 6, 7]);
+    bids([&junho, &minji], &id, 15_000, 2).await;
+    assert_eq!(seqs(&events.take(2).await), [8, 9]);
+}
+
+#[tokio::test]
+async fn a_viewer_that_claims_the_future_is_reset() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let id = sora.sells(an_auction()).await;
+    sora.auction_once(&id, "live").await;
+    let mut events = server.anonymous().events_after(&id, "1000").await;
+    let reset = events.next().await.unwrap();
+    assert_eq!((reset.event.as_str(), reset.id), ("reset", None));
+    assert_eq!(reset.data["reason"], "ahead_of_log");
+    let snapshot = events.next().await.unwrap();
+    assert_eq!((snapshot.event.as_str(), snapshot.id.as_deref()), ("snapshot", Some("2")));
+}
+
+#[tokio::test]
+async fn a_viewer_that_was_away_for_too_long_is_reset() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
+    let id = sora.sells(an_auction()).await;
+    // More than are replayed.
+    bids([&minji, &junho], &id, 10_000, 1_010).await;
+    let seq = sora.auction(&id).await["seq"].as_u64().unwrap();
+    let anyone = server.anonymous();
+    // Within reach: every single one.
+    let mut events = anyone.events_after(&id, &(seq - 900).to_string()).await;
+    assert_eq!(seqs(&events.take(900).await), (seq - 899..=seq).collect::<Vec<_>>());
+    let mut events = anyone.events_after(&id, "1").await;
+    let reset = events.next().await.unwrap();
+    assert_eq!((reset.event.as_str(), &reset.data["reason"]), ("reset", &json!("too_far_back")));
+    let snapshot = events.next().await.unwrap();
+    assert_eq!((snapshot.event.as_str(), snapshot.seq()), ("snapshot", seq));
+}
+
+#[tokio::test]
+async fn a_malformed_last_event_id_is_refused() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let id = sora.sells(an_auction()).await;
+    let anyone = server.anonymous();
+    let ask = |path: String, last: &str| {
+        let request = anyone.request(reqwest::Method::GET, &path).header("last-event-id", last);
+        anyone.send(request)
+    };
+    for last in ["x", "-1", "+1", "1.0", "99999999999999999999", "1,2", &format!("{id}:1")] {
+        let answer = ask(format!("/v1/auctions/{id}/events"), last).await;
+        answer.refused(400, "invalid_event_id");
+    }
+    for last in ["7", "x:1", &format!("{id}:"), &format!("{id}:-1"), &format!("{id}:1,{id}:2")] {
+        let answer = ask(format!("/v1/events?auctions={id}"), last).await;
+        answer.refused(400, "invalid_event_id");
+    }
+}
+
+#[tokio::test]
+async fn many_auctions_come_over_one_connection_each_resumed_by_its_own_id() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
+    let mut auctions = Vec::new();
+    for _ in 0..3 {
+        let id = sora.sells(an_auction()).await;
+        sora.auction_once(&id, "live").await;
+        auctions.push(id);
+    }
+    let path = format!("/v1/events?auctions={},{}", auctions.join(","), auctions[0]);
+    let mut events = server.anonymous().stream(&path, None).await;
+    let snapshots = events.take(3).await;
+    assert!(snapshots.iter().all(|told| told.event == "snapshot"));
+    let expected: Vec<String> = auctions.iter().map(|id| format!("{id}:2")).collect();
+    assert_eq!(ids(&snapshots), expected, "one for each, however often it is named");
+    for id in &auctions {
+        bids([&minji, &junho], id, 10_000, 2).await;
+    }
+    let told = events.take(6).await;
+    for id in &auctions {
+        let own = told.iter().filter(|told| told.data["auction_id"] == id.as_str());
+        assert_eq!(own.map(Told::seq).collect::<Vec<_>>(), [3, 4]);
+    }
+    let last = format!("{}:3,{}:2,{}:4", auctions[0], auctions[1], auctions[2]);
+    let mut again = server.anonymous().stream(&path, Some(&last)).await;
+    let missed = ids(&again.take(3).await);
+    let expected =
+        [format!("{}:4", auctions[0]), format!("{}:3", auctions[1]), format!("{}:4", auctions[1])];
+    assert_eq!(missed, expected);
+}
+
+#[tokio::test]
+async fn an_unknown_auction_has_no_stream() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let (anyone, id) = (server.anonymous(), sora.sells(an_auction()).await);
+    let missing = uuid::Uuid::now_v7();
+    anyone.get(&format!("/v1/auctions/{missing}/events")).await.refused(404, "auction_not_found");
+    anyone.get("/v1/auctions/42/events").await.refused(404, "invalid_id");
+    let both = format!("/v1/events?auctions={id},{missing}");
+    anyone.get(&both).await.refused(404, "auction_not_found");
+    anyone.get("/v1/events?auctions=x").await.refused(404, "invalid_id");
+    anyone.get("/v1/events?auctions=").await.refused(400, "invalid_query");
+    anyone.get("/v1/events").await.refused(400, "invalid_query");
+    let many = [(); 51].map(|()| uuid::Uuid::now_v7().to_string());
+    let too_many = format!("/v1/events?auctions={}", many.join(","));
+    anyone.get(&too_many).await.refused(400, "too_many_auctions");
+    eventually("nobody is counted as a viewer", || async {
+        (server.state().hub.viewers() == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn opening_extension_and_closing_are_told() {
+    let server = TestServer::spawn();
+    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+    let terms = json!({"starts_at": in_ms(600), "ends_at": in_ms(2_500),
+        "soft_close": {"trigger_window_s": 60, "extension_s": 1, "mode": "extend", "max_ends_at": in_ms(3_500)}});
+    let id = sora.sells(with(an_auction(), terms)).await;
+    let mut events = server.anonymous().events(&id).await;
+    let snapshot = assert_begins_with_a_snapshot(&mut events).await;
+    assert_eq!(snapshot.data["status"], "scheduled");
+    events.until("auction.opened").await;
+    minji.offers(&id, 10_000).await.with_status(201);
+    let told = events.until("auction.extended").await;
+    assert!(told.last().unwrap().data["ends_at"].as_str() > snapshot.data["ends_at"].as_str());
+    let closed = events.until("auction.closed").await.pop().unwrap();
+    let data = &closed.data;
+    assert_eq!(data["leader_alias"], "bidder-1");
+    assert_ne!(data["seq"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_every_stream_and_says_when_to_come_back() {
+    let mut server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let id = sora.sells(an_auction()).await;
+    let mut events = server.anonymous().events(&id).await;
+    assert_begins_with_a_snapshot(&mut events).await;
+    server.begin_to_stop();
+    while let Some(told) = events.next().await {
+        assert_eq!(told.event, "auction.opened", "nothing else is told");
+    }
+    let raw = String::from_utf8(events.raw).unwrap();
+    assert!(raw.trim_end().lines().last().unwrap().starts_with("retry: "), "{raw}");
+    server.stop();
+}

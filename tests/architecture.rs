@@ -1,0 +1,306 @@
+//! Who may use whom: the imports in `src/` against the list of DESIGN.md, and what a folder must
+//! not do.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A part of the crate and the parts that it may use. What is not listed here fails.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("wall_clock", &["domain"]),
+    ("telemetry", &[]),
+    ("config", &["domain"]),
+    ("store", &["domain"]),
+    ("events", &["domain", "store"]),
+    ("exchange", &["domain", "store", "events", "wall_clock"]),
+    ("live", &["domain", "store", "events", "wall_clock"]),
+    ("identity", &["domain", "store", "events"]),
+    (
+        "http",
+        &["config", "domain", "store", "events", "exchange", "live", "identity", "wall_clock"],
+    ),
+    ("embedded", &["domain", "store", "exchange", "wall_clock"]),
+    (
+        "app",
+        &[
+            "config",
+            "domain",
+            "store",
+            "events",
+            "exchange",
+            "live",
+            "identity",
+            "http",
+            "embedded",
+            "telemetry",
+            "wall_clock",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "app",
+            "config",
+            "domain",
+            "store",
+            "events",
+            "exchange",
+            "live",
+            "identity",
+            "http",
+            "embedded",
+            "telemetry",
+            "wall_clock",
+        ],
+    ),
+];
+
+/// What the pure core must not know: clocks, randomness, I/O, floats.
+const IMPURE: &[&str] = &[
+    "SystemTime",
+    "Instant",
+    "rand",
+    "tokio",
+    "actix",
+    "async",
+    "std::env",
+    "std::fs",
+    "std::io",
+    "std::net",
+    "std::thread",
+    "f32",
+    "f64",
+];
+
+/// Beginnings of statements, as they stand in a string.
+const SQL: &[&str] = &["SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM ", "CREATE TABLE "];
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Offence {
+    line: usize,
+    what: String,
+}
+
+/// A source text without comments and without its test modules; strings stay. Lines keep their
+/// numbers.
+fn product_code(text: &str) -> String {
+    let text = match text.find("#[cfg(test)]\nmod tests {") {
+        Some(tests) => &text[..tests],
+        None => text,
+    };
+    let without_comment = |line: &str| {
+        let is_comment = line.trim_start().starts_with("//");
+        if is_comment { String::new() } else { line.to_owned() }
+    };
+    text.lines().map(without_comment).collect::<Vec<_>>().join("\n")
+}
+
+/// Every part of the crate that a text names: `crate::x`, `crate::{x, y::{..}}`, `hoga::x`.
+fn parts_named(code: &str) -> Vec<(usize, String)> {
+    let mut named = Vec::new();
+    for (at, root) in code.match_indices("crate::").chain(code.match_indices("hoga::")) {
+        let line = code[..at].matches('\n').count() + 1;
+        let rest = &code[at + root.len()..];
+        let parts = match rest.strip_prefix('{') {
+            Some(group) => heads_of_group(group),
+            None => vec![word(rest)],
+        };
+        named.extend(parts.into_iter().filter(|part| !part.is_empty()).map(|part| (line, part)));
+    }
+    named
+}
+
+fn word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
+}
+
+/// The first words of `a::b, c::{d, e}, f}`.
+fn heads_of_group(group: &str) -> Vec<String> {
+    let (mut heads, mut depth, mut is_head) = (Vec::new(), 0, true);
+    for (at, c) in group.char_indices() {
+        match c {
+            '}' if depth == 0 => break,
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => is_head = true,
+            c if is_head && !c.is_whitespace() => {
+                heads.push(word(&group[at..]));
+                is_head = false;
+            }
+            _ => {}
+        }
+    }
+    heads
+}
+
+fn forbidden_edges(part: &str, text: &str) -> Vec<Offence> {
+    let known = MAY_USE.iter().find(|(name, _)| *name == part);
+    let allowed = known.unwrap_or_else(|| panic!("{part} has no line in MAY_USE")).1;
+    let is_part = |name: &str| MAY_USE.iter().any(|(part, _)| *part == name);
+    parts_named(&product_code(text))
+        .into_iter()
+        .filter(|(_, used)| is_part(used) && used != part && !allowed.contains(&used.as_str()))
+        .map(|(line, used)| Offence { line, what: format!("{part} uses {used}") })
+        .collect()
+}
+
+fn words_in(text: &str, words: &[&str]) -> Vec<Offence> {
+    let is_part_of_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let code = product_code(text);
+    let names = |line: &str, word: &str| {
+        line.match_indices(word).any(|(at, _)| {
+            !line[..at].ends_with(is_part_of_word)
+                && !line[at + word.len()..].starts_with(is_part_of_word)
+        })
+    };
+    let mut offences = Vec::new();
+    for (no, line) in code.lines().enumerate() {
+        for word in words.iter().filter(|word| names(line, word)) {
+            offences.push(Offence { line: no + 1, what: format!("names {word}") });
+        }
+    }
+    offences
+}
+
+fn statements_in(text: &str) -> Vec<Offence> {
+    let mut offences = Vec::new();
+    for (no, line) in product_code(text).lines().enumerate() {
+        let after_quote = line.trim_start().trim_start_matches(['"', '(', '&']);
+        let in_line =
+            |sql: &str| line.contains(&format!("\"{sql}")) || after_quote.starts_with(sql);
+        if let Some(sql) = SQL.iter().find(|sql| in_line(sql)) {
+            offences.push(Offence { line: no + 1, what: format!("holds {}", sql.trim()) });
+        }
+    }
+    offences
+}
+
+/// The part of the crate that a file belongs to: a folder, or a file of its own.
+fn part_of(path: &Path) -> String {
+    let first = path.components().next().unwrap().as_os_str().to_str().unwrap();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// Every source file, by its path under `src/`.
+fn sources() -> Vec<(PathBuf, String)> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    walk(&root, &mut found);
+    found.sort();
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap();
+        (path.strip_prefix(&root).unwrap().to_owned(), text)
+    };
+    found.into_iter().map(read).collect()
+}
+
+/// A file of tests alone.
+fn is_test(path: &Path) -> bool {
+    let name = path.file_stem().unwrap();
+    name == "tests" || name == "testing"
+}
+
+#[track_caller]
+fn assert_none(offences: Vec<(PathBuf, Offence)>) {
+    let lines: Vec<String> = offences
+        .iter()
+        .map(|(path, offence)| format!("src/{}:{} {}", path.display(), offence.line, offence.what))
+        .collect();
+    assert!(lines.is_empty(), "\n{}", lines.join("\n"));
+}
+
+fn offences(of: impl Fn(&str, &str) -> Vec<Offence>) -> Vec<(PathBuf, Offence)> {
+    let mut all = Vec::new();
+    for (path, text) in sources().into_iter().filter(|(path, _)| !is_test(path)) {
+        let part = part_of(&path);
+        if part == "lib" || part == "main" {
+            continue;
+        }
+        all.extend(of(&part, &text).into_iter().map(|offence| (path.clone(), offence)));
+    }
+    all
+}
+
+#[test]
+fn no_part_uses_another_that_the_list_does_not_allow() {
+    assert_none(offences(forbidden_edges));
+}
+
+#[test]
+fn every_part_has_a_line_in_the_list_and_every_line_a_part() {
+    let parts: BTreeSet<String> = sources()
+        .iter()
+        .map(|(path, _)| part_of(path))
+        .filter(|part| part != "lib" && part != "main")
+        .collect();
+    let listed: BTreeSet<String> = MAY_USE.iter().map(|(part, _)| (*part).to_owned()).collect();
+    assert_eq!(parts, listed);
+}
+
+#[test]
+fn the_domain_knows_no_clock_no_chance_no_io_and_no_floats() {
+    assert_none(offences(|part, text| match part {
+        "domain" => words_in(text, IMPURE),
+        _ => Vec::new(),
+    }));
+}
+
+#[test]
+fn sql_stands_in_the_store_alone() {
+    assert_none(offences(|part, text| match part {
+        "store" => Vec::new(),
+        // It makes and asks for databases, before there is a store.
+        "embedded" => statements_in(text)
+            .into_iter()
+            .filter(|offence| offence.what != "holds SELECT")
+            .collect(),
+        _ => statements_in(text),
+    }));
+}
+
+#[test]
+fn the_check_sees_every_way_to_name_a_part() {
+    let seen = |part, text| {
+        let found = forbidden_edges(part, text);
+        found.into_iter().map(|offence| (offence.line, offence.what)).collect::<Vec<_>>()
+    };
+    let offence = |line, what: &str| vec![(line, what.to_owned())];
+    assert_eq!(seen("domain", "use crate::store::Store;"), offence(1, "domain uses store"));
+    assert_eq!(
+        seen("store", "use crate::{\n    domain::{id::UserId, money},\n    http::Problem,\n};"),
+        offence(1, "store uses http")
+    );
+    assert_eq!(
+        seen("exchange", "fn f() {\n    crate::http::serve();\n}"),
+        offence(2, "exchange uses http")
+    );
+    assert_eq!(seen("http", "pub(crate) use crate::app;"), offence(1, "http uses app"));
+    assert_eq!(seen("events", "use crate::{store::Store, domain::id};"), vec![]);
+    assert_eq!(seen("events", "// crate::http is none of our business\n"), vec![]);
+    assert_eq!(seen("domain", "#[cfg(test)]\nmod tests {\n use crate::store;\n}"), vec![]);
+}
+
+#[test]
+fn the_check_sees_impure_words_and_sql() {
+    let lines = |offences: Vec<Offence>| offences.iter().map(|o| o.line).collect::<Vec<_>>();
+    let impure = "use std::time::SystemTime;\nlet x: f64 = 1.0;\nlet operand = Instantly;\n";
+    assert_eq!(lines(words_in(impure, IMPURE)), [1, 2]);
+    assert_eq!(lines(words_in("fn f() { rand::random() }\n// a rand\n", IMPURE)), [1]);
+    let sql = "const FIND: &str = \"SELECT 1\";\nconst A: &str = \"\n    UPDATE t SET x = 1\";\n";
+    assert_eq!(lines(statements_in(sql)), [1, 3]);
+    assert_eq!(lines(statements_in("let selected = \"Select a bid\";\n")), Vec::<usize>::new());
+}
