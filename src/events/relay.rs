@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     envelope::Envelope,
@@ -23,6 +23,9 @@ use crate::store::{Store, StoreError};
 pub const BATCHES_WAITING_MAX: usize = 1_024;
 /// Outbox rows that are forgotten in one statement.
 const FORGOTTEN_AT_ONCE_MAX: usize = 1_024;
+/// How long a published row may stay: forgetting costs a transaction, which many rows can share.
+/// After a crash those that stayed are published again; subscribers drop what they have seen.
+const FORGOTTEN_WITHIN: Duration = Duration::from_millis(100);
 /// Outbox rows that are read at once when catching up.
 const COMMITS_READ_AT_ONCE: i64 = 64;
 /// Auctions whose events are read at once when catching up.
@@ -75,23 +78,41 @@ impl Relay {
     /// Relays until every handle is gone and nothing waits.
     pub async fn run(mut self) {
         let mut waiting = Vec::with_capacity(FORGOTTEN_AT_ONCE_MAX);
+        let mut published = Vec::with_capacity(2 * FORGOTTEN_AT_ONCE_MAX);
+        let mut forget_at = Instant::now();
         loop {
             if self.behind.swap(false, Ordering::AcqRel) {
                 self.catch_up().await;
             }
-            if self.receiver.recv_many(&mut waiting, FORGOTTEN_AT_ONCE_MAX).await == 0 {
-                return;
+            let is_over = tokio::select! {
+                count = self.receiver.recv_many(&mut waiting, FORGOTTEN_AT_ONCE_MAX) => count == 0,
+                () = tokio::time::sleep_until(forget_at), if !published.is_empty() => false,
+            };
+            if published.is_empty() {
+                forget_at = Instant::now() + FORGOTTEN_WITHIN;
             }
-            let ids: Vec<i64> = waiting.iter().map(|batch| batch.outbox_id).collect();
             for batch in waiting.drain(..) {
+                published.push(batch.outbox_id);
                 self.bus.publish(batch.events);
             }
-            if let Err(error) = self.store.outbox_published(&ids).await {
-                warn_of(&error);
-                self.behind.store(true, Ordering::Release);
-                tokio::time::sleep(RETRY_AFTER).await;
+            let is_due =
+                published.len() >= FORGOTTEN_AT_ONCE_MAX || Instant::now() >= forget_at || is_over;
+            if is_due && !published.is_empty() {
+                self.forget(&mut published).await;
+            }
+            if is_over {
+                return;
             }
         }
+    }
+
+    async fn forget(&self, published: &mut Vec<i64>) {
+        if let Err(error) = self.store.outbox_published(published).await {
+            warn_of(&error);
+            self.behind.store(true, Ordering::Release);
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
+        published.clear();
     }
 
     /// Publishes what the table holds, oldest first, until it is empty. What waits in memory at the
