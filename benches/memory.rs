@@ -6,11 +6,10 @@
 
 #[path = "bids/children.rs"]
 mod children;
-#[path = "bids/proc.rs"]
-mod proc;
 
 use std::{
     error::Error,
+    fs, io,
     path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
@@ -83,15 +82,15 @@ fn measure() -> Result<Figures, Failed> {
     let shop = Shop::open()?;
     let server = shop.serve("empty")?;
     std::thread::sleep(Duration::from_secs(1));
-    let empty_bytes = proc::resident_bytes(server.pid())?;
+    let empty_bytes = resident_bytes(server.pid())?;
     server.stop()?;
     tokio::runtime::Runtime::new()?.block_on(shop.fill("full"))?;
     let started = Instant::now();
     let server = shop.serve("full")?;
     let opened_in_s = started.elapsed().as_secs_f64();
-    let opened_bytes = proc::resident_bytes(server.pid())?;
+    let opened_bytes = resident_bytes(server.pid())?;
     std::thread::sleep(SETTLES_IN);
-    let idle_bytes = proc::resident_bytes(server.pid())?;
+    let idle_bytes = resident_bytes(server.pid())?;
     server.stop()?;
     let figures = Figures {
         auctions: AUCTIONS,
@@ -110,8 +109,8 @@ fn measure() -> Result<Figures, Failed> {
 /// As `bids.json`: into cargo's target folder.
 fn write_json(figures: &Figures) -> Result<(), Failed> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../bench");
-    std::fs::create_dir_all(&folder)?;
-    std::fs::write(folder.join("memory.json"), serde_json::to_vec_pretty(figures)?)?;
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("memory.json"), serde_json::to_vec_pretty(figures)?)?;
     Ok(())
 }
 
@@ -163,7 +162,7 @@ impl Drop for Shop {
         if let Err(error) = self.cluster.stop(StopMode::Immediate) {
             eprintln!("memory: Postgres could not be stopped: {error}");
         }
-        let _ = std::fs::remove_dir_all(self.cluster.home());
+        let _ = fs::remove_dir_all(self.cluster.home());
     }
 }
 
@@ -201,4 +200,15 @@ fn scheduled(seller: UserId, number: u32) -> Scheduled {
         relisted_from: None,
         reserve_salt: rand::random(),
     }
+}
+
+/// `VmRSS` of a process.
+fn resident_bytes(pid: u32) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.trim().strip_suffix("kB"))
+        .and_then(|kib| kib.trim().parse::<u64>().ok());
+    kib.map(|kib| kib * 1_024).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }

@@ -67,6 +67,12 @@ struct Args {
     /// Connections to Postgres that d and e share
     #[arg(long, default_value_t = 16)]
     pool: usize,
+    /// Postgres settings to try out, as name=value, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    settings: Vec<String>,
+    /// A statement to try out on the schema
+    #[arg(long)]
+    sql: Option<String>,
     /// Prints the server's process id and waits for a profiler before each measurement
     #[arg(long)]
     profile: bool,
@@ -96,7 +102,7 @@ fn main() -> ExitCode {
 
 /// Whether everything that was acknowledged was found in the tables.
 fn compare(args: &Args) -> Result<bool, Failed> {
-    let stage = Stage::build()?;
+    let stage = Stage::build(&args.settings, args.sql.as_deref())?;
     let mut runs = Vec::new();
     for round in 1..=args.rounds {
         for connections in &args.connections {

@@ -85,15 +85,3 @@ fn stat(pid: u32) -> io::Result<Stat> {
         reaped_children_us: (field(16)? + field(17)?) * TICK_US,
     })
 }
-
-/// Resident memory of a process in bytes.
-#[allow(dead_code, reason = "the memory benchmark reads it, through the same file")]
-pub fn resident_bytes(pid: u32) -> io::Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let kib = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|rest| rest.trim().strip_suffix("kB"))
-        .and_then(|kib| kib.trim().parse::<u64>().ok());
-    kib.map(|kib| kib * 1_024).ok_or_else(|| io::ErrorKind::InvalidData.into())
-}

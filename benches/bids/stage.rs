@@ -62,9 +62,14 @@ pub struct Written {
 
 impl Stage {
     /// Starts Postgres, makes the schema, the users and the auctions, and has them opened.
-    pub fn build() -> Result<Stage, Failed> {
+    pub fn build(settings: &[String], sql: Option<&str>) -> Result<Stage, Failed> {
         let folder = tempfile::tempdir()?;
-        let cluster = Cluster::start(ClusterOptions::new(folder.path().join("data")))?;
+        let mut options = ClusterOptions::new(folder.path().join("data"));
+        for setting in settings {
+            let (name, value) = setting.split_once('=').ok_or("settings are name=value")?;
+            options = options.with_setting(name, value);
+        }
+        let cluster = Cluster::start(options)?;
         cluster.ensure_database(TEMPLATE)?;
         let tokens = tokens(&folder.path().join("key.pem"))?;
         let mut stage = Stage { folder, cluster, tokens, auctions: Vec::new(), commits_before: 0 };
@@ -74,6 +79,9 @@ impl Stage {
         opening.envs(stage.environment(TEMPLATE));
         Server::start(opening)?.stop()?;
         block_on(rivals::plpgsql::create_function(&stage.cluster.config(TEMPLATE)))?;
+        if let Some(sql) = sql {
+            stage.execute(TEMPLATE, sql)?;
+        }
         stage.commits_before = stage.written(TEMPLATE)?.commits;
         Ok(stage)
     }
@@ -108,19 +116,19 @@ impl Stage {
 
     /// A fresh copy of the template, with nothing left to be written to disk.
     pub fn database(&self) -> Result<String, Failed> {
-        self.execute(&format!("DROP DATABASE IF EXISTS {RUN} WITH (FORCE)"))?;
-        self.execute(&format!("CREATE DATABASE {RUN} TEMPLATE {TEMPLATE}"))?;
-        self.execute("CHECKPOINT")?;
+        self.execute("postgres", &format!("DROP DATABASE IF EXISTS {RUN} WITH (FORCE)"))?;
+        self.execute("postgres", &format!("CREATE DATABASE {RUN} TEMPLATE {TEMPLATE}"))?;
+        self.execute("postgres", "CHECKPOINT")?;
         Ok(RUN.to_owned())
     }
 
     /// Frees the disk.
     pub fn drop_database(&self, name: &str) -> Result<(), Failed> {
-        self.execute(&format!("DROP DATABASE {name} WITH (FORCE)"))
+        self.execute("postgres", &format!("DROP DATABASE {name} WITH (FORCE)"))
     }
 
-    fn execute(&self, statement: &str) -> Result<(), Failed> {
-        let config = self.cluster.config("postgres");
+    fn execute(&self, database: &str, statement: &str) -> Result<(), Failed> {
+        let config = self.cluster.config(database);
         block_on(async move { Ok(connect(&config).await?.batch_execute(statement).await?) })
     }
 
