@@ -102,7 +102,7 @@ impl Stage {
     }
 
     /// The environment of a server on a database of the stage.
-    pub fn environment(&self, database: &str) -> [(&str, String); 4] {
+    pub fn environment(&self, database: &str) -> [(&str, String); 5] {
         let folder = self.folder.path();
         [
             ("HOGA_PUBLIC_URL", PUBLIC_URL.to_owned()),
