@@ -21,6 +21,7 @@ use crate::{
     },
     live::{Hub, LiveOptions},
     store::{Lease, LeaseError, MigrateError, Store, StoreError},
+    telemetry,
 };
 
 /// What was accepted is finished within this when the server goes down.
@@ -96,6 +97,7 @@ impl Application {
         database: tokio_postgres::Config,
         listener: TcpListener,
     ) -> Result<Application, StartError> {
+        telemetry::count();
         let key = SigningKey::load_or_create(&config.signing_key_file)?;
         let store = Store::new(database)?;
         for migration in store.migrate().await? {

@@ -1,7 +1,11 @@
-//! Logs: to standard error, as text or as JSON.
+//! Logs and metrics: what those who run the exchange see.
 //!
-//! Must never carry a ceiling, a token or personal data: whoever logs names ids.
+//! Must never carry a ceiling, a token or personal data: whoever logs names ids, and a metric has
+//! no label that a user can choose.
 
+use std::{sync::OnceLock, time::Duration};
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging: `HOGA_LOG` says how much (`info` by default, or filters such as
@@ -16,4 +20,55 @@ pub fn init() {
     if outcome.is_err() {
         tracing::debug!("logging was started before");
     }
+}
+
+/// Seconds, for durations from a fast commit to a slow one.
+const SECONDS: &[f64] =
+    &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+/// Commands in a batch.
+const COMMANDS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0];
+/// How often the recorder tidies up; without it histograms grow.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
+/// Starts counting, once in a process; must be called inside an actix system.
+pub fn count() {
+    let handle = RECORDER.get_or_init(|| {
+        let builder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)
+            .and_then(|builder| {
+                builder.set_buckets_for_metric(Matcher::Suffix("_commands".into()), COMMANDS)
+            });
+        builder.and_then(PrometheusBuilder::install_recorder).ok()
+    });
+    if let Some(handle) = handle.clone() {
+        describe();
+        actix::spawn(async move {
+            let mut every = tokio::time::interval(UPKEEP_EVERY);
+            loop {
+                every.tick().await;
+                handle.run_upkeep();
+            }
+        });
+    }
+}
+
+/// Everything that was counted, as Prometheus reads it.
+pub fn rendered() -> String {
+    RECORDER.get().and_then(Option::as_ref).map(PrometheusHandle::render).unwrap_or_default()
+}
+
+fn describe() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    describe_counter!("hoga_commands_total", "Commands by what became of them");
+    describe_counter!("hoga_batches_total", "Transactions of the lanes by what became of them");
+    describe_counter!("hoga_http_answers_total", "Answers by class of status");
+    describe_histogram!("hoga_batch_commands", "Commands in a transaction");
+    describe_histogram!("hoga_batch_seconds", "From BEGIN to the answer to COMMIT");
+    describe_gauge!("hoga_lanes_connected", "Lanes that have their connection");
+    describe_gauge!("hoga_auctions_loaded", "Auctions in memory");
+    describe_gauge!("hoga_viewers", "Open streams");
+    describe_gauge!("hoga_outbox_commits", "Commits whose events wait to be published");
+    describe_gauge!("hoga_ready", "1 when /readyz says yes");
 }

@@ -21,7 +21,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("identity", &["domain", "store", "events"]),
     (
         "http",
-        &["config", "domain", "store", "events", "exchange", "live", "identity", "wall_clock"],
+        &[
+            "config",
+            "domain",
+            "store",
+            "events",
+            "exchange",
+            "live",
+            "identity",
+            "telemetry",
+            "wall_clock",
+        ],
     ),
     ("embedded", &["domain", "store", "exchange", "wall_clock"]),
     (

@@ -69,6 +69,14 @@ impl Taken {
     }
 }
 
+/// How many callers of a batch were told what.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Told {
+    pub accepted: u64,
+    pub refused: u64,
+    pub failed: u64,
+}
+
 /// Whether a close at the head of the queue may be decided.
 enum Pass {
     Now(Box<(Ticket, Seat)>),
@@ -229,13 +237,21 @@ impl Book {
         }
     }
 
-    /// The batch is durable: everybody hears their answer.
-    pub fn settle(&mut self) {
+    /// The batch is durable: everybody hears their answer. How many were told what.
+    pub fn settle(&mut self) -> Told {
+        let mut told = Told::default();
         for taken in self.taken.drain(..) {
-            taken.ticket.answer(taken.reply.unwrap_or(Err(Failure::OutcomeUnknown)));
+            let reply = taken.reply.unwrap_or(Err(Failure::OutcomeUnknown));
+            match &reply {
+                Ok(Answer::Accepted { .. }) => told.accepted += 1,
+                Ok(Answer::Refused(_)) => told.refused += 1,
+                Err(_) => told.failed += 1,
+            }
+            taken.ticket.answer(reply);
             drop(taken.seat);
         }
         self.answer_reads();
+        told
     }
 
     /// The batch came to nothing: what was decided is forgotten, and the log is read again. The

@@ -12,7 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix::{Arbiter, ArbiterHandle};
@@ -23,6 +23,7 @@ use super::{
     clock::ClockHandle,
     loader,
     request::Failure,
+    tallies::Tallies,
 };
 use crate::{
     domain::{id::UserId, time::Timestamp},
@@ -138,7 +139,9 @@ impl LaneHandle {
             let floor = LaneFloor::here();
             let loading = loader::run(Rc::clone(&floor), store.clone());
             let alone = Cell::new(0);
-            let lane = Lane { number, floor, store, relay, clock, connected: in_lane, alone };
+            let connected = in_lane;
+            let tallies = Tallies::default();
+            let lane = Lane { number, floor, store, relay, clock, connected, alone, tallies };
             spawn_or_abort("the loader", loading);
             spawn_or_abort("the lane", lane.run());
         });
@@ -181,6 +184,7 @@ struct Lane {
     /// After Postgres refused a batch: so many of the next ones hold one auction each, so that
     /// what it refuses does not take others down with it.
     alone: Cell<usize>,
+    tallies: Tallies,
 }
 
 impl Lane {
@@ -268,12 +272,22 @@ impl Lane {
         for book in &passed_over {
             self.floor.done(book);
         }
+        if !taken.is_empty() {
+            self.tallies.taken(COMMANDS_PER_BATCH_MAX - left);
+        }
         taken
     }
 
     async fn commit(&self, writer: &BatchWriter, books: &[SharedBook]) {
-        match self.decide_and_write(writer, books).await {
-            Ok(()) => books.iter().for_each(|book| book.borrow_mut().settle()),
+        let began = Instant::now();
+        let outcome = self.decide_and_write(writer, books).await;
+        self.tallies.batch(began.elapsed(), outcome.as_ref().err());
+        match outcome {
+            Ok(()) => {
+                for book in books {
+                    self.tallies.answers(book.borrow_mut().settle());
+                }
+            }
             Err(error) => self.undo(writer, books, error).await,
         }
     }

@@ -20,6 +20,7 @@ mod lane;
 mod loader;
 mod projection;
 mod request;
+mod tallies;
 
 use std::{
     sync::{
@@ -197,6 +198,11 @@ impl Exchange {
     pub fn is_ready(&self) -> bool {
         !self.inner.closing.load(Ordering::Acquire)
             && self.inner.lanes.iter().all(LaneHandle::is_connected)
+    }
+
+    /// How many lanes have their connection.
+    pub fn lanes_connected(&self) -> usize {
+        self.inner.lanes.iter().filter(|lane| lane.is_connected()).count()
     }
 
     /// How many auctions are in memory.

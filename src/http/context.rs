@@ -1,7 +1,7 @@
 //! What every request gets: an id, a language for its problems, a line in the log, and the headers
 //! that all answers share.
 
-use std::{rc::Rc, time::Instant};
+use std::{rc::Rc, sync::LazyLock, time::Instant};
 
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse,
@@ -15,6 +15,7 @@ use actix_web::{
 };
 
 use futures_util::future::Either;
+use metrics::{Counter, counter};
 
 use super::{
     State,
@@ -78,6 +79,12 @@ fn needs_problem<B>(response: &HttpResponse<B>) -> bool {
         && (response.extensions().contains::<Problem>()
             || !(is_problem(response.headers()) || response.extensions().contains::<NotAProblem>()))
 }
+
+/// By class of status: the handles are looked up once.
+static ANSWERS: LazyLock<[Counter; 6]> = LazyLock::new(|| {
+    ["0xx", "1xx", "2xx", "3xx", "4xx", "5xx"]
+        .map(|class| counter!("hoga_http_answers_total", "class" => class))
+});
 
 /// What is kept of a request while it is answered.
 struct About {
@@ -194,6 +201,7 @@ impl About {
         let traceparent = request.headers().get("traceparent").and_then(|v| v.to_str().ok());
         let (request_id, method, path) = (&*self.id, request.method(), request.path());
         let status = status.as_u16();
+        ANSWERS[usize::from(status / 100).min(ANSWERS.len() - 1)].increment(1);
         if status >= 500 {
             tracing::warn!(request_id, traceparent, %method, path, status, took_us, "answered");
         } else {

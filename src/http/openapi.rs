@@ -203,6 +203,7 @@ const ERRORS: &[(&str, &[Code])] = {
         ("get_time", &[]),
         ("get_health", &[]),
         ("get_readiness", &[]),
+        ("get_metrics", &[]),
         ("get_problem", &[NotFound]),
         ("get_jwks", &[]),
     ]

@@ -40,6 +40,7 @@ pub fn table(config: &mut ServiceConfig<'_>) {
         )
         .service(service::get_health)
         .service(service::get_readiness)
+        .service(service::get_metrics)
         .service(service::get_problem)
         .service(service::get_jwks);
 }

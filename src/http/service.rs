@@ -8,7 +8,7 @@ use super::{
     State,
     problem::{Code, Language, Problem},
 };
-use crate::wall_clock;
+use crate::{telemetry, wall_clock};
 
 /// The exchange's clock.
 #[derive(Debug, Serialize, ToSchema)]
@@ -80,6 +80,29 @@ pub async fn get_readiness(state: web::Data<State>) -> HttpResponse {
     let mut response = builder.json(ReadinessBody { status, caught_up, lanes, database });
     response.extensions_mut().insert(super::context::NotAProblem);
     response
+}
+
+/// Read the metrics
+///
+/// For Prometheus: commands, batches, answers, lanes, auctions in memory, streams, the outbox.
+#[utoipa::path(get, path = "/metrics", operation_id = "get_metrics", tag = "service",
+    responses((status = 200, body = String, content_type = "text/plain", description = "Prometheus text format")))]
+#[get("/metrics")]
+pub async fn get_metrics(state: web::Data<State>) -> HttpResponse {
+    let gauge = |name: &'static str, value: usize| {
+        metrics::gauge!(name).set(u32::try_from(value).map_or(f64::MAX, f64::from));
+    };
+    gauge("hoga_lanes_connected", state.exchange.lanes_connected());
+    gauge("hoga_auctions_loaded", state.exchange.auctions_loaded());
+    gauge("hoga_viewers", state.hub.viewers());
+    gauge("hoga_ready", usize::from(state.is_caught_up() && state.exchange.is_ready()));
+    if let Ok(waiting) = state.store.outbox_len().await {
+        gauge("hoga_outbox_commits", usize::try_from(waiting).unwrap_or(0));
+    }
+    HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4; charset=utf-8")
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .body(telemetry::rendered())
 }
 
 /// What a problem's code means.
