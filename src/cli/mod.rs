@@ -3,10 +3,14 @@
 //! Owns the texts that people read in a terminal and the exit codes: 0 it is done, 1 it failed,
 //! 2 the command line or the environment is wrong. Must never hold a rule of the exchange.
 
+pub mod client;
+pub mod csv_file;
+pub mod import;
 pub mod replay;
 pub mod serve;
 pub mod setup;
 pub mod token;
+pub mod verify;
 
 use std::process::ExitCode;
 
@@ -36,11 +40,34 @@ enum Command {
     Migrate,
     /// Print the API document (OpenAPI 3.1)
     Openapi,
+    /// Put items from a CSV on sale, as scheduled auctions of one seller
+    ///
+    /// FILE has a header with the column title and, where there are any, id, accession, artist,
+    /// date_text, year, classification, medium, dimensions, subjects, acquisition_year and
+    /// thumbnail_url; others are ignored. From the next session (09:00 in Seoul) on, --per-day
+    /// auctions a day open in its first hour and close in its last. Opening prices follow from
+    /// classification and year. An item that was imported before stays as it is, so a run that was
+    /// cut off is completed by running it again. Rows that cannot be used are named and left out;
+    /// the exit code is 1 if that leaves nothing.
+    Import(import::ImportArgs),
     /// Put recorded bids through the rules, or through a running server
     ///
     /// FILE is a CSV with the columns auction, days, opening_bid_cents, final_price_cents, bid_seq,
     /// bid_time_days, bidder, bid_cents. Ends with `reproduced N of M closing prices`.
+    ///
+    /// With --live every auction is held at once on the server at URL, bid on in order, and ended by
+    /// its clock; the exit code is 1 if one went otherwise than the rules alone have it. That makes
+    /// users and signs their tokens, so it needs the server's own HOGA_DATA_DIR or
+    /// HOGA_DATABASE_URL and HOGA_SIGNING_KEY_FILE.
     Replay(replay::ReplayArgs),
+    /// Recompute the public log of an auction: hashes, signature and result
+    ///
+    /// SOURCE is the address of an auction or its log, such as
+    /// http://127.0.0.1:8080/v1/auctions/ID, or a file (- for standard input) with one or more
+    /// answers of `GET log` as they came, one after the other. A log that is fetched is also held
+    /// against its signed checkpoint, so that one that was cut off is told from a whole one; a file
+    /// has no checkpoint. Names the first event that is not good, with exit code 1.
+    Verify(verify::VerifyArgs),
     /// Print an access token for a user of the embedded default
     ///
     /// Makes the user if there is none. Refused when HOGA_DATABASE_URL is set: there, users log in.
@@ -75,17 +102,27 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<ExitCode, Failed> {
-    if let Command::Openapi = command {
-        print!("{}", openapi::document_text());
-        return Ok(ExitCode::SUCCESS);
+    // These need no configuration, so a wrong one is no reason to refuse them.
+    match command {
+        Command::Openapi => {
+            print!("{}", openapi::document_text());
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Verify(args) => return verify::run(&args),
+        Command::Serve
+        | Command::Migrate
+        | Command::Import(_)
+        | Command::Replay(_)
+        | Command::Token(_) => {}
     }
     let config = Config::from_env().map_err(|error| Failed { code: 2, error: Box::new(error) })?;
     match command {
         Command::Serve => serve::run(&config),
-        Command::Replay(args) => Ok(replay::run(&args)?),
+        Command::Replay(args) => replay::run(&config, &args),
+        Command::Import(args) => import::run(&config, &args),
         Command::Migrate => setup::migrate(&config),
         Command::Token(args) => token::run(&config, &args),
-        Command::Openapi => Ok(ExitCode::SUCCESS),
+        Command::Openapi | Command::Verify(_) => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Owns how a recorded auction becomes commands, and the report. Must never hold a rule of its
 //! own, nor change a recorded bid to make a price come out.
 
+pub mod live;
 mod recording;
 
 use std::{
@@ -14,20 +15,24 @@ use std::{
 
 use uuid::Uuid;
 
-pub use recording::{BadRow, CONTENT_BYTES_MAX, RecordedAuction, RecordedBid, Recording, read};
+pub use recording::{RecordedAuction, RecordedBid, Recording, read};
 
-use crate::domain::{
-    auction::{
-        Command, Increment, Item, Offer, PlaceBid, Rejection, Scheduled, State, Status, Terms,
-        decide, increment::Table,
-    },
-    id::UserId,
-    money::{Amount, Currency},
-    time::Timestamp,
+use super::{
+    Failed,
+    csv_file::{FileError, LISTED_MAX, say_how_many_more},
 };
-
-/// How many auctions, and how many skipped rows, are listed without `--all`.
-pub const LISTED_MAX: usize = 20;
+use crate::{
+    config::Config,
+    domain::{
+        auction::{
+            Command, Increment, Item, Offer, PlaceBid, Rejection, Scheduled, State, Status, Terms,
+            decide, increment::Table,
+        },
+        id::UserId,
+        money::{Amount, Currency},
+        time::Timestamp,
+    },
+};
 
 /// Whose the recorded items are; no recorded bidder gets this id.
 const SELLER: UserId = UserId(Uuid::nil());
@@ -40,6 +45,10 @@ pub struct ReplayArgs {
     /// Replay through a running server at this address instead of in memory
     #[arg(long, value_name = "URL")]
     pub live: Option<String>,
+    /// How long the auctions are live with --live [default: 10, and 1 for every 400 bids]
+    #[arg(long, value_name = "N", requires = "live",
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub live_seconds: Option<u64>,
     /// List every auction that was not reproduced and every row that was skipped
     #[arg(long)]
     pub all: bool,
@@ -48,74 +57,12 @@ pub struct ReplayArgs {
 /// Why a replay could not be done at all. A bad row is no reason: it is skipped and reported.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// The file could not be opened.
-    #[error("cannot open {path}: check that the file exists and may be read")]
-    Open {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The file broke off or could not be unpacked.
-    #[error("cannot read {path}: check that it is a whole CSV, plain or gzipped")]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// More than this subcommand takes into memory.
-    #[error("{path} holds more than {CONTENT_BYTES_MAX} bytes: split it by auction")]
-    TooLarge {
-        /// Which.
-        path: PathBuf,
-    },
-    /// The first line is not text.
-    #[error("cannot read the header of {path}: check that the file is a CSV in UTF-8")]
-    Header {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: csv::Error,
-    },
-    /// Nothing in it.
-    #[error("{path} is empty: give a CSV with a header line and one recorded bid a line")]
-    Empty {
-        /// Which.
-        path: PathBuf,
-    },
-    /// A header and nothing else.
-    #[error("{path} has a header but no rows: give one recorded bid a line")]
-    NoRows {
-        /// Which.
-        path: PathBuf,
-    },
-    /// The header lacks columns.
-    #[error("{path} lacks the columns {missing}: name them in the header line, in any order",
-        missing = missing.join(", "))]
-    MissingColumns {
-        /// Which file.
-        path: PathBuf,
-        /// Which columns.
-        missing: Vec<&'static str>,
-    },
-    /// The header names a column twice.
-    #[error("{path} has the column {column} twice: keep one of them")]
-    RepeatedColumn {
-        /// Which file.
-        path: PathBuf,
-        /// Which column.
-        column: &'static str,
-    },
+    /// The file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The report could not be written.
     #[error("cannot write the report")]
     Write(#[source] io::Error),
-    /// A replay through a server was asked for.
-    #[error("a replay through the server at {url} is not built yet: leave --live out")]
-    LiveNotBuilt {
-        /// Which server.
-        url: String,
-    },
 }
 
 /// What became of one recorded auction.
@@ -147,32 +94,80 @@ pub struct Summary {
     pub auctions: usize,
 }
 
-/// Runs the subcommand and prints its report. It fails when no auction at all could be replayed:
-/// auctions that do not come out are a finding, not a failure.
+/// Runs the subcommand and prints its report. It fails when no auction at all could be replayed, or
+/// when a server does otherwise than the rules: auctions that do not come out are a finding, not a
+/// failure.
 ///
 /// # Errors
-/// When the file cannot be read as recorded bids, or the report cannot be written.
-pub fn run(args: &ReplayArgs) -> Result<ExitCode, ReplayError> {
-    let summary = replay(args, &mut io::stdout().lock())?;
-    Ok(if summary.auctions == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+/// When the file cannot be read as recorded bids, the server does not take the replay, or the
+/// report cannot be written.
+pub fn run(config: &Config, args: &ReplayArgs) -> Result<ExitCode, Failed> {
+    let out = &mut io::stdout().lock();
+    let (summary, differing) = match &args.live {
+        None => (replay(args, out)?, 0),
+        Some(url) => replay_live(config, args, url, out)?,
+    };
+    let failed = summary.auctions == 0 || differing > 0;
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The subcommand with its report written to `out`.
+/// Through the rules, in memory, with the report written to `out`.
 ///
 /// # Errors
 /// As [`run`].
 pub fn replay(args: &ReplayArgs, out: &mut impl Write) -> Result<Summary, ReplayError> {
     let recording = read(&args.file)?;
-    let reproductions = match &args.live {
-        Some(url) => live(&recording, url)?,
-        None => recording.auctions.iter().map(reproduce).collect(),
-    };
+    let reproductions: Vec<_> = recording.auctions.iter().map(reproduce).collect();
     report(&recording, &reproductions, args.all, out).map_err(ReplayError::Write)
 }
 
-/// The seam for `--live URL`: the same auctions through a running server, over HTTP.
-fn live(_recording: &Recording, url: &str) -> Result<Vec<Reproduction>, ReplayError> {
-    Err(ReplayError::LiveNotBuilt { url: url.to_owned() })
+/// Through a server, with the report written to `out`; also how many auctions went otherwise than
+/// the rules alone have it.
+fn replay_live(
+    config: &Config,
+    args: &ReplayArgs,
+    url: &str,
+    out: &mut impl Write,
+) -> Result<(Summary, usize), Failed> {
+    let recording = read(&args.file).map_err(Failed::from)?;
+    let outcomes = live::run(config, &recording, url, args.live_seconds)?;
+    let mut reproductions = Vec::new();
+    let mut differing = Vec::new();
+    for (recorded, outcome) in recording.auctions.iter().zip(outcomes) {
+        let offline = reproduce(recorded);
+        match outcome {
+            Ok(live) => {
+                differing.extend(difference(&live, &offline));
+                reproductions.push(live);
+            }
+            Err(problem) => differing.push(format!("auction {}: {problem}", recorded.name)),
+        }
+    }
+    let said = say_differing(&differing, args.all, out);
+    let summary = said.and_then(|()| report(&recording, &reproductions, args.all, out));
+    Ok((summary.map_err(ReplayError::Write)?, differing.len()))
+}
+
+fn difference(live: &Reproduction, offline: &Reproduction) -> Option<String> {
+    (live != offline).then(|| {
+        format!(
+            "auction {}: live {} with {} bids refused, offline {} with {}",
+            live.auction,
+            price(live.computed),
+            live.refused,
+            price(offline.computed),
+            offline.refused
+        )
+    })
+}
+
+fn say_differing(differing: &[String], all: bool, out: &mut impl Write) -> io::Result<()> {
+    let listed_max = if all { usize::MAX } else { LISTED_MAX };
+    for difference in differing.iter().take(listed_max) {
+        writeln!(out, "{difference}")?;
+    }
+    say_how_many_more(differing.len(), listed_max, "differences", out)?;
+    writeln!(out, "live and offline differ in {} auctions", differing.len())
 }
 
 /// Runs one recorded auction through the pure rules: every bid a ceiling, in order of time, and
@@ -299,23 +294,13 @@ fn report(
     if !recording.skipped.is_empty() {
         writeln!(out, "skipped {} of {} rows", recording.skipped.len(), recording.rows)?;
     }
-    let auctions = reproductions.len();
-    let summary = Summary { reproduced: auctions - failed.len(), auctions };
+    let summary = Summary {
+        reproduced: reproductions.len() - failed.len(),
+        auctions: recording.auctions.len(),
+    };
     writeln!(out, "reproduced {} of {} closing prices", summary.reproduced, summary.auctions)?;
     out.flush()?;
     Ok(summary)
-}
-
-fn say_how_many_more(
-    count: usize,
-    listed_max: usize,
-    what: &str,
-    out: &mut impl Write,
-) -> io::Result<()> {
-    match count.checked_sub(listed_max) {
-        None | Some(0) => Ok(()),
-        Some(more) => writeln!(out, "... and {more} more {what}; --all lists every one"),
-    }
 }
 
 /// In the file's own unit, so that it can be found there.

@@ -31,7 +31,8 @@ pub struct TokenArgs {
     hours: u32,
 }
 
-fn user_name(text: &str) -> Result<String, String> {
+/// Names that can be typed without quoting.
+pub(super) fn user_name(text: &str) -> Result<String, String> {
     let is_name = (1..=64).contains(&text.chars().count())
         && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'));
     if is_name {

@@ -187,7 +187,7 @@ pub fn decode(kind: &str, data: &str, private: Option<&str>) -> Result<Event, De
 
 /// `bidder-7`, as the log writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Alias(BidderNo);
+pub(super) struct Alias(pub(super) BidderNo);
 
 impl Serialize for Alias {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -341,11 +341,11 @@ impl IncrementForm {
 // canonical; `tests::the_public_half_is_canonical` holds them to it.
 
 #[derive(Serialize, Deserialize)]
-struct PlainData {
-    bid_count: u32,
-    ends_at: Timestamp,
-    leader_alias: Option<Alias>,
-    price: Money,
+pub(super) struct PlainData {
+    pub(super) bid_count: u32,
+    pub(super) ends_at: Timestamp,
+    pub(super) leader_alias: Option<Alias>,
+    pub(super) price: Money,
 }
 
 impl PlainData {
@@ -374,24 +374,24 @@ pub fn after(data: &str) -> Result<After, serde_json::Error> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct TermsData {
-    bid_count: u32,
-    bids_per_bidder_max: Option<u32>,
-    buy_now_price: Option<Money>,
-    cap: Money,
-    ends_at: Timestamp,
-    increment: IncrementForm,
-    item: Item,
-    leader_alias: Option<Alias>,
-    opening_price: Money,
-    price: Money,
+pub(super) struct TermsData {
+    pub(super) bid_count: u32,
+    pub(super) bids_per_bidder_max: Option<u32>,
+    pub(super) buy_now_price: Option<Money>,
+    pub(super) cap: Money,
+    pub(super) ends_at: Timestamp,
+    pub(super) increment: IncrementForm,
+    pub(super) item: Item,
+    pub(super) leader_alias: Option<Alias>,
+    pub(super) opening_price: Money,
+    pub(super) price: Money,
     #[serde(skip_serializing_if = "Option::is_none")]
-    relisted_from: Option<AuctionId>,
-    reserve_commitment: Option<Hash>,
+    pub(super) relisted_from: Option<AuctionId>,
+    pub(super) reserve_commitment: Option<Hash>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    seller_id: Option<UserId>,
-    soft_close: Option<SoftClose>,
-    starts_at: Timestamp,
+    pub(super) seller_id: Option<UserId>,
+    pub(super) soft_close: Option<SoftClose>,
+    pub(super) starts_at: Timestamp,
 }
 
 struct Origin {
@@ -469,20 +469,20 @@ impl TermsData {
 }
 
 #[derive(Serialize, Deserialize)]
-struct BidPlacedData {
+pub(super) struct BidPlacedData {
     #[serde(skip_serializing_if = "Option::is_none")]
-    amount: Option<Money>,
-    bid_count: u32,
-    bidder: Alias,
+    pub(super) amount: Option<Money>,
+    pub(super) bid_count: u32,
+    pub(super) bidder: Alias,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ceiling_commitment: Option<Hash>,
-    ends_at: Timestamp,
-    leader_alias: Option<Alias>,
-    minimum_next_bid: Money,
-    outcome: Outcome,
-    price: Money,
-    received_at: Timestamp,
-    reserve_met: bool,
+    pub(super) ceiling_commitment: Option<Hash>,
+    pub(super) ends_at: Timestamp,
+    pub(super) leader_alias: Option<Alias>,
+    pub(super) minimum_next_bid: Money,
+    pub(super) outcome: Outcome,
+    pub(super) price: Money,
+    pub(super) received_at: Timestamp,
+    pub(super) reserve_met: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -564,15 +564,15 @@ fn standing(
 }
 
 #[derive(Serialize, Deserialize)]
-struct BidRetractedData {
-    bid_count: u32,
-    bid_seq: u64,
-    bidder: Alias,
-    ends_at: Timestamp,
-    leader_alias: Option<Alias>,
-    minimum_next_bid: Money,
-    price: Money,
-    reserve_met: bool,
+pub(super) struct BidRetractedData {
+    pub(super) bid_count: u32,
+    pub(super) bid_seq: u64,
+    pub(super) bidder: Alias,
+    pub(super) ends_at: Timestamp,
+    pub(super) leader_alias: Option<Alias>,
+    pub(super) minimum_next_bid: Money,
+    pub(super) price: Money,
+    pub(super) reserve_met: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -623,13 +623,13 @@ impl BidRetractedData {
 }
 
 #[derive(Serialize, Deserialize)]
-struct BoughtData {
-    bid_count: u32,
-    buyer: Alias,
-    ends_at: Timestamp,
-    leader_alias: Option<Alias>,
-    price: Money,
-    received_at: Timestamp,
+pub(super) struct BoughtData {
+    pub(super) bid_count: u32,
+    pub(super) buyer: Alias,
+    pub(super) ends_at: Timestamp,
+    pub(super) leader_alias: Option<Alias>,
+    pub(super) price: Money,
+    pub(super) received_at: Timestamp,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -660,15 +660,15 @@ impl BoughtData {
 }
 
 #[derive(Serialize, Deserialize)]
-struct ClosedData {
-    bid_count: u32,
-    ends_at: Timestamp,
-    hammer_price: Option<Money>,
-    leader_alias: Option<Alias>,
-    price: Money,
-    result: ResultKind,
-    runner_up: Option<Alias>,
-    winner: Option<Alias>,
+pub(super) struct ClosedData {
+    pub(super) bid_count: u32,
+    pub(super) ends_at: Timestamp,
+    pub(super) hammer_price: Option<Money>,
+    pub(super) leader_alias: Option<Alias>,
+    pub(super) price: Money,
+    pub(super) result: ResultKind,
+    pub(super) runner_up: Option<Alias>,
+    pub(super) winner: Option<Alias>,
 }
 
 #[derive(Serialize, Deserialize)]

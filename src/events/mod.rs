@@ -1,9 +1,11 @@
 //! What leaves the floor: the public form of the log, its hash chain, and the way to its readers.
 //!
 //! Owns how a decided event reads to the outside ([`log`]), how it is handed on after its commit
-//! ([`relay`]) and over what ([`in_process`]). Must never show a ceiling, a reserve, a user's id or
+//! ([`relay`]) and over what ([`in_process`]), and how an outsider checks
+//! it ([`audit`]). Must never show a ceiling, a reserve, a user's id or
 //! an event whose transaction has not committed.
 
+pub mod audit;
 pub mod envelope;
 pub mod hash;
 pub mod in_process;

@@ -1,7 +1,7 @@
 //! The outbox relay: publishes committed events, then forgets their outbox rows.
 //!
 //! The lanes hand each committed batch over in memory; the table is read to catch up, after a
-//! start or when the relay fell behind. A lane never waits for the relay.
+//! start or when the relay fell behind, and regularly for what others wrote. A lane never waits for the relay.
 
 use std::{
     sync::{
@@ -24,11 +24,15 @@ pub const BATCHES_WAITING_MAX: usize = 1_024;
 /// Outbox rows that are forgotten in one statement.
 const FORGOTTEN_AT_ONCE_MAX: usize = 1_024;
 /// Outbox rows that are read at once when catching up.
-const COMMITS_READ_AT_ONCE: i64 = 64;
+const COMMITS_READ_AT_ONCE: usize = 64;
 /// Auctions whose events are read at once when catching up.
 const RANGES_READ_AT_ONCE: usize = 256;
-/// How often the table is looked at for what nobody hands over, such as an import's auctions.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How long a published row may stay: forgetting costs a transaction, which many rows can share.
+/// After a crash those that stayed are published again; subscribers drop what they have seen.
+const FORGOTTEN_WITHIN: Duration = Duration::from_millis(100);
+/// How often the table is read for what was not handed over: auctions that were created, by this
+/// server or by `hoga import`.
+const TABLE_READ_EVERY: Duration = Duration::from_millis(500);
 /// Pause after Postgres could not be asked.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
@@ -85,40 +89,59 @@ impl Relay {
     /// Relays until every handle is gone and nothing waits.
     pub async fn run(mut self) {
         let mut waiting = Vec::with_capacity(FORGOTTEN_AT_ONCE_MAX);
+        let mut published = Vec::with_capacity(2 * FORGOTTEN_AT_ONCE_MAX);
         let look = Arc::clone(&self.look);
+        let mut forget = interval(FORGOTTEN_WITHIN);
+        let mut read_table = interval(TABLE_READ_EVERY);
         loop {
             if self.behind.swap(false, Ordering::AcqRel) {
+                self.forget(&mut published).await;
                 self.catch_up().await;
             }
-            let look = tokio::time::timeout(LOOK_EVERY, look.notified());
-            let count = tokio::select! {
-                count = self.receiver.recv_many(&mut waiting, FORGOTTEN_AT_ONCE_MAX) => count,
-                _ = look => {
-                    self.behind.store(true, Ordering::Release);
-                    continue;
+            tokio::select! {
+                count = self.receiver.recv_many(&mut waiting, FORGOTTEN_AT_ONCE_MAX) => {
+                    for batch in waiting.drain(..) {
+                        published.push(batch.outbox_id);
+                        self.bus.publish(batch.events);
+                    }
+                    if count == 0 || published.len() >= FORGOTTEN_AT_ONCE_MAX {
+                        self.forget(&mut published).await;
+                    }
+                    if count == 0 {
+                        return;
+                    }
                 }
-            };
-            if count == 0 {
-                return;
-            }
-            let ids: Vec<i64> = waiting.iter().map(|batch| batch.outbox_id).collect();
-            for batch in waiting.drain(..) {
-                self.bus.publish(batch.events);
-            }
-            if let Err(error) = self.store.outbox_published(&ids).await {
-                warn_of(&error);
-                self.behind.store(true, Ordering::Release);
-                tokio::time::sleep(RETRY_AFTER).await;
+                () = look.notified() => self.behind.store(true, Ordering::Release),
+                _ = forget.tick() => self.forget(&mut published).await,
+                _ = read_table.tick() => {
+                    self.forget(&mut published).await;
+                    if let Err(error) = self.publish_oldest().await {
+                        warn_of(&error);
+                    }
+                }
             }
         }
     }
 
-    /// Publishes what the table holds, oldest first, until it is empty. What waits in memory at the
-    /// same time is published twice; subscribers drop it by its sequence number.
+    async fn forget(&self, published: &mut Vec<i64>) {
+        if published.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.outbox_published(published).await {
+            warn_of(&error);
+            self.behind.store(true, Ordering::Release);
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
+        published.clear();
+    }
+
+    /// Publishes what the table holds, oldest first, until it is nearly empty: under load it never
+    /// is, for the lanes go on. What waits in memory at the same time is published twice;
+    /// subscribers drop it by its sequence number.
     async fn catch_up(&self) {
         loop {
             match self.publish_oldest().await {
-                Ok(0) => return,
+                Ok(count) if count < COMMITS_READ_AT_ONCE => return,
                 Ok(_) => {}
                 Err(error) => {
                     warn_of(&error);
@@ -132,7 +155,8 @@ impl Relay {
     }
 
     async fn publish_oldest(&self) -> Result<usize, StoreError> {
-        let rows = self.store.outbox_oldest(COMMITS_READ_AT_ONCE).await?;
+        let limit = i64::try_from(COMMITS_READ_AT_ONCE).unwrap_or(i64::MAX);
+        let rows = self.store.outbox_oldest(limit).await?;
         for row in &rows {
             for ranges in row.ranges.chunks(RANGES_READ_AT_ONCE) {
                 let events = self.store.events_in(ranges).await?;
@@ -144,6 +168,12 @@ impl Relay {
         self.store.outbox_published(&ids).await?;
         Ok(ids.len())
     }
+}
+
+fn interval(every: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(every);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    interval
 }
 
 fn warn_of(error: &StoreError) {

@@ -177,3 +177,59 @@ impl Ticket {
         let _ = self.reply.send(reply);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn desk() -> Arc<Desk> {
+        Arc::new(Desk::new(AuctionId(uuid::Uuid::from_u128(1)), Timestamp::EPOCH))
+    }
+
+    fn enter(desk: &Arc<Desk>) -> Result<Seat, NoSeat> {
+        desk.enter(Timestamp::from_millis(1_000))
+    }
+
+    #[test]
+    fn there_are_only_so_many_seats() {
+        let desk = desk();
+        let seats: Vec<Seat> =
+            (0..COMMANDS_PER_AUCTION_MAX).map(|_| enter(&desk).expect("a seat")).collect();
+        assert_eq!(enter(&desk).err(), Some(NoSeat::Full));
+        drop(seats);
+        assert!(enter(&desk).is_ok());
+    }
+
+    #[test]
+    fn a_desk_closes_only_when_nobody_sits_at_it_and_then_for_good() {
+        let desk = desk();
+        let seat = enter(&desk).expect("a seat");
+        assert!(!desk.close_if_empty());
+        drop(seat);
+        assert!(!desk.close_if_idle(Timestamp::from_millis(1_000)), "used a moment ago");
+        assert!(desk.close_if_idle(Timestamp::from_millis(1_001)));
+        assert_eq!(enter(&desk).err(), Some(NoSeat::Closed));
+        assert!(!desk.is_busy());
+    }
+
+    #[test]
+    fn an_epoch_is_drained_when_everybody_of_it_has_arrived_whoever_came_later() {
+        let desk = desk();
+        let mut early = enter(&desk).expect("a seat");
+        let epoch = desk.next_epoch();
+        let _late = enter(&desk).expect("a seat");
+        assert!(!desk.is_drained(epoch));
+        early.arrived();
+        assert!(desk.is_drained(epoch), "the late one is not waited for");
+        assert!(desk.is_busy(), "a seat is kept until the answer");
+    }
+
+    #[test]
+    fn somebody_who_gives_up_on_the_way_is_not_waited_for() {
+        let desk = desk();
+        let seat = enter(&desk).expect("a seat");
+        let epoch = desk.next_epoch();
+        drop(seat);
+        assert!(desk.is_drained(epoch));
+    }
+}

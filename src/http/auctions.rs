@@ -11,13 +11,13 @@ use super::{
     State,
     body::{self, IdempotencyKey, IfMatch, Json},
     caller::{Anybody, Seller, User},
-    problem::{Code, FieldError, MoneyBody, Problem},
+    problem::{Code, MoneyBody, Problem},
 };
 use crate::{
     domain::{
         auction::{
             CancelByOperator, Command, Edit, Increment, Item, Scheduled, SoftClose, SoftCloseMode,
-            Terms, Withdraw, increment::Table,
+            Terms, Withdraw, increment::Table, terms::WORD_CHARS_MAX,
         },
         id::{AuctionId, UserId},
         money::{Amount, Currency},
@@ -29,17 +29,6 @@ use crate::{
     store::{AuctionRow, Filter, Page, ReceiptKey, Sort, StoreError},
     wall_clock,
 };
-
-/// Characters in a title.
-pub const TITLE_CHARS_MAX: usize = 200;
-/// Characters in a description.
-pub const DESCRIPTION_CHARS_MAX: usize = 10_000;
-/// Images of one item.
-pub const IMAGES_MAX: usize = 20;
-/// Attributes of one item.
-pub const ATTRIBUTES_MAX: usize = 50;
-/// Characters in an attribute's name, its value, a category or an image key.
-pub const WORD_CHARS_MAX: usize = 500;
 
 /// Tells a field that is null from one that is left out.
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
@@ -67,7 +56,7 @@ pub struct NewAuctionBody {
     description: String,
     /// The category's slug.
     #[serde(default)]
-    #[schema(max_length = 500)]
+    #[schema(min_length = 1, max_length = 500)]
     category: Option<String>,
     /// Keys in the image store, the one shown first first.
     #[serde(default)]
@@ -119,7 +108,7 @@ pub struct AuctionChangesBody {
     #[schema(max_length = 10_000)]
     description: Option<String>,
     #[serde(deserialize_with = "present")]
-    #[schema(value_type = Option<String>, max_length = 500)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 500)]
     category: Option<Option<String>>,
     #[schema(max_items = 20)]
     image_keys: Option<Vec<String>>,
@@ -379,54 +368,6 @@ impl NewAuctionBody {
     }
 }
 
-fn check_item(item: &Item) -> Result<(), Problem> {
-    let mut errors = Vec::new();
-    let mut check = |holds: bool, field: &str, message: String| {
-        if !holds {
-            errors.push(FieldError { field: field.to_owned(), message });
-        }
-    };
-    let chars = |text: &str| text.chars().count();
-    let is_word = |word: &str| (1..=WORD_CHARS_MAX).contains(&chars(word));
-    // Postgres keeps every character but this one.
-    let storable = |text: &str| !text.contains('\0');
-    let title = chars(&item.title);
-    check(
-        (1..=TITLE_CHARS_MAX).contains(&title) && storable(&item.title),
-        "title",
-        format!("must have 1 to {TITLE_CHARS_MAX} characters"),
-    );
-    check(
-        chars(&item.description) <= DESCRIPTION_CHARS_MAX && storable(&item.description),
-        "description",
-        format!("must have at most {DESCRIPTION_CHARS_MAX} characters"),
-    );
-    check(
-        item.category.as_deref().is_none_or(|category| is_word(category) && storable(category)),
-        "category",
-        format!("must have 1 to {WORD_CHARS_MAX} characters"),
-    );
-    check(
-        item.image_keys.len() <= IMAGES_MAX
-            && item.image_keys.iter().all(|key| is_word(key) && storable(key)),
-        "image_keys",
-        format!("must be at most {IMAGES_MAX} keys of 1 to {WORD_CHARS_MAX} characters"),
-    );
-    check(
-        item.attributes.len() <= ATTRIBUTES_MAX
-            && item.attributes.iter().all(|(name, value)| {
-                is_word(name) && chars(value) <= WORD_CHARS_MAX && storable(name) && storable(value)
-            }),
-        "attributes",
-        format!("must be at most {ATTRIBUTES_MAX} of at most {WORD_CHARS_MAX} characters"),
-    );
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(Problem { errors, ..Problem::from(Code::InvalidRequest) })
-    }
-}
-
 /// An auction as it is answered.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Auction)]
@@ -570,7 +511,8 @@ fn terms_of(row: &AuctionRow) -> Result<Terms, Problem> {
 /// same auction.
 #[utoipa::path(post, path = "/auctions", operation_id = "create_auction", tag = "auctions",
     request_body = NewAuctionBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters",
+            min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$")),
     responses((status = 201, body = AuctionBody, description = "Scheduled",
         headers(("ETag" = String), ("Location" = String)))),
     security(("bearer" = [])))]
@@ -589,7 +531,7 @@ pub async fn create_auction(
         return created(&state, made).await;
     }
     let item = new.item();
-    check_item(&item)?;
+    item.check().map_err(Problem::terms)?;
     let terms = new.terms(state.bid_cap, now)?;
     let scheduled = Scheduled {
         seller: seller.0,
@@ -870,7 +812,7 @@ pub async fn update_auction(
         return Err(Code::AuctionNotEditable.into());
     }
     let (item, terms) = changes.applied_to(&row)?;
-    check_item(&item)?;
+    item.check().map_err(Problem::terms)?;
     terms.check(wall_clock::now()).map_err(Problem::terms)?;
     let reserve_salt = rand::random();
     let by = user.0.user;
@@ -970,7 +912,8 @@ pub async fn delete_auction(
 #[utoipa::path(post, path = "/auctions/{id}/relist", operation_id = "relist_auction", tag = "auctions",
     request_body = RelistBody,
     params(("id" = Uuid, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters",
+            min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$")),
     responses((status = 201, body = AuctionBody, description = "Scheduled",
         headers(("ETag" = String), ("Location" = String)))),
     security(("bearer" = [])))]

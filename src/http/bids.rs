@@ -47,7 +47,11 @@ pub struct NewBidBody {
 }
 
 impl NewBidBody {
-    fn offer(&self) -> Result<Offer, Problem> {
+    /// What is offered.
+    ///
+    /// # Errors
+    /// Unless exactly one of the two amounts is there, and is one.
+    pub fn offer(&self) -> Result<Offer, Problem> {
         match (self.amount, self.max_amount) {
             (Some(amount), None) => body::amount("amount", amount).map(Offer::Exact),
             (None, Some(ceiling)) => body::amount("max_amount", ceiling).map(Offer::Ceiling),
@@ -60,6 +64,29 @@ impl NewBidBody {
 
     fn confirmed(&self) -> Result<Option<Amount>, Problem> {
         self.confirm_amount.map(|amount| body::amount("confirm_amount", amount)).transpose()
+    }
+
+    /// Under which key the answer is kept, and what the same key must come with again.
+    ///
+    /// # Errors
+    /// When there is no key.
+    pub fn receipt_key(
+        &self,
+        key: IdempotencyKey,
+        bidder: UserId,
+        id: AuctionId,
+    ) -> Result<ReceiptKey, Problem> {
+        key.required(
+            bidder,
+            &[
+                &"place_bid",
+                &id,
+                &or_none(self.amount),
+                &or_none(self.max_amount),
+                &or_none(self.expected_seq),
+                &or_none(self.confirm_amount),
+            ],
+        )
     }
 }
 
@@ -120,7 +147,8 @@ pub enum OutcomeWord {
 #[utoipa::path(post, path = "/auctions/{id}/bids", operation_id = "place_bid", tag = "bids",
     request_body = NewBidBody,
     params(("id" = Uuid, Path),
-        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),
+        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters",
+            min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$")),
     responses((status = 201, body = ReceiptBody, description = "Accepted")),
     security(("bearer" = [])))]
 #[post("/auctions/{id}/bids")]
@@ -134,17 +162,7 @@ pub async fn place_bid(
 ) -> Result<HttpResponse, Problem> {
     let id = body::auction_id(&id)?;
     let (offer, confirm_amount) = (bid.offer()?, bid.confirmed()?);
-    let key = key.required(
-        bidder.0,
-        &[
-            &"place_bid",
-            &id,
-            &or_none(bid.amount),
-            &or_none(bid.max_amount),
-            &or_none(bid.expected_seq),
-            &or_none(bid.confirm_amount),
-        ],
-    )?;
+    let key = bid.receipt_key(key, bidder.0, id)?;
     submit(&state, id, key, &request, |received_at| {
         Command::PlaceBid(PlaceBid {
             bidder: bidder.0,
@@ -199,7 +217,8 @@ pub struct BuyNowBody {
 #[utoipa::path(post, path = "/auctions/{id}/buy-now", operation_id = "buy_auction", tag = "bids",
     request_body = BuyNowBody,
     params(("id" = Uuid, Path),
-        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),
+        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters",
+            min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$")),
     responses((status = 201, body = ReceiptBody, description = "Bought")),
     security(("bearer" = [])))]
 #[post("/auctions/{id}/buy-now")]
@@ -238,7 +257,8 @@ pub struct RetractionBody {
 #[utoipa::path(post, path = "/auctions/{id}/bids/{seq}/retraction", operation_id = "retract_bid", tag = "bids",
     request_body = RetractionBody,
     params(("id" = Uuid, Path), ("seq" = u64, Path, description = "Of the bid's receipt"),
-        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),
+        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters",
+            min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$")),
     responses((status = 201, body = ReceiptBody, description = "Retracted")),
     security(("bearer" = [])))]
 #[post("/auctions/{id}/bids/{seq}/retraction")]

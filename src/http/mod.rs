@@ -40,11 +40,11 @@ use crate::{
 };
 
 /// Connections that one worker serves at once.
-const CONNECTIONS_PER_WORKER_MAX: usize = 25_000;
+pub const CONNECTIONS_PER_WORKER_MAX: usize = 25_000;
 /// A connection without a request is closed after this.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
+pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// A request's head must have come by then.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A peer that acknowledges nothing for so long is gone.
 const PEER_TIMEOUT: Duration = Duration::from_secs(20);
 /// What was accepted is finished within this, in seconds, when the server goes down.
@@ -169,7 +169,7 @@ pub fn serve(state: State, listener: TcpListener, workers: usize) -> std::io::Re
 }
 
 /// Answers leave at once, and a peer that vanished is noticed.
-fn tune(connection: &dyn std::any::Any) {
+pub fn tune(connection: &dyn std::any::Any) {
     let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() else { return };
     let socket = socket2::SockRef::from(stream);
     let tuned =
@@ -179,7 +179,8 @@ fn tune(connection: &dyn std::any::Any) {
     }
 }
 
-fn cors(state: &State) -> Cors {
+/// Whose pages may call, and with what.
+pub fn cors(state: &State) -> Cors {
     let origins = Arc::clone(&state.allowed_origins);
     let allow_loopback = state.allow_loopback_origins;
     Cors::default()

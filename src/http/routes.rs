@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use actix_web::{HttpRequest, HttpResponse, ResponseError, http::header};
+use actix_web::{HttpRequest, HttpResponse, ResponseError, dev::ResourceDef, http::header};
 use utoipa_actix_web::{AppExt, scope, service_config::ServiceConfig};
 
 use super::{
@@ -16,6 +16,12 @@ pub fn table(config: &mut ServiceConfig<'_>) {
     config
         .service(
             scope::scope("/v1")
+                // bids, first: the table is searched from the top for every request
+                .service(bids::place_bid)
+                .service(bids::list_bids)
+                .service(bids::get_bidding)
+                .service(bids::buy_auction)
+                .service(bids::retract_bid)
                 // auctions
                 .service(auctions::create_auction)
                 .service(auctions::list_auctions)
@@ -23,12 +29,6 @@ pub fn table(config: &mut ServiceConfig<'_>) {
                 .service(auctions::update_auction)
                 .service(auctions::delete_auction)
                 .service(auctions::relist_auction)
-                // bids
-                .service(bids::place_bid)
-                .service(bids::list_bids)
-                .service(bids::get_bidding)
-                .service(bids::buy_auction)
-                .service(bids::retract_bid)
                 // log
                 .service(log::get_log)
                 .service(log::get_log_checkpoint)
@@ -50,40 +50,32 @@ pub fn collected() -> utoipa::openapi::OpenApi {
     app.split_for_parts().1
 }
 
-/// The methods of every path of the table, as the `Allow` header names them.
-static METHODS: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
+/// Which methods each path has, for those who come with another one.
+static METHODS: LazyLock<Vec<(ResourceDef, String)>> = LazyLock::new(|| {
     let methods = |item: &utoipa::openapi::PathItem| {
-        let there = [
-            ("GET", &item.get),
-            ("POST", &item.post),
-            ("PUT", &item.put),
-            ("PATCH", &item.patch),
-            ("DELETE", &item.delete),
+        let known = [
+            ("GET", item.get.is_some()),
+            ("POST", item.post.is_some()),
+            ("PUT", item.put.is_some()),
+            ("PATCH", item.patch.is_some()),
+            ("DELETE", item.delete.is_some()),
         ];
-        let there = there.into_iter().filter(|(_, operation)| operation.is_some());
-        there.map(|(method, _)| method).collect::<Vec<_>>().join(", ")
+        let there = known.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name);
+        there.collect::<Vec<_>>().join(", ")
     };
-    collected().paths.paths.iter().map(|(path, item)| (path.clone(), methods(item))).collect()
+    let paths = collected().paths.paths;
+    paths.iter().map(|(path, item)| (ResourceDef::new(path.as_str()), methods(item))).collect()
 });
 
-/// Whatever no handler takes: a path that is not there, or a method that its path does not have.
+/// Whatever the table does not have: another method of a path, or no path at all.
 pub async fn elsewhere(request: HttpRequest) -> HttpResponse {
-    let Some(allow) = methods_at(request.path()) else {
+    let allowed = METHODS.iter().find(|(path, _)| path.is_match(request.path()));
+    let Some((_, methods)) = allowed else {
         return Problem::from(Code::NotFound).error_response();
     };
     let mut response = Problem::from(Code::MethodNotAllowed).error_response();
-    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allow));
+    if let Ok(methods) = header::HeaderValue::from_str(methods) {
+        response.headers_mut().insert(header::ALLOW, methods);
+    }
     response
-}
-
-fn methods_at(path: &str) -> Option<&'static str> {
-    let fits = |template: &str| {
-        let mut given = path.split('/');
-        template.split('/').all(|part| {
-            given
-                .next()
-                .is_some_and(|given| part == given || part.starts_with('{') && !given.is_empty())
-        }) && given.next().is_none()
-    };
-    METHODS.iter().find(|(template, _)| fits(template)).map(|(_, methods)| methods.as_str())
 }

@@ -75,6 +75,12 @@ impl Tokens {
         }
     }
 
+    /// The same key under another issuer's name.
+    #[must_use]
+    pub fn of_issuer(self, issuer: &str) -> Tokens {
+        Tokens::new(self.key, issuer)
+    }
+
     /// The key that signs.
     pub fn key(&self) -> &SigningKey {
         &self.key

@@ -1,5 +1,7 @@
 //! Auctions for reading: creating them, finding them, listing them, and what is due.
 
+use std::collections::HashSet;
+
 use tokio_postgres::types::ToSql;
 
 use super::{ReceiptKey, Store, StoreError};
@@ -171,6 +173,9 @@ const INSERT_AUCTIONS: &str = "
         $7::text[], $8::int8[], $9::text[], $10::int8[], $11::int8[], $12::int4[], $13::int8[],
         $14::text[], $15::timestamptz[], $16::uuid[], $17::uuid[], $18::timestamptz[])";
 
+/// After [`INSERT_AUCTIONS`]: those that are there already stay as they are.
+const UNLESS_THERE: &str = "ON CONFLICT ON CONSTRAINT auctions_pkey DO NOTHING RETURNING id";
+
 const INSERT_STANDINGS: &str = "
     INSERT INTO standings (auction_id, status, price, minimum_next_bid, bid_count, reserve_met,
         buy_now_stands, ends_at, due_at, seq, head_hash)
@@ -219,7 +224,9 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut reader = self.reader().await?;
         let transaction = reader.transaction().await?;
-        insert_auctions(&transaction, new).await.map_err(StoreError::named)?;
+        let all: Vec<&NewAuction> = new.iter().collect();
+        insert_items(&transaction, INSERT_AUCTIONS, &all).await.map_err(StoreError::named)?;
+        insert_beginnings(&transaction, &all).await.map_err(StoreError::named)?;
         if let (Some((key, answer)), Some(first)) = (receipt, new.first()) {
             let fingerprint: &[u8] = &key.fingerprint;
             transaction
@@ -228,6 +235,26 @@ impl Store {
                 .map_err(StoreError::named)?;
         }
         Ok(transaction.commit().await?)
+    }
+
+    /// Creates those of the auctions that are not there yet, in one transaction; how many.
+    ///
+    /// # Errors
+    /// [`StoreError::Constraint`] names what is violated; nothing is written then.
+    pub async fn import_auctions(&self, new: &[NewAuction]) -> Result<u64, StoreError> {
+        let mut reader = self.reader().await?;
+        let transaction = reader.transaction().await?;
+        let all: Vec<&NewAuction> = new.iter().collect();
+        let statement = format!("{INSERT_AUCTIONS} {UNLESS_THERE}");
+        let rows = insert_items(&transaction, &statement, &all).await.map_err(StoreError::named)?;
+        let made: HashSet<AuctionId> = rows.iter().map(|row| row.get(0)).collect();
+        let made: Vec<&NewAuction> =
+            all.into_iter().filter(|new| made.contains(&new.item.id)).collect();
+        if !made.is_empty() {
+            insert_beginnings(&transaction, &made).await.map_err(StoreError::named)?;
+        }
+        transaction.commit().await?;
+        Ok(made.len() as u64)
     }
 
     /// One auction.
@@ -365,49 +392,59 @@ fn like_pattern(words: &str) -> String {
     format!("%{escaped}%")
 }
 
-async fn insert_auctions(
+/// One column of many auctions, as `unnest` takes it.
+macro_rules! column {
+    ($new:ident, $($field:tt)+) => { $new.iter().map(|new| &new.$($field)+).collect::<Vec<_>>() };
+}
+
+async fn insert_items(
     transaction: &deadpool_postgres::Transaction<'_>,
-    new: &[NewAuction],
-) -> Result<(), tokio_postgres::Error> {
-    macro_rules! column {
-        ($($field:tt)+) => { new.iter().map(|new| &new.$($field)+).collect::<Vec<_>>() };
-    }
-    let ids = column!(item.id);
-    let hashes = column!(hash);
+    statement: &str,
+    new: &[&NewAuction],
+) -> Result<Vec<tokio_postgres::Row>, tokio_postgres::Error> {
     transaction
-        .execute(
-            INSERT_AUCTIONS,
+        .query(
+            statement,
             &[
-                &ids,
-                &column!(item.title),
-                &column!(item.description),
-                &column!(item.category),
-                &column!(item.image_keys),
-                &column!(item.attributes),
-                &column!(item.currency),
-                &column!(item.opening_price),
-                &column!(item.increment),
-                &column!(item.reserve_price),
-                &column!(item.buy_now_price),
-                &column!(item.bids_per_bidder_max),
-                &column!(item.cap),
-                &column!(item.soft_close),
-                &column!(item.starts_at),
-                &column!(seller),
-                &column!(relisted_from),
-                &column!(at),
+                &column!(new, item.id),
+                &column!(new, item.title),
+                &column!(new, item.description),
+                &column!(new, item.category),
+                &column!(new, item.image_keys),
+                &column!(new, item.attributes),
+                &column!(new, item.currency),
+                &column!(new, item.opening_price),
+                &column!(new, item.increment),
+                &column!(new, item.reserve_price),
+                &column!(new, item.buy_now_price),
+                &column!(new, item.bids_per_bidder_max),
+                &column!(new, item.cap),
+                &column!(new, item.soft_close),
+                &column!(new, item.starts_at),
+                &column!(new, seller),
+                &column!(new, relisted_from),
+                &column!(new, at),
             ],
         )
-        .await?;
+        .await
+}
+
+/// What goes with new items: where they stand, their first events, and the outbox row.
+async fn insert_beginnings(
+    transaction: &deadpool_postgres::Transaction<'_>,
+    new: &[&NewAuction],
+) -> Result<(), tokio_postgres::Error> {
+    let ids = column!(new, item.id);
+    let hashes = column!(new, hash);
     transaction
         .execute(
             INSERT_STANDINGS,
             &[
                 &ids,
-                &column!(item.opening_price),
-                &column!(buy_now_stands),
-                &column!(ends_at),
-                &column!(item.starts_at),
+                &column!(new, item.opening_price),
+                &column!(new, buy_now_stands),
+                &column!(new, ends_at),
+                &column!(new, item.starts_at),
                 &hashes,
             ],
         )
@@ -415,7 +452,14 @@ async fn insert_auctions(
     transaction
         .execute(
             INSERT_FIRST_EVENTS,
-            &[&ids, &column!(kind), &column!(at), &column!(data), &column!(private), &hashes],
+            &[
+                &ids,
+                &column!(new, kind),
+                &column!(new, at),
+                &column!(new, data),
+                &column!(new, private),
+                &hashes,
+            ],
         )
         .await?;
     transaction.execute(INSERT_OUTBOX, &[&ids]).await?;

@@ -2,7 +2,10 @@
 
 use std::{fmt::Write as _, fs, io::Write as _, path::PathBuf};
 
-use hoga::cli::replay::{LISTED_MAX, ReplayArgs, ReplayError, Summary, read, replay, reproduce};
+use hoga::cli::{
+    csv_file::{FileError, LISTED_MAX},
+    replay::{ReplayArgs, ReplayError, Summary, read, replay, reproduce},
+};
 use tempfile::TempDir;
 
 const HEADER: &str =
@@ -13,7 +16,7 @@ fn recorded_auctions() -> PathBuf {
 }
 
 fn args(file: PathBuf) -> ReplayArgs {
-    ReplayArgs { file, live: None, all: false }
+    ReplayArgs { file, live: None, live_seconds: None, all: false }
 }
 
 /// A file that lives as long as the folder that is given back with it.
@@ -197,15 +200,15 @@ fn a_file_of_bad_rows_alone_reproduces_none_of_none() {
 #[test]
 fn a_missing_file_is_said_to_be_missing() {
     let error = read("/nowhere/bids.csv").expect_err("refused");
-    assert!(matches!(error, ReplayError::Open { .. }), "{error}");
+    assert!(matches!(error, ReplayError::File(FileError::Open { .. })), "{error}");
     assert!(error.to_string().contains("/nowhere/bids.csv"));
 }
 
 #[test]
 fn an_empty_file_and_one_of_a_header_alone_are_refused() {
-    assert!(matches!(error_of(""), ReplayError::Empty { .. }));
-    assert!(matches!(error_of("\n\n"), ReplayError::Empty { .. }));
-    assert!(matches!(error_of(HEADER), ReplayError::NoRows { .. }));
+    assert!(matches!(error_of(""), ReplayError::File(FileError::Empty { .. })));
+    assert!(matches!(error_of("\n\n"), ReplayError::File(FileError::Empty { .. })));
+    assert!(matches!(error_of(HEADER), ReplayError::File(FileError::NoRows { .. })));
 }
 
 #[test]
@@ -227,21 +230,13 @@ fn a_gzip_that_breaks_off_and_a_folder_are_failures_not_bad_rows() {
     gzip.write_all(rows(&["a,3,100,100,1,1,x,500"; 500]).as_bytes()).expect("packed");
     let mut packed = gzip.finish().expect("packed");
     packed.truncate(packed.len() / 2);
-    assert!(matches!(error_of(packed), ReplayError::Read { .. }));
+    assert!(matches!(error_of(packed), ReplayError::File(FileError::Read { .. })));
     let folder = TempDir::new().expect("a temporary folder");
-    assert!(matches!(read(folder.path()), Err(ReplayError::Read { .. })));
+    assert!(matches!(read(folder.path()), Err(ReplayError::File(FileError::Read { .. }))));
 }
 
 #[test]
 fn a_byte_order_mark_is_no_part_of_the_first_column() {
     let (summary, _) = report_on(format!("\u{feff}{}", rows(&["a,3,100,100,1,1,x,500"])), false);
     assert_eq!(summary, Summary { reproduced: 1, auctions: 1 });
-}
-
-#[test]
-fn a_replay_through_a_server_is_refused_until_it_is_built() {
-    let live =
-        ReplayArgs { live: Some("http://127.0.0.1:8080".into()), ..args(recorded_auctions()) };
-    let refused = replay(&live, &mut Vec::new());
-    assert!(matches!(refused, Err(ReplayError::LiveNotBuilt { .. })));
 }

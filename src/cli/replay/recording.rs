@@ -1,19 +1,14 @@
 //! Recorded auctions from a CSV.
 //!
-//! Owns the columns and what a field may hold. Must never give up on a file for one bad row, nor
-//! guess what a bad row meant.
+//! Owns the columns and what a field may hold. Must never guess what a bad row meant.
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    io::{BufRead, BufReader, Read},
-    path::Path,
-};
-
-use csv::StringRecord;
+use std::{collections::HashMap, path::Path};
 
 use super::ReplayError;
-use crate::domain::{auction::terms::HORIZON_DAYS_MAX, money::Amount};
+use crate::{
+    cli::csv_file::{BadRow, CsvFile},
+    domain::{auction::terms::HORIZON_DAYS_MAX, money::Amount},
+};
 
 /// One auction as it really went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,15 +40,6 @@ pub struct RecordedBid {
     seq: u64,
 }
 
-/// A row that is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadRow {
-    /// Its line in the file, from 1.
-    pub line: u64,
-    /// What is wrong with it, and what must stand there.
-    pub problem: String,
-}
-
 /// What a file holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recording {
@@ -79,9 +65,6 @@ const COLUMNS: [&str; 8] = [
     "bid_cents",
 ];
 
-/// The most that a file may hold once it is unpacked: 256 MiB, some six million bids.
-pub const CONTENT_BYTES_MAX: u64 = 256 << 20;
-
 const DAY_MS: i64 = 86_400_000;
 /// Digits behind the point of a day that are read; a millisecond needs eight, the rest is cut off.
 const DAY_DIGITS: usize = 12;
@@ -94,98 +77,16 @@ const DAY_SCALE: i128 = 1_000_000_000_000;
 /// # Errors
 /// When the file cannot be read, is empty, or lacks a column.
 pub fn read(path: impl AsRef<Path>) -> Result<Recording, ReplayError> {
-    let path = path.as_ref();
-    let content = content(path)?;
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(&content[..]);
-    let header =
-        reader.headers().map_err(|source| ReplayError::Header { path: path.to_owned(), source })?;
-    if header.is_empty() {
-        return Err(ReplayError::Empty { path: path.to_owned() });
-    }
-    let columns = Columns::find(header, path)?;
+    let file = CsvFile::open(path.as_ref())?;
+    let mut rows = file.rows(COLUMNS, COLUMNS.len())?;
     let mut book = Book::default();
-    let mut lines = Lines { content: &content, at: 0, line: 1 };
-    for record in reader.records() {
-        match record {
-            Ok(record) => book.add(&columns, &record, lines.of(record.position())),
-            Err(error) => book.skip_unreadable(&error, lines.of(error.position())),
-        }
+    while let Some((line, row)) = rows.next_row() {
+        book.add(row, line);
     }
     if book.rows == 0 {
-        return Err(ReplayError::NoRows { path: path.to_owned() });
+        return Err(file.no_rows().into());
     }
     Ok(book.finish())
-}
-
-/// The whole content, unpacked if it is gzipped: told by its first two bytes (RFC 1952), not by
-/// its name.
-fn content(path: &Path) -> Result<Vec<u8>, ReplayError> {
-    let not_open = |source| ReplayError::Open { path: path.to_owned(), source };
-    let not_read = |source| ReplayError::Read { path: path.to_owned(), source };
-    let mut file = BufReader::new(File::open(path).map_err(not_open)?);
-    let gzipped = file.fill_buf().map_err(not_read)?.starts_with(&[0x1f, 0x8b]);
-    let unpacked: Box<dyn Read> =
-        if gzipped { Box::new(flate2::read::MultiGzDecoder::new(file)) } else { Box::new(file) };
-    let mut content = Vec::new();
-    unpacked.take(CONTENT_BYTES_MAX + 1).read_to_end(&mut content).map_err(not_read)?;
-    if content.len() as u64 > CONTENT_BYTES_MAX {
-        return Err(ReplayError::TooLarge { path: path.to_owned() });
-    }
-    Ok(content)
-}
-
-/// Counts lines as an editor does. The reader's own count places a row before the line break and
-/// the blank lines that precede it.
-struct Lines<'a> {
-    content: &'a [u8],
-    at: usize,
-    line: u64,
-}
-
-impl Lines<'_> {
-    /// The line on which the row at this place begins. Rows must be asked for in their order.
-    fn of(&mut self, position: Option<&csv::Position>) -> u64 {
-        let row = position.and_then(|position| usize::try_from(position.byte()).ok());
-        let row = row.unwrap_or(self.at);
-        while let Some(byte) = self.content.get(self.at) {
-            if self.at >= row && !matches!(byte, b'\r' | b'\n') {
-                break;
-            }
-            self.line += u64::from(*byte == b'\n');
-            self.at += 1;
-        }
-        self.line
-    }
-}
-
-/// Where each of [`COLUMNS`] stands in a row.
-struct Columns([usize; COLUMNS.len()]);
-
-impl Columns {
-    fn find(header: &StringRecord, path: &Path) -> Result<Columns, ReplayError> {
-        let mut places = [0; COLUMNS.len()];
-        let mut missing = Vec::new();
-        for (place, column) in places.iter_mut().zip(COLUMNS) {
-            let mut found = header.iter().enumerate().filter(|(_, name)| *name == column);
-            match (found.next(), found.next()) {
-                (None, _) => missing.push(column),
-                (Some((at, _)), None) => *place = at,
-                (Some(_), Some(_)) => {
-                    return Err(ReplayError::RepeatedColumn { path: path.to_owned(), column });
-                }
-            }
-        }
-        if missing.is_empty() {
-            Ok(Columns(places))
-        } else {
-            Err(ReplayError::MissingColumns { path: path.to_owned(), missing })
-        }
-    }
-
-    /// The fields in the order of [`COLUMNS`].
-    fn fields<'a>(&self, record: &'a StringRecord) -> [&'a str; COLUMNS.len()] {
-        self.0.map(|place| record.get(place).unwrap_or(""))
-    }
 }
 
 /// The auctions read so far.
@@ -199,9 +100,9 @@ struct Book {
 }
 
 impl Book {
-    fn add(&mut self, columns: &Columns, record: &StringRecord, line: u64) {
+    fn add(&mut self, row: Result<[&str; COLUMNS.len()], String>, line: u64) {
         self.rows += 1;
-        match parse(columns.fields(record), line) {
+        match row.and_then(|fields| parse(fields, line)) {
             Ok((auction, bid)) => self.put(auction, bid, line),
             Err(problem) => self.skipped.push(BadRow { line, problem }),
         }
@@ -225,22 +126,6 @@ impl Book {
             self.contradicting.push(BadRow { line, problem });
         }
         known.bids.extend(bid);
-    }
-
-    fn skip_unreadable(&mut self, error: &csv::Error, line: u64) {
-        self.rows += 1;
-        let problem = match error.kind() {
-            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-                format!("the row has {len} fields, but the header has {expected_len}")
-            }
-            csv::ErrorKind::Utf8 { .. } => "the row is not UTF-8".into(),
-            csv::ErrorKind::Io(_)
-            | csv::ErrorKind::Seek
-            | csv::ErrorKind::Serialize(_)
-            | csv::ErrorKind::Deserialize { .. }
-            | _ => "the row cannot be read".into(),
-        };
-        self.skipped.push(BadRow { line, problem });
     }
 
     fn finish(mut self) -> Recording {

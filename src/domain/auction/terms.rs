@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::increment::Increment;
 use crate::domain::{
@@ -16,6 +16,7 @@ use crate::domain::{
 pub struct Item {
     // In alphabetical order, as the canonical log needs it (RFC 8785).
     /// Free properties, such as `period: 18세기`.
+    #[serde(serialize_with = "in_canonical_order")]
     pub attributes: BTreeMap<String, String>,
     /// The category's slug, such as `art`.
     pub category: Option<String>,
@@ -77,6 +78,17 @@ pub enum SoftCloseMode {
     Reset,
 }
 
+/// Characters in a title.
+pub const TITLE_CHARS_MAX: usize = 200;
+/// Characters in a description.
+pub const DESCRIPTION_CHARS_MAX: usize = 10_000;
+/// Images of one item.
+pub const IMAGES_MAX: usize = 20;
+/// Attributes of one item.
+pub const ATTRIBUTES_MAX: usize = 50;
+/// Characters in an attribute's name, its value, a category or an image key.
+pub const WORD_CHARS_MAX: usize = 500;
+
 /// The longest trigger window and extension: one day.
 pub const SOFT_CLOSE_S_MAX: u32 = 86_400;
 /// The longest time between now and an auction's start, and between its start and its last end.
@@ -88,13 +100,76 @@ pub const BIDS_PER_BIDDER_MAX: u32 = 10_000;
 
 const DAY_S: i64 = 86_400;
 
-/// A term that cannot stand, and the field it is in.
+/// A term or a part of an item that cannot stand, and the field it is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TermsError {
     /// The field, as the API names it.
     pub field: &'static str,
     /// What must hold instead.
     pub message: String,
+}
+
+impl Item {
+    /// Checks the item against the limits of its parts.
+    ///
+    /// # Errors
+    /// Every part that cannot stand, not only the first.
+    pub fn check(&self) -> Result<(), Vec<TermsError>> {
+        let mut errors = Vec::new();
+        let mut check = |holds: bool, field, message: String| {
+            if !holds {
+                errors.push(TermsError { field, message });
+            }
+        };
+        check(
+            !self.title.is_empty() && is_text(&self.title, TITLE_CHARS_MAX),
+            "title",
+            format!("must have 1 to {TITLE_CHARS_MAX} characters"),
+        );
+        check(
+            is_text(&self.description, DESCRIPTION_CHARS_MAX),
+            "description",
+            format!("must have at most {DESCRIPTION_CHARS_MAX} characters"),
+        );
+        check(
+            self.category.as_deref().is_none_or(is_word),
+            "category",
+            format!("must have 1 to {WORD_CHARS_MAX} characters"),
+        );
+        check(
+            self.image_keys.len() <= IMAGES_MAX && self.image_keys.iter().all(|key| is_word(key)),
+            "image_keys",
+            format!("must be at most {IMAGES_MAX} keys of 1 to {WORD_CHARS_MAX} characters"),
+        );
+        let is_attribute =
+            |(name, value): (&String, &String)| is_word(name) && is_text(value, WORD_CHARS_MAX);
+        check(
+            self.attributes.len() <= ATTRIBUTES_MAX && self.attributes.iter().all(is_attribute),
+            "attributes",
+            format!("must be at most {ATTRIBUTES_MAX} of at most {WORD_CHARS_MAX} characters"),
+        );
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+}
+
+/// By UTF-16 code units (RFC 8785, section 3.2.3), which is not the order of a [`BTreeMap`] of
+/// strings once a name has a character outside the Basic Multilingual Plane.
+fn in_canonical_order<S: Serializer>(
+    attributes: &BTreeMap<String, String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut sorted: Vec<_> = attributes.iter().collect();
+    sorted.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+    serializer.collect_map(sorted)
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && is_text(text, WORD_CHARS_MAX)
+}
+
+/// Short enough, and without the one character that Postgres does not keep.
+fn is_text(text: &str, chars_max: usize) -> bool {
+    text.chars().count() <= chars_max && !text.contains('\0')
 }
 
 impl Terms {

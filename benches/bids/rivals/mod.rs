@@ -1,0 +1,153 @@
+//! The rivals: the same HTTP server as Hoga's, with something else behind it.
+//!
+//! Same middleware, same extractors, same token check, same bodies and problems; d and e write the
+//! same rows as Hoga. Two things are left out in their favour: nobody publishes and deletes their
+//! outbox rows, and a bidder's alias is read off the user's id instead of being looked up.
+
+mod ceiling;
+pub mod plpgsql;
+mod rowlock;
+
+use actix_web::{App, HttpServer, web};
+use clap::ValueEnum;
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
+use hoga::{
+    app,
+    config::Config,
+    domain::{
+        id::UserId,
+        money::{Amount, Currency, Money},
+        time::Timestamp,
+    },
+    events::{hash::Hash, in_process::InProcessBus, relay::Relay},
+    exchange::{self, Exchange, Refusal},
+    http::{
+        self, Parts, State,
+        bids::{OutcomeWord, ReceiptBody},
+        context, service,
+    },
+    identity::{keys::SigningKey, tokens::Tokens},
+    live::{Hub, LiveOptions},
+    store::Store,
+};
+use tokio_postgres::NoTls;
+
+use super::Failed;
+
+/// Who answers in place of Hoga.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Rival {
+    /// d
+    Rowlock,
+    /// e
+    Plpgsql,
+    /// f
+    Ceiling,
+}
+
+/// Serves until SIGTERM.
+pub fn serve(rival: Rival, pool: usize) -> Result<(), Failed> {
+    hoga::telemetry::init();
+    actix_web::rt::System::new().block_on(run(rival, pool))
+}
+
+async fn run(rival: Rival, connections: usize) -> Result<(), Failed> {
+    let config = Config::from_env()?;
+    let database = config.database_url.clone().ok_or("HOGA_DATABASE_URL is not set")?.0;
+    let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let manager = Manager::from_config(database.clone(), NoTls, manager);
+    let pool = Pool::builder(manager).max_size(connections).build()?;
+    let state = state(&config, database)?;
+    let workers = config.http_workers.unwrap_or(exchange::Options::default().lanes);
+    let listener = app::listen(&config)?;
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(web::Data::new(state.clone()))
+            .app_data(web::Data::new(pool.clone()))
+            .app_data(web::PayloadConfig::new(http::body::BODY_BYTES_MAX))
+            .wrap(http::cors(&state))
+            .wrap_fn(context::wrap)
+            .service(web::scope("/v1").configure(|scope| match rival {
+                Rival::Rowlock => drop(scope.service(rowlock::place_bid)),
+                Rival::Plpgsql => drop(scope.service(plpgsql::place_bid)),
+                Rival::Ceiling => drop(scope.service(ceiling::place_bid)),
+            }))
+            .service(service::get_readiness)
+    });
+    let server = server
+        .workers(workers)
+        .max_connections(http::CONNECTIONS_PER_WORKER_MAX)
+        .keep_alive(http::KEEP_ALIVE)
+        .client_request_timeout(http::HEAD_TIMEOUT)
+        .on_connect(|connection, _| http::tune(connection))
+        .shutdown_timeout(1);
+    Ok(server.listen(listener)?.run().await?)
+}
+
+/// What the extractors and the middleware ask for. Its exchange stands idle.
+fn state(config: &Config, database: tokio_postgres::Config) -> Result<State, Failed> {
+    let key = SigningKey::load_or_create(&config.signing_key_file)?;
+    let store = Store::new(database)?;
+    let bus = InProcessBus::default();
+    let hub = Hub::start(&bus, store.clone(), LiveOptions::default());
+    let (relay, _) = Relay::new(store.clone(), bus);
+    let options = exchange::Options { lanes: 1, ..exchange::Options::default() };
+    let exchange = Exchange::start(store.clone(), relay, options);
+    let tokens = std::sync::Arc::new(Tokens::new(key, &config.public_url));
+    let state = State::new(Parts { exchange, store, tokens, hub }, config);
+    state.set_caught_up();
+    Ok(state)
+}
+
+fn won(amount: Amount) -> Money {
+    Money { amount, currency: Currency::Krw }
+}
+
+/// An accepted bid, as its receipt tells it.
+struct Accepted {
+    auction: uuid::Uuid,
+    seq: u64,
+    price: Amount,
+    minimum_next_bid: Amount,
+    ends_at: Timestamp,
+    received_at: Timestamp,
+    decided_at: Timestamp,
+    hash: Hash,
+}
+
+impl Accepted {
+    fn receipt(&self) -> String {
+        let body = ReceiptBody {
+            auction_id: self.auction,
+            seq: self.seq,
+            outcome: OutcomeWord::Leading,
+            price: won(self.price),
+            minimum_next_bid: Some(won(self.minimum_next_bid)),
+            ends_at: self.ends_at.to_string(),
+            reserve_met: true,
+            received_at: self.received_at.to_string(),
+            decided_at: self.decided_at.to_string(),
+            hash: self.hash.to_string(),
+            ceiling_salt: None,
+        };
+        serde_json::to_string(&body).expect("strings and numbers are always JSON")
+    }
+}
+
+/// A kept answer as the caller hears it.
+fn answer(
+    accepted: bool,
+    answer: String,
+) -> Result<actix_web::HttpResponse, http::problem::Problem> {
+    if accepted {
+        let mut created = actix_web::HttpResponse::Created();
+        return Ok(created.content_type("application/json").body(answer));
+    }
+    let refusal: Result<Refusal, _> = serde_json::from_str(&answer);
+    Err(refusal.map_or_else(|_| http::problem::Code::Internal.into(), Into::into))
+}
+
+/// `bidder-7`: the number in the user's id.
+fn alias(user: UserId) -> String {
+    format!("bidder-{}", user.0.as_u128() & 0xffff)
+}

@@ -1,0 +1,9 @@
+//! The command line, run as it is run by people: the real program, on private clusters.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod house;
+mod import;
+mod live;
+mod saved_logs;
+mod stub;
+mod wrong_input;
