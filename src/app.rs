@@ -6,7 +6,12 @@
 //!
 //! Only this module knows which concrete parts stand together.
 
-use std::{io, net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::TcpListener,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix_web::dev::{Server, ServerHandle};
 
@@ -24,8 +29,9 @@ use crate::{
     telemetry,
 };
 
-/// What was accepted is finished within this when the server goes down.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(8);
+/// What was accepted is finished within this when the server goes down: the connections first,
+/// for most of it, then the lanes in what is left.
+const FINISH_TIMEOUT: Duration = Duration::from_millis(8_500);
 /// How often a lost lease is taken again.
 const LEASE_CHECKED_EVERY: Duration = Duration::from_secs(5);
 
@@ -158,10 +164,11 @@ impl Application {
 /// Streams end first, for they would wait forever; then the connections; then the lanes.
 async fn go_down(state: &State, server: &ServerHandle) {
     tracing::info!("going down: finishing what was accepted");
+    let deadline = Instant::now() + FINISH_TIMEOUT;
     state.set_closing();
     state.hub.close();
     server.stop(true).await;
-    if !state.exchange.stop(FINISH_TIMEOUT).await {
+    if !state.exchange.stop(deadline.saturating_duration_since(Instant::now())).await {
         tracing::warn!("some commands were still under way; a retry hears what became of them");
     }
 }

@@ -351,3 +351,29 @@ async fn an_idle_connection_and_an_open_stream_do_not_hold_a_shutdown_up() {
     assert!(took.as_secs() < 10, "{took:?}");
     drop(idle);
 }
+
+#[tokio::test]
+async fn a_database_that_hangs_does_not_hold_a_shutdown_up() {
+    let mut server = TestServer::spawn();
+    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+    let id = sora.sells(an_auction()).await;
+    minji.offers(&id, 10_000).await.with_status(201);
+    let config = server.database.config().clone();
+    let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+    let lock = tokio::spawn(connection);
+    client.simple_query("BEGIN; LOCK TABLE events IN EXCLUSIVE MODE").await.unwrap();
+    let request = minji.request(Method::POST, &format!("/v1/auctions/{id}/bids"));
+    let request =
+        request.header("idempotency-key", fresh_key()).json(&json!({"max_amount": 50_000}));
+    let bidding = tokio::spawn(request.send());
+    eventually("the bid waits for the lock", || async {
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+        (server.database.number(waiting).await > 0).then_some(())
+    })
+    .await;
+    // It asserts that this takes less than 10 seconds.
+    tokio::task::spawn_blocking(move || server.stop()).await.unwrap();
+    drop(client);
+    bidding.abort();
+    lock.abort();
+}
