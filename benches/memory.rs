@@ -84,9 +84,9 @@ fn measure() -> Result<Figures, Failed> {
     std::thread::sleep(Duration::from_secs(1));
     let empty_bytes = resident_bytes(server.pid())?;
     server.stop()?;
-    tokio::runtime::Runtime::new()?.block_on(shop.fill("full"))?;
+    tokio::runtime::Runtime::new()?.block_on(shop.fill("filled"))?;
     let started = Instant::now();
-    let server = shop.serve("full")?;
+    let server = shop.serve("filled")?;
     let opened_in_s = started.elapsed().as_secs_f64();
     let opened_bytes = resident_bytes(server.pid())?;
     std::thread::sleep(SETTLES_IN);
@@ -126,7 +126,7 @@ impl Shop {
         let cluster = Cluster::start(ClusterOptions::new(folder.path().join("data")))?;
         let shop = Shop { folder, cluster };
         shop.cluster.ensure_database("empty")?;
-        shop.cluster.ensure_database("full")?;
+        shop.cluster.ensure_database("filled")?;
         Ok(shop)
     }
 

@@ -65,7 +65,7 @@ struct Args {
     #[arg(long, default_value_t = 0)]
     workers: usize,
     /// Connections to Postgres that d and e share
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 32)]
     pool: usize,
     /// Postgres settings to try out, as name=value, separated by commas
     #[arg(long, value_delimiter = ',')]

@@ -74,7 +74,9 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        Options { lanes: cores.clamp(1, 8), idle_after: IDLE_AFTER }
+        // Postgres works as hard as its lanes do, on the same machine more often than not; and
+        // fewer lanes make larger batches.
+        Options { lanes: (cores / 2).clamp(1, 8), idle_after: IDLE_AFTER }
     }
 }
 
