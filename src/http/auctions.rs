@@ -731,15 +731,10 @@ pub async fn list_auctions(
     let (sort, order) = query.sort.unwrap_or_default().sort();
     let after = query.cursor.as_deref().map(|text| body::read_cursor(order, text)).transpose()?;
     let filter = query.filter()?;
-    let mut rows = state.store.auctions(&filter, sort, after, limit + 1).await?;
-    let has_more = rows.len() > usize::try_from(limit).unwrap_or(usize::MAX);
-    if has_more {
-        rows.pop();
-    }
-    let next_cursor = rows
-        .last()
-        .filter(|_| has_more)
-        .map(|row| body::write_cursor(order, Page { key: sort_key(sort, row), id: row.id }));
+    let rows = state.store.auctions(&filter, sort, after, limit + 1).await?;
+    let (rows, next_cursor) = body::page(rows, limit, |row| {
+        body::write_cursor(order, Page { key: sort_key(sort, row), id: row.id })
+    });
     let reader = reader.0.map(|caller| caller.user);
     let items = rows.into_iter().map(|row| auction_body(row, reader)).collect::<Result<_, _>>()?;
     Ok(HttpResponse::Ok().json(AuctionPageBody { items, next_cursor }))

@@ -374,18 +374,12 @@ pub async fn list_bids(
             page.key
         }
     };
-    let mut rows = state.store.bids_before(id, before, limit + 1).await?;
+    let rows = state.store.bids_before(id, before, limit + 1).await?;
     if rows.is_empty() && state.store.log_head(id).await?.is_none() {
         return Err(Code::AuctionNotFound.into());
     }
-    let has_more = rows.len() > usize::try_from(limit).unwrap_or(usize::MAX);
-    if has_more {
-        rows.pop();
-    }
-    let next_cursor = rows
-        .last()
-        .filter(|_| has_more)
-        .map(|row| body::write_cursor("bids", Page { key: row.seq, id }));
+    let (rows, next_cursor) =
+        body::page(rows, limit, |row| body::write_cursor("bids", Page { key: row.seq, id }));
     let items = rows.into_iter().map(bid_body).collect::<Result<_, _>>()?;
     Ok(HttpResponse::Ok().json(BidPageBody { items, next_cursor }))
 }

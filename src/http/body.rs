@@ -209,6 +209,15 @@ pub fn limit(asked: Option<i64>) -> Result<i64, Problem> {
     }
 }
 
+/// Cuts what was read, one row more than `limit`, to a page; `last` is its last row if others follow.
+pub fn page<T, L>(mut rows: Vec<T>, limit: i64, last: impl FnOnce(&T) -> L) -> (Vec<T>, Option<L>) {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    let last = rows.last().filter(|_| has_more).map(last);
+    (rows, last)
+}
+
 /// A place in a list, as the caller carries it: opaque, and tied to its order.
 pub fn write_cursor(order: &str, page: Page) -> String {
     URL_SAFE_NO_PAD.encode(format!("{order}/{}/{}", page.key, page.id))

@@ -111,15 +111,11 @@ pub async fn get_log(
         let found = format!("after_seq must be 0 or more, limit 1 to {ENTRIES_MAX}.");
         return Err(Problem::found(Code::InvalidQuery, found));
     }
-    let mut rows = state.store.log_after(id, after_seq, limit + 1).await?;
+    let rows = state.store.log_after(id, after_seq, limit + 1).await?;
     if rows.is_empty() && state.store.log_head(id).await?.is_none() {
         return Err(Code::AuctionNotFound.into());
     }
-    let has_more = rows.len() > usize::try_from(limit).unwrap_or(usize::MAX);
-    if has_more {
-        rows.pop();
-    }
-    let next_after_seq = rows.last().filter(|_| has_more).map(|row| row.seq);
+    let (rows, next_after_seq) = body::page(rows, limit, |row| row.seq);
     let items = rows.into_iter().map(entry).collect::<Result<_, _>>()?;
     Ok(HttpResponse::Ok().json(LogPageBody { auction_id: id.0, items, next_after_seq }))
 }
