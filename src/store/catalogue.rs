@@ -295,10 +295,10 @@ impl Store {
             query.and("a.title ILIKE", pattern);
         }
         if let Some(price) = &filter.min_price {
-            query.and("s.price >=", price);
+            query.and_price(">=", price);
         }
         if let Some(price) = &filter.max_price {
-            query.and("s.price <=", price);
+            query.and_price("<=", price);
         }
         if let Some(page) = &after {
             let key: &(dyn ToSql + Sync) = if sort.by_time() { &time } else { &page.key };
@@ -331,6 +331,10 @@ impl Sort {
         matches!(self, Sort::EndingSoon | Sort::OpeningSoon)
     }
 
+    const fn by_price(self) -> bool {
+        matches!(self, Sort::PriceAsc | Sort::PriceDesc)
+    }
+
     /// The key, the comparison that goes on after it, and the direction.
     const fn order(self) -> (Option<&'static str>, &'static str, &'static str) {
         match self {
@@ -341,6 +345,12 @@ impl Sort {
             Sort::PriceDesc => (Some("s.price"), "<", "DESC"),
         }
     }
+}
+
+/// How `standings.price_class` is made of a price, here of a parameter. It rises with the price, so
+/// that rows in the order of their class and price are in the order of their price.
+fn price_class(place: usize) -> String {
+    format!("(length(${place}::int8::text) * 100 + left(${place}::int8::text, 2)::integer)")
 }
 
 /// A list's `WHERE`, with its parameters in order.
@@ -361,13 +371,27 @@ impl<'a> Query<'a> {
         self.conditions.push(format!("{condition} ${place}"));
     }
 
+    /// On the price, and on its class, which has the index.
+    fn and_price(&mut self, comparison: &str, price: &'a Amount) {
+        let place = self.param(price);
+        let class = price_class(place);
+        self.conditions
+            .push(format!("s.price {comparison} ${place} AND s.price_class {comparison} {class}"));
+    }
+
     fn after(&mut self, sort: Sort, key: &'a (dyn ToSql + Sync), id: &'a AuctionId) {
         let (column, comparison, _) = sort.order();
         let condition = match column {
             None => format!("s.auction_id {comparison} ${}", self.param(id)),
             Some(column) => {
                 let (key, id) = (self.param(key), self.param(id));
-                format!("({column}, s.auction_id) {comparison} (${key}, ${id})")
+                let beyond = format!("({column}, s.auction_id) {comparison} (${key}, ${id})");
+                if sort.by_price() {
+                    let class = price_class(key);
+                    format!("{beyond} AND s.price_class {comparison}= {class}")
+                } else {
+                    beyond
+                }
             }
         };
         self.conditions.push(condition);
@@ -382,7 +406,11 @@ impl<'a> Query<'a> {
             format!(" WHERE {}", self.conditions.join(" AND "))
         };
         let order = column.map(|column| format!("{column} {direction}, ")).unwrap_or_default();
-        format!("{COLUMNS}{conditions} ORDER BY {order}s.auction_id {direction} LIMIT ${place}")
+        let class =
+            if sort.by_price() { format!("s.price_class {direction}, ") } else { "".into() };
+        format!(
+            "{COLUMNS}{conditions} ORDER BY {class}{order}s.auction_id {direction} LIMIT ${place}"
+        )
     }
 }
 
