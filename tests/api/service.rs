@@ -270,6 +270,25 @@ async fn every_operation_of_the_document_is_answered() {
 }
 
 #[tokio::test]
+async fn the_metrics_count_what_was_decided_and_name_nobody() {
+    let server = TestServer::spawn();
+    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+    let id = sora.sells(an_auction()).await;
+    assert_eq!(minji.offers(&id, 7_654_321).await.status, 422, "a slip of the hand is asked about");
+    assert_eq!(minji.offers(&id, 54_321).await.status, 201);
+    let metrics = server.anonymous().get("/metrics").await;
+    assert_eq!(metrics.status, 200);
+    let text = metrics.text();
+    for line in ["hoga_commands_total{answer=\"accepted\"}", "hoga_batch_seconds_bucket{le="] {
+        assert!(text.contains(line), "{line} is missing from {text}");
+    }
+    assert!(text.contains("\nhoga_ready 1\n"), "{text}");
+    for private in [id.as_str(), "54321", "7654321", "minji"] {
+        assert!(!text.contains(private), "{private} is in {text}");
+    }
+}
+
+#[tokio::test]
 async fn who_asks_too_often_is_told_to_wait_and_bids_have_a_budget_of_their_own() {
     let few = std::num::NonZeroU32::new(2).unwrap();
     let server = TestServer::spawn_with(|config| {

@@ -57,7 +57,9 @@ fn check_body(described: &Value, answer: &Answer, what: &str) {
         assert!(answer.bytes.is_empty(), "the document knows no body: {what}");
         return;
     };
+    // What follows the type, such as a charset, is not part of its name.
     let kind = answer.header("content-type").unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
     let Some(media) = content.get(kind) else { panic!("not as this type: {what}") };
     if kind.ends_with("json") {
         conforms(&media["schema"], &answer.json(), "body")
