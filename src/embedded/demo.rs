@@ -76,7 +76,7 @@ pub async fn prepare(
 
 /// The live auction that goes on longest, or the one that opens next.
 async fn example(store: &Store) -> Result<Option<Example>, StoreError> {
-    let on_sale = on_sale(store).await?;
+    let on_sale = on_sale(store, seller(store).await?).await?;
     let row =
         on_sale.iter().max_by_key(|row| (row.starts_at <= wall_clock::now(), row.standing.ends_at));
     Ok(row.map(|row| {
@@ -104,8 +104,10 @@ pub async fn keep_going(store: Store, exchange: Exchange, cap: Amount) {
     }
 }
 
-async fn on_sale(store: &Store) -> Result<Vec<crate::store::AuctionRow>, StoreError> {
-    let seller = seller(store).await?;
+async fn on_sale(
+    store: &Store,
+    seller: UserId,
+) -> Result<Vec<crate::store::AuctionRow>, StoreError> {
     let mut rows = Vec::new();
     for status in ["live", "scheduled"] {
         let filter =
@@ -132,7 +134,7 @@ async fn renew(
     starts_in_s: impl Fn(&DemoItem, usize) -> i64,
 ) -> Result<(), StoreError> {
     let seller = seller(store).await?;
-    let on_sale = on_sale(store).await?;
+    let on_sale = on_sale(store, seller).await?;
     let now = wall_clock::now();
     let missing: Vec<NewAuction> = DEMO_ITEMS
         .iter()

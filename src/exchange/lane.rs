@@ -301,7 +301,7 @@ impl Lane {
             .iter()
             .flat_map(|book| book.borrow().keys().cloned().collect::<Vec<_>>())
             .collect();
-        let known = writer.begin(&keys.iter().collect::<Vec<_>>()).await?;
+        let known = writer.begin(&keys).await?;
         let now = wall_clock::now();
         let mut draft = decide(books, known, now);
         let outbox_id = writer.write_and_commit(&draft.rows, now).await?;

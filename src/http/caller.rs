@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, http::header, web};
 
 use super::{
     State,
@@ -26,7 +26,22 @@ pub struct Seller(pub UserId);
 /// A caller who may have a token, on what anybody may read. A token that is there must be valid.
 pub struct Anybody(pub Option<Arc<Caller>>);
 
-fn caller(request: &HttpRequest) -> Result<Option<Arc<Caller>>, Problem> {
+/// What became of a request's token, kept with the request: it is asked for by the caller's budget
+/// and by the handler.
+#[derive(Clone)]
+struct Checked(Result<Option<Arc<Caller>>, Code>);
+
+/// Who calls, if a token says so; checked once for each request.
+pub(super) fn caller(request: &HttpRequest) -> Result<Option<Arc<Caller>>, Code> {
+    if let Some(Checked(caller)) = request.extensions().get::<Checked>() {
+        return caller.clone();
+    }
+    let caller = check(request);
+    request.extensions_mut().insert(Checked(caller.clone()));
+    caller
+}
+
+fn check(request: &HttpRequest) -> Result<Option<Arc<Caller>>, Code> {
     let Some(value) = request.headers().get(header::AUTHORIZATION) else { return Ok(None) };
     let token = value
         .to_str()
@@ -38,8 +53,8 @@ fn caller(request: &HttpRequest) -> Result<Option<Arc<Caller>>, Problem> {
     let token = token.ok_or(Code::TokenInvalid)?;
     match state.tokens.check(token, wall_clock::now()) {
         Ok(caller) => Ok(Some(caller)),
-        Err(TokenError::Expired) => Err(Code::TokenExpired.into()),
-        Err(TokenError::Invalid) => Err(Code::TokenInvalid.into()),
+        Err(TokenError::Expired) => Err(Code::TokenExpired),
+        Err(TokenError::Invalid) => Err(Code::TokenInvalid),
     }
 }
 
@@ -68,4 +83,4 @@ macro_rules! extract {
 extract!(User, request => user(request));
 extract!(Bidder, request => with_role(request, Role::Bidder, Code::NotRegistered));
 extract!(Seller, request => with_role(request, Role::Seller, Code::Forbidden));
-extract!(Anybody, request => caller(request));
+extract!(Anybody, request => caller(request).map_err(Problem::from));

@@ -19,6 +19,7 @@ use metrics::{Counter, counter};
 
 use super::{
     State,
+    caller::caller,
     limits::Told,
     problem::{Code, Language, Problem},
 };
@@ -144,7 +145,10 @@ impl About {
     /// Whether the caller's budget allows the request.
     fn admit(&mut self, request: &ServiceRequest) -> Result<(), Problem> {
         let Some(state) = &self.state else { return Ok(()) };
-        let Some((told, admitted)) = state.limits.admit(request, &state.tokens) else {
+        let Some((told, admitted)) = state
+            .limits
+            .admit(request, || caller(request.request()).ok().flatten().map(|caller| caller.user))
+        else {
             return Ok(());
         };
         self.told = Some(told);

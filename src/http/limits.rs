@@ -12,10 +12,7 @@ use std::{
 
 use actix_web::{
     dev::ServiceRequest,
-    http::{
-        Method,
-        header::{self, HeaderValue},
-    },
+    http::{Method, header::HeaderValue},
 };
 use governor::{
     Quota, RateLimiter,
@@ -25,7 +22,7 @@ use governor::{
 };
 
 use super::problem::{Code, Problem};
-use crate::{config::RateLimits, domain::id::UserId, identity::tokens::Tokens, wall_clock};
+use crate::{config::RateLimits, domain::id::UserId};
 
 /// Users and addresses that are counted at once; past it strangers share one budget.
 const COUNTED_MAX: usize = 200_000;
@@ -122,32 +119,22 @@ impl Limits {
     }
 
     /// Whether a request may go on, and what its answer says of the budget; nothing of health
-    /// checks and preflights, which always may.
+    /// checks and preflights, which always may. `user` is asked who calls, where that counts.
     pub fn admit(
         &self,
         request: &ServiceRequest,
-        tokens: &Tokens,
+        user: impl FnOnce() -> Option<UserId>,
     ) -> Option<(Told, Result<(), Problem>)> {
         let is_free = request.method() == Method::OPTIONS || !request.path().starts_with("/v1/");
         if is_free {
             return None;
         }
         let budget = if is_bid(request) { &self.inner.bids } else { &self.inner.requests };
-        Some(budget.admit(self.who(request, tokens)))
-    }
-
-    fn who(&self, request: &ServiceRequest, tokens: &Tokens) -> Who {
-        let token = request
-            .headers()
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '));
-        let caller =
-            token.and_then(|(_, token)| tokens.check(token.trim(), wall_clock::now()).ok());
-        match caller {
-            Some(caller) => Who::User(caller.user),
-            None => self.address(request).map_or(Who::Crowd, Who::Address),
-        }
+        let who = user()
+            .map(Who::User)
+            .or_else(|| self.address(request).map(Who::Address))
+            .unwrap_or(Who::Crowd);
+        Some(budget.admit(who))
     }
 
     /// The peer's address; behind trusted proxies, the last one in `X-Forwarded-For` that is not
@@ -191,10 +178,13 @@ fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use std::sync::Arc;
 
-    use actix_web::test::TestRequest;
+    use actix_web::{http::header, test::TestRequest};
 
     use super::*;
-    use crate::identity::{Role, keys::SigningKey};
+    use crate::{
+        identity::{Role, keys::SigningKey, tokens::Tokens},
+        wall_clock,
+    };
 
     fn limits(trusted: &[&str]) -> Limits {
         Limits::new(&RateLimits {
@@ -215,7 +205,13 @@ mod tests {
     }
 
     fn admitted(limits: &Limits, tokens: &Tokens, request: TestRequest) -> Result<(), Problem> {
-        limits.admit(&request.to_srv_request(), tokens).expect("limited").1
+        let request = request.to_srv_request();
+        let user = || {
+            let value = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+            let token = value.strip_prefix("Bearer ")?;
+            tokens.check(token, wall_clock::now()).ok().map(|caller| caller.user)
+        };
+        limits.admit(&request, user).expect("limited").1
     }
 
     #[actix_web::test]

@@ -256,7 +256,7 @@ impl BatchWriter {
     ///
     /// # Errors
     /// Nothing has been written when this fails.
-    pub async fn begin(&self, keys: &[&ReceiptKey]) -> Result<Vec<KnownReceipt>, CommitError> {
+    pub async fn begin(&self, keys: &[ReceiptKey]) -> Result<Vec<KnownReceipt>, CommitError> {
         let users: Vec<UserId> = keys.iter().map(|key| key.user).collect();
         let names: Vec<&str> = keys.iter().map(|key| key.key.as_str()).collect();
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&users, &names];
