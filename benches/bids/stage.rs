@@ -177,7 +177,7 @@ fn bidder(number: u32) -> UserId {
 fn tokens(key_file: &Path) -> Result<Vec<String>, Failed> {
     let tokens = Tokens::new(SigningKey::load_or_create(key_file)?, PUBLIC_URL);
     let now = wall_clock::now();
-    let issue = |number| tokens.issue(bidder(number), &[Role::Bidder], now, TOKEN_LIFE_S);
+    let issue = |number| tokens.issue(bidder(number), &[Role::Bidder], None, now, TOKEN_LIFE_S);
     Ok((1..=BIDDERS).map(issue).collect::<Result<_, _>>()?)
 }
 

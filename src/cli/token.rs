@@ -66,7 +66,7 @@ pub fn run(config: &Config, args: &TokenArgs) -> Result<ExitCode, Failed> {
     let roles: Vec<Role> = user.roles.iter().filter_map(|word| Role::from_word(word)).collect();
     let life_s = i64::from(args.hours) * 3_600;
     let tokens = Tokens::new(key, &config.public_url);
-    println!("{}", tokens.issue(user.id, &roles, wall_clock::now(), life_s)?);
+    println!("{}", tokens.issue(user.id, &roles, None, wall_clock::now(), life_s)?);
     database.leave()?;
     Ok(ExitCode::SUCCESS)
 }

@@ -109,6 +109,7 @@ pub(super) fn push_standing(
     columns.due_at.push(state.due_at());
     columns.seq.push(seq(state.seq));
     columns.head_hash.push(ledger.head.0.to_vec());
+    columns.leader_id.push(state.standing.leader.and_then(|leader| state.user(leader.bidder)));
     columns.winner_id.push(winner);
     columns.runner_up_id.push(runner_up);
     columns.first_seq.push(seq(first_seq));

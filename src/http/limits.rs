@@ -233,7 +233,7 @@ mod tests {
         let (limits, tokens) = (limits(&[]), Arc::new(tokens()));
         let token = |number| {
             let user = UserId(uuid::Uuid::from_u128(number));
-            tokens.issue(user, &[Role::Bidder], wall_clock::now(), 60).expect("a token")
+            tokens.issue(user, &[Role::Bidder], None, wall_clock::now(), 60).expect("a token")
         };
         let bid_as = |number| {
             bid().insert_header((header::AUTHORIZATION, format!("Bearer {}", token(number))))

@@ -46,6 +46,8 @@ impl Role {
 pub struct Caller {
     /// Who.
     pub user: UserId,
+    /// The id of the registered frontend that the token was issued to; none on the command line.
+    pub client: Option<std::sync::Arc<str>>,
     roles: Vec<Role>,
 }
 

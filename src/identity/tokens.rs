@@ -25,7 +25,10 @@ struct Claims {
     sub: UserId,
     iat: i64,
     exp: i64,
+    jti: uuid::Uuid,
     roles: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
 }
 
 /// Issues and checks access tokens.
@@ -86,7 +89,7 @@ impl Tokens {
         &self.key
     }
 
-    /// Issues an access token.
+    /// Issues an access token, for a frontend where the user logged in through one.
     ///
     /// # Errors
     /// When the library cannot sign.
@@ -94,6 +97,7 @@ impl Tokens {
         &self,
         user: UserId,
         roles: &[Role],
+        client: Option<&str>,
         now: Timestamp,
         life_s: i64,
     ) -> Result<String, jsonwebtoken::errors::Error> {
@@ -104,6 +108,8 @@ impl Tokens {
             sub: user,
             iat: issued_at,
             exp: issued_at + life_s,
+            jti: uuid::Uuid::new_v4(),
+            client_id: client.map(str::to_owned),
             roles: roles.iter().map(|role| role.word().to_owned()).collect(),
         };
         let mut header = Header::new(Algorithm::EdDSA);
@@ -137,8 +143,12 @@ impl Tokens {
         }
         let roles = decoded.claims.roles.iter().filter_map(|word| Role::from_word(word)).collect();
         Ok(Remembered {
-            caller: std::sync::Arc::new(Caller { user: decoded.claims.sub, roles }),
             expires_at: Timestamp::from_millis(decoded.claims.exp.saturating_mul(1_000)),
+            caller: std::sync::Arc::new(Caller {
+                user: decoded.claims.sub,
+                client: decoded.claims.client_id.map(Into::into),
+                roles,
+            }),
         })
     }
 }
@@ -173,7 +183,7 @@ mod tests {
     #[test]
     fn a_token_says_who_calls_until_it_expires() {
         let tokens = tokens();
-        let token = tokens.issue(user(), &[Role::Bidder], now(), 900).expect("signed");
+        let token = tokens.issue(user(), &[Role::Bidder], None, now(), 900).expect("signed");
         let caller = tokens.check(&token, now()).expect("checked");
         assert_eq!(caller.user, user());
         assert!(caller.has(Role::Bidder) && !caller.has(Role::Admin));
@@ -184,18 +194,18 @@ mod tests {
     #[test]
     fn tokens_of_others_do_not_count() {
         let ours = tokens();
-        let forged = tokens().issue(user(), &[Role::Admin], now(), 900).expect("signed");
+        let forged = tokens().issue(user(), &[Role::Admin], None, now(), 900).expect("signed");
         assert_eq!(ours.check(&forged, now()), Err(TokenError::Invalid));
         let key = SigningKey::generate().expect("a key");
         let elsewhere = Tokens::new(key, "http://elsewhere.test");
-        let foreign = elsewhere.issue(user(), &[], now(), 900).expect("signed");
+        let foreign = elsewhere.issue(user(), &[], None, now(), 900).expect("signed");
         assert_eq!(ours.check(&foreign, now()), Err(TokenError::Invalid));
     }
 
     #[test]
     fn none_and_hs256_with_the_public_key_do_not_count() {
         let ours = tokens();
-        let token = ours.issue(user(), &[], now(), 900).expect("signed");
+        let token = ours.issue(user(), &[], None, now(), 900).expect("signed");
         let payload = token.split('.').nth(1).expect("a payload");
         let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"at+jwt"}"#);
         let none = format!("{header}.{payload}.");
@@ -210,6 +220,8 @@ mod tests {
             iat: 0,
             exp: i64::MAX / 2_000,
             roles: vec![],
+            jti: uuid::Uuid::nil(),
+            client_id: None,
         };
         let secret = EncodingKey::from_secret(ours.key().public());
         let hs256 = jsonwebtoken::encode(&header, &claims, &secret).expect("signed");
@@ -229,6 +241,8 @@ mod tests {
                 iat: 0,
                 exp: 4_000_000_000,
                 roles: vec![],
+                jti: uuid::Uuid::nil(),
+                client_id: None,
             };
             jsonwebtoken::encode(&header, &claims, &ours.encoding).expect("signed")
         };

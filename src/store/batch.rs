@@ -41,12 +41,14 @@ const UPDATE_STANDINGS: &str = "
         minimum_next_bid = n.minimum_next_bid, bid_count = n.bid_count,
         leader_alias = n.leader_alias, reserve_met = n.reserve_met,
         buy_now_stands = n.buy_now_stands, ends_at = n.ends_at, due_at = n.due_at, seq = n.seq,
-        head_hash = n.head_hash, winner_id = n.winner_id, runner_up_id = n.runner_up_id
+        head_hash = n.head_hash, leader_id = n.leader_id, winner_id = n.winner_id,
+        runner_up_id = n.runner_up_id
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int8[], $5::int8[], $6::int4[], $7::text[],
                 $8::bool[], $9::bool[], $10::timestamptz[], $11::timestamptz[], $12::int8[],
-                $13::bytea[], $14::uuid[], $15::uuid[])
+                $13::bytea[], $14::uuid[], $15::uuid[], $16::uuid[])
          AS n (auction_id, status, result, price, minimum_next_bid, bid_count, leader_alias,
-               reserve_met, buy_now_stands, ends_at, due_at, seq, head_hash, winner_id, runner_up_id)
+               reserve_met, buy_now_stands, ends_at, due_at, seq, head_hash, leader_id, winner_id,
+               runner_up_id)
     WHERE s.auction_id = n.auction_id";
 
 const INSERT_RECEIPTS: &str = "
@@ -116,6 +118,7 @@ pub struct StandingColumns {
     pub due_at: Vec<Option<Timestamp>>,
     pub seq: Vec<i64>,
     pub head_hash: Vec<Vec<u8>>,
+    pub leader_id: Vec<Option<UserId>>,
     pub winner_id: Vec<Option<UserId>>,
     pub runner_up_id: Vec<Option<UserId>>,
     /// For the outbox: the first sequence number that this batch wrote.
@@ -353,6 +356,7 @@ impl BatchWriter {
                     &rows.due_at,
                     &rows.seq,
                     &rows.head_hash,
+                    &rows.leader_id,
                     &rows.winner_id,
                     &rows.runner_up_id,
                 ],

@@ -73,7 +73,7 @@ impl Market {
         hoga.store().ensure_users(&users, &["bidder", "seller"]).await.expect("users");
         let bearer = |user: &(UserId, String)| {
             let roles = [Role::Bidder, Role::Seller];
-            tokens.issue(user.0, &roles, wall_clock::now(), 3_600).expect("a token")
+            tokens.issue(user.0, &roles, None, wall_clock::now(), 3_600).expect("a token")
         };
         let bearers: Vec<String> = users.iter().map(bearer).collect();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(15)).build();

@@ -159,7 +159,7 @@ impl TestServer {
 
     pub fn token(&self, user: UserId, roles: &[Role], life_s: i64) -> String {
         let tokens = &self.state().tokens;
-        tokens.issue(user, roles, wall_clock::now(), life_s).expect("signed")
+        tokens.issue(user, roles, None, wall_clock::now(), life_s).expect("signed")
     }
 
     async fn user(&self, name: &str, roles: &[Role]) -> (UserId, Client) {

@@ -147,7 +147,7 @@ async fn tokens_taken(
     for issuer in [client.base(), config.public_url.as_str()] {
         tokens = tokens.of_issuer(issuer);
         let somebody = UserId(Uuid::nil());
-        let token = tokens.issue(somebody, &[], wall_clock::now(), TOKEN_LIFE_S)?;
+        let token = tokens.issue(somebody, &[], None, wall_clock::now(), TOKEN_LIFE_S)?;
         if client.takes(&token).await {
             return Ok(tokens);
         }
@@ -187,7 +187,7 @@ struct People {
 impl People {
     fn sign(tokens: &Tokens, recording: &Recording, seller: UserId) -> Result<People, LiveError> {
         let now = wall_clock::now();
-        let issue = |user, role| tokens.issue(user, &[role], now, TOKEN_LIFE_S);
+        let issue = |user, role| tokens.issue(user, &[role], None, now, TOKEN_LIFE_S);
         let mut signed = HashMap::new();
         for name in bidders(recording) {
             signed.insert(name.to_owned(), issue(bidder_id(name), Role::Bidder)?);
