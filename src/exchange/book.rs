@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::{
-        auction::{Command, Event, Offer, PlaceBid, State, decide},
+        auction::{Command, Event, Mark, Offer, PlaceBid, State, decide},
         id::AuctionId,
         time::Timestamp,
     },
@@ -55,6 +55,15 @@ pub(super) struct Ledger {
     pub state: State,
     pub head: Hash,
     pub head_at: Timestamp,
+    /// While a batch is under way: how it was before. `None` once something was decided that only
+    /// reading the log again undoes.
+    before: Option<Before>,
+}
+
+struct Before {
+    mark: Mark,
+    head: Hash,
+    head_at: Timestamp,
 }
 
 struct Taken {
@@ -223,6 +232,7 @@ impl Book {
         let id = self.desk.id;
         let Phase::Ready(ledger) = &mut self.phase else { return };
         let seq_before = ledger.state.seq;
+        ledger.remember();
         for taken in &mut self.taken {
             let request = &mut taken.ticket.request;
             let kept = request.receipt_key.as_ref().and_then(|key| known().map(|kept| (key, kept)));
@@ -235,6 +245,18 @@ impl Book {
             projection::push_standing(&mut batch.rows.standings, id, ledger, seq_before + 1);
             batch.due.push((id, projection::due(&ledger.state)));
         }
+    }
+
+    /// Forgets what was decided, so that it can be decided again; false if only reading the log again
+    /// could do that.
+    pub fn rewind(&mut self) -> bool {
+        let Phase::Ready(ledger) = &mut self.phase else { return false };
+        for taken in &mut self.taken {
+            if let Some(Ok(Answer::Refused(refusal))) = taken.reply.take() {
+                taken.ticket.request.request_id = refusal.request_id;
+            }
+        }
+        ledger.rewind()
     }
 
     /// The batch is durable: everybody hears their answer. How many were told what.
@@ -313,6 +335,24 @@ pub(super) struct Draft {
 }
 
 impl Ledger {
+    /// A log that was read.
+    pub const fn new(state: State, head: Hash, head_at: Timestamp) -> Ledger {
+        Ledger { state, head, head_at, before: None }
+    }
+
+    fn remember(&mut self) {
+        let mark = self.state.mark();
+        self.before = Some(Before { mark, head: self.head, head_at: self.head_at });
+    }
+
+    fn rewind(&mut self) -> bool {
+        let Some(before) = self.before.take() else { return false };
+        self.state.rewind(&before.mark);
+        self.head = before.head;
+        self.head_at = before.head_at;
+        true
+    }
+
     fn decide(
         &mut self,
         id: AuctionId,
@@ -350,6 +390,9 @@ impl Ledger {
     ) -> String {
         let mut asked_for = None;
         for event in events {
+            if !event.can_be_rewound() {
+                self.before = None;
+            }
             self.state.evolve(event);
             let entry = log::encode(id, &self.state, event, at, self.head);
             self.head = entry.hash;

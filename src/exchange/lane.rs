@@ -39,6 +39,8 @@ use crate::{
 pub const COMMANDS_PER_BATCH_MAX: usize = 1_024;
 /// Commands of one auction in one transaction, so that a hot auction leaves room for its mates.
 pub const COMMANDS_PER_AUCTION_PER_BATCH_MAX: usize = 512;
+/// Batches that look for receipts before they decide, after a request that was not new.
+const LOOK_FIRST_AFTER_REPEAT: u32 = 64;
 /// Pause before a lost connection is made again; doubled until [`RECONNECT_PAUSE_MAX`].
 const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause between two attempts to connect.
@@ -138,10 +140,11 @@ impl LaneHandle {
         arbiter.spawn_fn(move || {
             let floor = LaneFloor::here();
             let loading = loader::run(Rc::clone(&floor), store.clone());
-            let alone = Cell::new(0);
+            let (alone, look_first) = (Cell::new(0), Cell::new(0));
             let connected = in_lane;
             let tallies = Tallies::default();
-            let lane = Lane { number, floor, store, relay, clock, connected, alone, tallies };
+            let lane =
+                Lane { number, floor, store, relay, clock, connected, alone, look_first, tallies };
             spawn_or_abort("the loader", loading);
             spawn_or_abort("the lane", lane.run());
         });
@@ -184,6 +187,9 @@ struct Lane {
     /// After Postgres refused a batch: so many of the next ones hold one auction each, so that
     /// what it refuses does not take others down with it.
     alone: Cell<usize>,
+    /// After a request that had been answered before: so many of the next batches look for such
+    /// requests first, so that somebody who repeats them all the time costs a look-up, not a batch.
+    look_first: Cell<u32>,
     tallies: Tallies,
 }
 
@@ -292,7 +298,31 @@ impl Lane {
         }
     }
 
+    /// Requests are taken for new, which nearly all are: the key of the receipts refuses the others,
+    /// and then the batch is decided again with their first answers at hand.
     async fn decide_and_write(
+        &self,
+        writer: &BatchWriter,
+        books: &[SharedBook],
+    ) -> Result<(), CommitError> {
+        let looks_first = self.look_first.get();
+        if looks_first > 0 {
+            self.look_first.set(looks_first - 1);
+            return self.look_decide_and_write(writer, books).await;
+        }
+        match self.write(writer, books, Vec::new()).await {
+            Err(error) if error.is_repeat() => {
+                self.look_first.set(LOOK_FIRST_AFTER_REPEAT);
+                if !rewind(books) {
+                    return Err(error);
+                }
+                self.look_decide_and_write(writer, books).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn look_decide_and_write(
         &self,
         writer: &BatchWriter,
         books: &[SharedBook],
@@ -301,7 +331,16 @@ impl Lane {
             .iter()
             .flat_map(|book| book.borrow().keys().cloned().collect::<Vec<_>>())
             .collect();
-        let known = writer.begin(&keys).await?;
+        let known = writer.find_receipts(&keys).await?;
+        self.write(writer, books, known).await
+    }
+
+    async fn write(
+        &self,
+        writer: &BatchWriter,
+        books: &[SharedBook],
+        known: Vec<KnownReceipt>,
+    ) -> Result<(), CommitError> {
         let now = wall_clock::now();
         let mut draft = decide(books, known, now);
         let outbox_id = writer.write_and_commit(&draft.rows, now).await?;
@@ -330,6 +369,7 @@ impl Lane {
             let mut book = book.borrow_mut();
             match &error {
                 CommitError::Conflict { .. }
+                | CommitError::Closed
                 | CommitError::NotSent(_)
                 | CommitError::Refused(_) => book.retry(),
                 CommitError::Full(_) => book.fail(Failure::StorageFull),
@@ -340,6 +380,11 @@ impl Lane {
             tracing::debug!(lane, "the connection went away with the transaction");
         }
     }
+}
+
+/// Undoes what was decided in every book; false if one of them has to be loaded again.
+fn rewind(books: &[SharedBook]) -> bool {
+    books.iter().fold(true, |all, book| book.borrow_mut().rewind() && all)
 }
 
 fn decide(books: &[SharedBook], known: Vec<KnownReceipt>, now: Timestamp) -> Draft {

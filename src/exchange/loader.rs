@@ -113,5 +113,5 @@ fn replay(rows: &[EventRow]) -> Result<Ledger, ReplayError> {
     let state = State::replay(events.iter().collect::<Vec<&Event>>()).ok_or(ReplayError::Ends)?;
     let last = rows.last().ok_or(ReplayError::Ends)?;
     let head = Hash::from_slice(&last.hash).ok_or(ReplayError::Ends)?;
-    Ok(Ledger { state, head, head_at: last.at })
+    Ok(Ledger::new(state, head, last.at))
 }

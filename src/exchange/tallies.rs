@@ -41,7 +41,7 @@ impl Tallies {
             Some(CommitError::Conflict { .. }) => "conflict",
             Some(CommitError::Refused(_)) => "refused",
             Some(CommitError::Full(_)) => "full",
-            Some(CommitError::NotSent(_)) => "not_sent",
+            Some(CommitError::Closed | CommitError::NotSent(_)) => "not_sent",
             Some(CommitError::Unknown(_)) => "unknown",
         };
         counter!("hoga_batches_total", "outcome" => outcome).increment(1);

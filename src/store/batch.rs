@@ -1,16 +1,20 @@
 //! A lane's transaction: what is read before the decisions, and what is written after them.
 //!
-//! One connection for each lane, unpooled. Two round trips for each batch: `BEGIN` with the
-//! look-up of receipts, then the writes pipelined with the `COMMIT`.
+//! One connection for each lane, unpooled. One round trip for each batch: `BEGIN`, the writes and the
+//! `COMMIT`, pipelined. Whether a request was answered before is found out by the key of `receipts`,
+//! which refuses a second answer; only then are receipts looked up, in a round trip of their own.
 
 use std::time::Duration;
 
-use futures_util::{future::join, try_join};
+use futures_util::{join, try_join};
 use tokio_postgres::{
     Client, Connection, NoTls, Socket, Statement, error::SqlState, tls::NoTlsStream,
 };
 
-use super::receipts::{Receipt, ReceiptKey, receipt};
+use super::{
+    catalogue::ItemRow,
+    receipts::{Receipt, ReceiptKey, receipt},
+};
 use crate::domain::{
     id::{AuctionId, UserId},
     money::Amount,
@@ -85,7 +89,7 @@ pub struct Rows {
     /// The answers to keep.
     pub receipts: ReceiptColumns,
     /// New items and terms: rare, so a statement each.
-    pub items: Vec<super::catalogue::ItemRow>,
+    pub items: Vec<ItemRow>,
 }
 
 /// Columns of `events`.
@@ -160,6 +164,9 @@ pub enum CommitError {
     /// Postgres has no room; nothing was written.
     #[error("Postgres has no room for the batch")]
     Full(#[source] tokio_postgres::Error),
+    /// The connection was gone already; nothing was sent.
+    #[error("there is no connection to Postgres")]
+    Closed,
     /// The connection was lost before the commit was sent; nothing was written.
     #[error("the connection to Postgres was lost before the commit")]
     NotSent(#[source] tokio_postgres::Error),
@@ -169,6 +176,11 @@ pub enum CommitError {
 }
 
 impl CommitError {
+    /// Whether a request of the batch was answered before.
+    pub fn is_repeat(&self) -> bool {
+        matches!(self, CommitError::Conflict { constraint } if constraint == "receipts_pkey")
+    }
+
     fn before_commit(error: tokio_postgres::Error) -> CommitError {
         CommitError::answered(error).unwrap_or_else(CommitError::NotSent)
     }
@@ -255,27 +267,22 @@ impl BatchWriter {
         self.client.is_closed()
     }
 
-    /// First round trip: begins the transaction and reads the receipts that are there already.
+    /// The receipts that are there already for some of these keys.
     ///
     /// # Errors
     /// Nothing has been written when this fails.
-    pub async fn begin(&self, keys: &[ReceiptKey]) -> Result<Vec<KnownReceipt>, CommitError> {
+    pub async fn find_receipts(
+        &self,
+        keys: &[ReceiptKey],
+    ) -> Result<Vec<KnownReceipt>, CommitError> {
         let users: Vec<UserId> = keys.iter().map(|key| key.user).collect();
         let names: Vec<&str> = keys.iter().map(|key| key.key.as_str()).collect();
-        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&users, &names];
-        let (begun, found) = join(self.client.batch_execute("BEGIN"), async {
-            if keys.is_empty() {
-                return Ok(Vec::new());
-            }
-            self.client.query(&self.find_receipts, &params).await
-        })
-        .await;
-        begun.map_err(CommitError::before_commit)?;
+        let found = self.client.query(&self.find_receipts, &[&users, &names]).await;
         let rows = found.map_err(CommitError::before_commit)?;
         Ok(rows.iter().filter_map(known_receipt).collect())
     }
 
-    /// Second round trip: writes the rows and commits. The id of the outbox row, if there are events.
+    /// Writes the rows and commits. The id of the outbox row, if there are events.
     ///
     /// # Errors
     /// [`CommitError::Unknown`] when it may have happened; otherwise nothing was written.
@@ -284,26 +291,26 @@ impl BatchWriter {
         rows: &Rows,
         now: Timestamp,
     ) -> Result<Option<i64>, CommitError> {
-        for item in &rows.items {
-            self.client
-                .execute(UPDATE_ITEMS, &item.params())
-                .await
-                .map_err(CommitError::before_commit)?;
+        if self.client.is_closed() {
+            return Err(CommitError::Closed);
         }
-        let written = futures_util::future::join5(
+        let is_begun = self.update_items(&rows.items).await?;
+        // The futures are polled, and so their statements sent, in this order.
+        let (begun, events, standings, receipts, outbox, committed) = join!(
+            async { if is_begun { Ok(()) } else { self.client.batch_execute("BEGIN").await } },
             self.insert_events(&rows.events),
             self.update_standings(&rows.standings),
             self.insert_receipts(&rows.receipts, now),
             self.insert_outbox(&rows.standings),
             self.client.batch_execute("COMMIT"),
-        )
-        .await;
+        );
         // The first failure is the cause; those after it only say that the transaction is aborted.
-        written.0.map_err(CommitError::at_commit)?;
-        written.1.map_err(CommitError::at_commit)?;
-        written.2.map_err(CommitError::at_commit)?;
-        let outbox_id = written.3.map_err(CommitError::at_commit)?;
-        written.4.map_err(CommitError::at_commit)?;
+        begun.map_err(CommitError::at_commit)?;
+        events.map_err(CommitError::at_commit)?;
+        standings.map_err(CommitError::at_commit)?;
+        receipts.map_err(CommitError::at_commit)?;
+        let outbox_id = outbox.map_err(CommitError::at_commit)?;
+        committed.map_err(CommitError::at_commit)?;
         Ok(outbox_id)
     }
 
@@ -313,6 +320,22 @@ impl BatchWriter {
     /// When the connection is gone, and the transaction with it.
     pub async fn rollback(&self) -> Result<(), tokio_postgres::Error> {
         self.client.batch_execute("ROLLBACK").await
+    }
+
+    /// Items are edited rarely: the transaction is begun for them, if there are any, and they are
+    /// written one by one. Whether it was begun.
+    async fn update_items(&self, items: &[ItemRow]) -> Result<bool, CommitError> {
+        if items.is_empty() {
+            return Ok(false);
+        }
+        self.client.batch_execute("BEGIN").await.map_err(CommitError::before_commit)?;
+        for item in items {
+            self.client
+                .execute(UPDATE_ITEMS, &item.params())
+                .await
+                .map_err(CommitError::before_commit)?;
+        }
+        Ok(true)
     }
 
     async fn insert_events(&self, rows: &EventColumns) -> Result<u64, tokio_postgres::Error> {

@@ -391,6 +391,43 @@ async fn the_same_key_at_the_same_time_is_one_bid() {
 }
 
 #[tokio::test]
+async fn an_answered_key_among_new_bids_hears_its_answer_and_undoes_none_of_them() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
+    let id =
+        sora.sells(with(an_auction(), json!({"increment": {"kind": "fixed", "step": 1}}))).await;
+    let low = (fresh_key(), json!({"amount": 1}));
+    let first = (fresh_key(), json!({"amount": 10_000}));
+    let refused = minji.bid_with_key(&id, &low.0, &low.1).await;
+    let accepted = minji.bid_with_key(&id, &first.0, &first.1).await;
+    // Longer than what is looked up after one repeat: some batches meet it unprepared.
+    let mut amount = 10_001;
+    for _ in 0..150 {
+        let (hers, his) = (json!({"amount": amount + 1}), json!({"amount": amount}));
+        let (again, no, new, other) = tokio::join!(
+            minji.bid_with_key(&id, &first.0, &first.1),
+            minji.bid_with_key(&id, &low.0, &low.1),
+            junho.bid(&id, &his),
+            minji.bid(&id, &hers),
+        );
+        again.is_again(&accepted);
+        no.is_again(&refused);
+        for answer in [&new, &other] {
+            assert!(matches!(answer.status, 201 | 409), "{}", answer.text());
+        }
+        assert!(new.status == 201 || other.status == 201);
+        amount += 2;
+    }
+    let log = sora.log(&id).await;
+    for (entry, seq) in log.iter().zip(1..) {
+        assert_eq!(entry["seq"], seq);
+    }
+    let bids = log.iter().filter(|entry| entry["type"] == "bid.placed").count();
+    assert_eq!(sora.auction(&id).await["bid_count"], bids);
+}
+
+#[tokio::test]
 async fn the_same_key_on_two_auctions_at_the_same_time_bids_on_one() {
     let server = TestServer::spawn();
     let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);

@@ -414,6 +414,21 @@ proptest! {
     }
 
     #[test]
+    fn a_state_rewound_is_the_state_at_its_mark(story in any_story()) {
+        let log = tell(story).log;
+        for from in 1..log.len() {
+            let at_mark = State::replay(&log[..from]).expect("a log begins with its first event");
+            let (mark, mut state) = (at_mark.mark(), at_mark.clone());
+            for event in log[from..].iter().take_while(|event| event.can_be_rewound()) {
+                state.evolve(event);
+                let mut back = state.clone();
+                back.rewind(&mark);
+                prop_assert_eq!(&back, &at_mark, "after {:?}", event);
+            }
+        }
+    }
+
+    #[test]
     fn the_naive_model_agrees_on_every_answer_and_everything_seen(story in any_story()) {
         for turn in tell(story).turns {
             let Turn { command, answer, after, model_answer, model, .. } = turn;

@@ -43,6 +43,20 @@ pub enum Event {
 }
 
 impl Event {
+    /// Whether [`State::rewind`](super::State::rewind) can undo it: not what changes terms or
+    /// earlier bids in place.
+    pub const fn can_be_rewound(&self) -> bool {
+        match self {
+            Event::Withdrawn
+            | Event::Opened
+            | Event::BidPlaced(_)
+            | Event::Extended { .. }
+            | Event::Bought(_)
+            | Event::Closed(_) => true,
+            Event::Scheduled(_) | Event::Edited(_) | Event::BidRetracted(_) => false,
+        }
+    }
+
     /// The type as it stands in the log, on the bus and in streams.
     pub const fn kind(&self) -> &'static str {
         match self {

@@ -1,6 +1,9 @@
 //! What the events of one auction add up to.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use super::{
     event::{
@@ -90,6 +93,20 @@ pub struct State {
     pub closed: Option<Closed>,
 }
 
+/// A state as it was, to go back to: everything but the lists, which bids only make longer.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    status: Status,
+    seq: u64,
+    ends_at: Timestamp,
+    standing: Standing,
+    buy_now_stands: bool,
+    bid_count: u32,
+    bids: usize,
+    users: usize,
+    closed: Option<Closed>,
+}
+
 impl State {
     /// The state after the first event.
     pub fn scheduled(event: &Scheduled) -> State {
@@ -140,6 +157,44 @@ impl State {
         }
     }
 
+    /// What [`State::rewind`] needs to come back here.
+    pub const fn mark(&self) -> Mark {
+        Mark {
+            status: self.status,
+            seq: self.seq,
+            ends_at: self.ends_at,
+            standing: self.standing,
+            buy_now_stands: self.buy_now_stands,
+            bid_count: self.bid_count,
+            bids: self.bids.len(),
+            users: self.users.len(),
+            closed: self.closed,
+        }
+    }
+
+    /// Undoes the events since the mark, which must all be such that [`Event::can_be_rewound`].
+    pub fn rewind(&mut self, mark: &Mark) {
+        self.status = mark.status;
+        self.seq = mark.seq;
+        self.ends_at = mark.ends_at;
+        self.standing = mark.standing;
+        self.buy_now_stands = mark.buy_now_stands;
+        self.bid_count = mark.bid_count;
+        self.closed = mark.closed;
+        for user in self.users.drain(mark.users..) {
+            self.bidders.remove(&user);
+        }
+        let undone: Vec<BidderNo> = self.bids.drain(mark.bids..).map(|bid| bid.bidder).collect();
+        for no in &undone {
+            if let Some(bidder) = self.user(*no).and_then(|user| self.bidders.get_mut(&user)) {
+                bidder.accepted -= 1;
+            }
+        }
+        for no in undone.into_iter().collect::<BTreeSet<_>>() {
+            self.find_highest(no);
+        }
+    }
+
     fn edited(&mut self, event: &Edited) {
         *self.terms = event.terms.clone();
         self.ends_at = event.terms.ends_at;
@@ -170,15 +225,20 @@ impl State {
             self.bids[place].retracted = true;
             self.bid_count -= 1;
         }
+        self.find_highest(event.bidder_no);
+        self.standing = event.standing;
+    }
+
+    /// Looks through the bids that stand for the bidder's highest; among equals the earliest.
+    fn find_highest(&mut self, no: BidderNo) {
         let highest = self
             .standing_bids()
-            .filter(|bid| bid.bidder == event.bidder_no)
+            .filter(|bid| bid.bidder == no)
             .map(|bid| bid.offer)
             .reduce(|best, offer| if offer.limit() > best.limit() { offer } else { best });
-        if let Some(bidder) = self.user(event.bidder_no).and_then(|u| self.bidders.get_mut(&u)) {
+        if let Some(bidder) = self.user(no).and_then(|user| self.bidders.get_mut(&user)) {
             bidder.highest = highest;
         }
-        self.standing = event.standing;
     }
 
     fn bought(&mut self, event: &Bought) {
