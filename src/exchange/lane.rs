@@ -7,6 +7,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{HashSet, VecDeque},
+    hash::{BuildHasher, RandomState},
     rc::Rc,
     sync::{
         Arc,
@@ -26,7 +27,7 @@ use super::{
     tallies::Tallies,
 };
 use crate::{
-    domain::{id::UserId, time::Timestamp},
+    domain::time::Timestamp,
     events::{
         in_process::Committed,
         relay::{Batch, RelayHandle},
@@ -141,10 +142,21 @@ impl LaneHandle {
             let floor = LaneFloor::here();
             let loading = loader::run(Rc::clone(&floor), store.clone());
             let (alone, look_first) = (Cell::new(0), Cell::new(0));
+            let hashing = RandomState::new();
             let connected = in_lane;
             let tallies = Tallies::default();
-            let lane =
-                Lane { number, floor, store, relay, clock, connected, alone, look_first, tallies };
+            let lane = Lane {
+                number,
+                floor,
+                store,
+                relay,
+                clock,
+                connected,
+                alone,
+                look_first,
+                hashing,
+                tallies,
+            };
             spawn_or_abort("the loader", loading);
             spawn_or_abort("the lane", lane.run());
         });
@@ -190,6 +202,7 @@ struct Lane {
     /// After a request that had been answered before: so many of the next batches look for such
     /// requests first, so that somebody who repeats them all the time costs a look-up, not a batch.
     look_first: Cell<u32>,
+    hashing: RandomState,
     tallies: Tallies,
 }
 
@@ -261,8 +274,10 @@ impl Lane {
     /// back to the end of the line.
     fn take(&self, books: &[SharedBook]) -> Vec<SharedBook> {
         let now = wall_clock::now();
-        let mut keys: HashSet<(UserId, String)> = HashSet::new();
-        let mut is_new = |key: &ReceiptKey| keys.insert((key.user, key.key.clone()));
+        // By their hashes: two keys that share one only wait for each other.
+        let mut keys: HashSet<u64> = HashSet::new();
+        let mut is_new =
+            |key: &ReceiptKey| keys.insert(self.hashing.hash_one((key.user, &key.key)));
         let mut left = COMMANDS_PER_BATCH_MAX;
         let (mut taken, mut passed_over) = (Vec::with_capacity(books.len()), Vec::new());
         for book in books {
@@ -384,7 +399,8 @@ impl Lane {
 
 /// Undoes what was decided in every book; false if one of them has to be loaded again.
 fn rewind(books: &[SharedBook]) -> bool {
-    books.iter().fold(true, |all, book| book.borrow_mut().rewind() && all)
+    let rewound = books.iter().filter(|book| book.borrow_mut().rewind()).count();
+    rewound == books.len()
 }
 
 fn decide(books: &[SharedBook], known: Vec<KnownReceipt>, now: Timestamp) -> Draft {
