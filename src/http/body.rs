@@ -73,7 +73,8 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
-    if !error.is_data() {
+    // A number where a word is wanted counts as bad syntax there, though it is JSON.
+    if !error.is_data() && serde_json::from_slice::<serde_json::Value>(bytes).is_err() {
         let found = format!("Line {}, column {}.", error.line(), error.column());
         return Err(Problem::found(Code::MalformedJson, found));
     }

@@ -34,9 +34,10 @@ pub enum RoleWord {
 }
 
 impl RoleWord {
-    /// Of the words that are stored.
+    /// Of the words that are stored, in one order.
     pub fn of(words: &[String]) -> Vec<RoleWord> {
-        words.iter().filter_map(|word| Role::from_word(word)).map(RoleWord::from).collect()
+        let roles = words.iter().filter_map(|word| Role::from_word(word)).map(RoleWord::from);
+        roles.collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
 
