@@ -82,7 +82,7 @@ fn is_unseen(c: char) -> bool {
 /// How others see somebody.
 ///
 /// # Errors
-/// As [`line`]; and when it would look like the alias of somebody who has left.
+/// As [`fn@line`]; and when it would look like the alias of somebody who has left.
 pub fn nickname(text: &str) -> Result<String, Unfit> {
     let nickname = line(text, NICKNAME_CHARS_MAX)?;
     let is_alias = nickname.to_lowercase().starts_with(LEFT_PREFIX);

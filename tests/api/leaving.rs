@@ -1,7 +1,11 @@
 //! Leaving: what keeps somebody, what goes, what stays, and for how long.
 
 use futures_util::future::{join, join_all};
-use hoga::domain::id::UserId;
+use hoga::{
+    domain::{id::UserId, time::Timestamp},
+    store::{Leaving, OpenKind},
+    wall_clock,
+};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -105,9 +109,8 @@ async fn who_won_cannot_leave_until_the_time_to_pay_is_over() {
     assert_eq!(open(&refused), is_open("unpaid_purchase", &sold.id));
     let closed = sold.sora.log(&sold.id).await.pop().unwrap();
     let due_at = &refused.json()["open"][0]["due_at"];
-    let in_three_days = hoga::domain::time::Timestamp::parse(closed["at"].as_str().unwrap())
-        .unwrap()
-        .plus_s(3 * 86_400);
+    let in_three_days =
+        Timestamp::parse(closed["at"].as_str().unwrap()).unwrap().plus_s(3 * 86_400);
     assert_eq!(due_at, &json!(in_three_days.to_string()));
     assert_eq!(leaves(&sold.junho).await.status, 204, "second is nothing to pay");
     assert_eq!(leaves(&sold.sora).await.status, 204, "and so is a sale that is over");
@@ -312,6 +315,23 @@ async fn who_leaves_twice_at_once_leaves_once() {
         server.database.number("SELECT count(*) FROM users WHERE left_at IS NOT NULL").await,
         1
     );
+}
+
+#[tokio::test]
+async fn a_bid_that_comes_in_before_the_account_is_held_keeps_it_as_it_was() {
+    let server = TestServer::spawn();
+    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+    let id = sora.sells(an_auction()).await;
+    sora.auction_once(&id, "live").await;
+    minji.offers(&id, 10_000).await.with_status(201);
+    let before = user_row(&server, minji.id).await;
+    let now = wall_clock::now();
+    let left = server.store.leave(minji.id, "left-x", now, now).await.unwrap();
+    let Leaving::Open(open) = left else { panic!("a leader may not leave") };
+    let kinds: Vec<OpenKind> = open.iter().map(|matter| matter.kind).collect();
+    assert_eq!(kinds, [OpenKind::LeadingBid]);
+    assert_eq!(user_row(&server, minji.id).await, before);
+    minji.get("/v1/me").await.with_status(200);
 }
 
 /// Who leaves while they create auctions has none afterwards, or has not left.
