@@ -128,7 +128,8 @@ CREATE TABLE seller_applications (
     representative  text        NOT NULL,
     contact_email   text        NOT NULL,
     contact_phone   text        NOT NULL,
-    status          text        NOT NULL CHECK (status IN ('pending', 'approved', 'refused')),
+    -- `replaced`: approved once, until newer details were.
+    status          text        NOT NULL CHECK (status IN ('pending', 'approved', 'refused', 'replaced')),
     -- Why it was refused.
     reason          text,
     decided_by      uuid        CONSTRAINT seller_applications_decided_by_fkey REFERENCES users (id),

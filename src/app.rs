@@ -26,7 +26,7 @@ use crate::{
     },
     live::{Hub, LiveOptions},
     store::{Lease, LeaseError, MigrateError, Store, StoreError},
-    telemetry,
+    telemetry, wall_clock,
 };
 
 /// What was accepted is finished within this when the server goes down: the connections first,
@@ -34,6 +34,10 @@ use crate::{
 const FINISH_TIMEOUT: Duration = Duration::from_millis(8_500);
 /// How often a lost lease is taken again.
 const LEASE_CHECKED_EVERY: Duration = Duration::from_secs(5);
+/// How often records past their time are looked for.
+const PURGED_EVERY: Duration = Duration::from_secs(3_600);
+/// People whose records are deleted in one transaction.
+const PURGED_AT_ONCE_MAX: i64 = 500;
 
 /// The server could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +115,7 @@ impl Application {
         }
         let lease = store.lease().await?;
         actix::spawn(keep_lease(store.clone(), lease));
+        actix::spawn(purge_records(store.clone()));
 
         let bus = InProcessBus::default();
         let hub = Hub::start(&bus, store.clone(), LiveOptions::default());
@@ -186,6 +191,25 @@ async fn keep_lease(store: Store, mut lease: Lease) {
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
                 tracing::error!(error, "the lease on the database is lost");
+            }
+        }
+    }
+}
+
+/// Deletes what was kept of people who left, once the statutory time is over.
+async fn purge_records(store: Store) {
+    let mut every = tokio::time::interval(PURGED_EVERY);
+    loop {
+        every.tick().await;
+        loop {
+            match store.purge_records(wall_clock::now(), PURGED_AT_ONCE_MAX).await {
+                Ok(0) => break,
+                Ok(people) => tracing::info!(people, "records past their time were deleted"),
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(error, "records past their time could not be deleted");
+                    break;
+                }
             }
         }
     }

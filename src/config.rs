@@ -33,8 +33,19 @@ pub struct Config {
     pub lanes: Option<usize>,
     /// `HOGA_HTTP_WORKERS`: threads that speak HTTP; 1 to 64.
     pub http_workers: Option<usize>,
+    /// `HOGA_SELLERS`: who may sell.
+    pub sellers: SellerModel,
     /// `HOGA_DEMO`: whether the embedded default keeps its demo catalogue going.
     pub demo: bool,
+}
+
+/// Who may sell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SellerModel {
+    /// `everybody`: whoever may bid.
+    Everybody,
+    /// `approved`: whoever has the role, which comes with an approved application.
+    Approved,
 }
 
 /// How often callers may call. Twice as much at once is let through.
@@ -107,6 +118,7 @@ impl Config {
             rate_limits: rate_limits(lookup)?,
             lanes: threads(lookup, "HOGA_LANES")?,
             http_workers: threads(lookup, "HOGA_HTTP_WORKERS")?,
+            sellers: sellers(lookup)?,
             demo: switch(lookup, "HOGA_DEMO", true)?,
         })
     }
@@ -224,6 +236,15 @@ fn threads(lookup: Lookup<'_>, variable: &'static str) -> Result<Option<usize>, 
     }
 }
 
+fn sellers(lookup: Lookup<'_>) -> Result<SellerModel, ConfigError> {
+    let variable = "HOGA_SELLERS";
+    match set(lookup, variable).as_deref() {
+        None | Some("everybody") => Ok(SellerModel::Everybody),
+        Some("approved") => Ok(SellerModel::Approved),
+        Some(_) => Err(ConfigError { variable, problem: "must be everybody or approved".into() }),
+    }
+}
+
 fn switch(lookup: Lookup<'_>, variable: &'static str, default: bool) -> Result<bool, ConfigError> {
     match set(lookup, variable).as_deref() {
         None => Ok(default),
@@ -271,6 +292,8 @@ mod tests {
             ("HOGA_LANES", "0"),
             ("HOGA_LANES", "65"),
             ("HOGA_HTTP_WORKERS", "-1"),
+            ("HOGA_SELLERS", "nobody"),
+            ("HOGA_SELLERS", "Approved"),
             ("HOGA_DEMO", "maybe"),
         ];
         for (name, value) in wrong {
@@ -278,6 +301,14 @@ mod tests {
             assert_eq!(error.variable, name);
             assert!(!error.to_string().contains("secret"));
         }
+    }
+
+    #[test]
+    fn everybody_may_sell_unless_sellers_are_approved() {
+        let model = |value| read(&[("HOGA_SELLERS", value)]).expect("a model").sellers;
+        assert_eq!(read(&[]).expect("the default").sellers, SellerModel::Everybody);
+        assert_eq!(model("everybody"), SellerModel::Everybody);
+        assert_eq!(model("approved"), SellerModel::Approved);
     }
 
     #[test]

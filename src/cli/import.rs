@@ -165,7 +165,7 @@ pub async fn import(
 fn seller(name: &str) -> User {
     User {
         id: UserId(Uuid::now_v7()),
-        name: name.to_owned(),
+        name: Some(name.to_owned()),
         nickname: name.to_owned(),
         roles: vec![Role::Seller.word().to_owned()],
     }

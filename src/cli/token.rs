@@ -77,7 +77,7 @@ fn wanted(args: &TokenArgs) -> User {
     let roles: Vec<Role> = if args.role.is_empty() { vec![Role::Bidder] } else { asked.collect() };
     User {
         id: UserId(Uuid::now_v7()),
-        name: args.user.clone(),
+        name: Some(args.user.clone()),
         nickname: args.user.clone(),
         roles: roles.into_iter().map(|role| role.word().to_owned()).collect(),
     }

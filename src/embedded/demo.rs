@@ -64,7 +64,7 @@ pub async fn prepare(
     for user in DEMO_USERS {
         let user = User {
             id: UserId(Uuid::now_v7()),
-            name: user.name.to_owned(),
+            name: Some(user.name.to_owned()),
             nickname: user.nickname.to_owned(),
             roles: user.roles.iter().map(|role| (*role).to_owned()).collect(),
         };
@@ -120,7 +120,7 @@ async fn on_sale(
 async fn seller(store: &Store) -> Result<UserId, StoreError> {
     let user = User {
         id: UserId(Uuid::now_v7()),
-        name: DEMO_SELLER.to_owned(),
+        name: Some(DEMO_SELLER.to_owned()),
         nickname: DEMO_SELLER.to_owned(),
         roles: vec!["seller".to_owned()],
     };

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, http::header, patch, post, web};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
     State,
-    body::{self, IdempotencyKey, IfMatch, Json},
+    body::{self, IdempotencyKey, IfMatch, Json, present},
     caller::{Anybody, Seller, User},
     problem::{Code, MoneyBody, Problem},
+    sellers::CompanyBody,
 };
 use crate::{
     domain::{
@@ -29,13 +30,6 @@ use crate::{
     store::{AuctionRow, Filter, Page, ReceiptKey, Sort, StoreError},
     wall_clock,
 };
-
-/// Tells a field that is null from one that is left out.
-fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::<T>::deserialize(deserializer).map(Some)
-}
 
 /// An auction to create. Amounts are minor units of its currency.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -369,7 +363,7 @@ impl NewAuctionBody {
 }
 
 /// An auction as it is answered.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = Auction)]
 pub struct AuctionBody {
     /// UUIDv7.
@@ -410,7 +404,7 @@ pub struct AuctionBody {
     /// Who leads, by alias.
     leader_alias: Option<String>,
     reserve_met: bool,
-    /// The last event's sequence number; also the `ETag`.
+    /// The last event's sequence number; the `ETag` begins with it.
     seq: i64,
     #[schema(format = DateTime)]
     created_at: String,
@@ -419,15 +413,17 @@ pub struct AuctionBody {
 }
 
 /// Who sells.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = SellerRef)]
 pub struct SellerBody {
     id: Uuid,
     nickname: String,
+    /// As which company they trade, if they were approved as one.
+    company: Option<CompanyBody>,
 }
 
 /// A page of auctions.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = AuctionPage)]
 pub struct AuctionPageBody {
     items: Vec<AuctionBody>,
@@ -450,7 +446,11 @@ fn auction_body(row: AuctionRow, reader: Option<UserId>) -> Result<AuctionBody, 
     let is_seller = reader == Some(row.seller);
     Ok(AuctionBody {
         id: row.id.0,
-        seller: SellerBody { id: row.seller.0, nickname: row.seller_nickname },
+        seller: SellerBody {
+            id: row.seller.0,
+            nickname: row.seller_nickname,
+            company: row.seller_company.map(CompanyBody::from),
+        },
         title: row.title,
         description: row.description,
         category: row.category,
@@ -507,7 +507,8 @@ fn terms_of(row: &AuctionRow) -> Result<Terms, Problem> {
 
 /// Create an auction
 ///
-/// The seller's item goes on sale at `starts_at`. With an `Idempotency-Key` a retry answers the
+/// The seller's item goes on sale at `starts_at`. Who may sell is set by the house: everybody who may
+/// bid, or those with the role `seller`. With an `Idempotency-Key` a retry answers the
 /// same auction.
 #[utoipa::path(post, path = "/auctions", operation_id = "create_auction", tag = "auctions",
     request_body = NewAuctionBody,
@@ -591,7 +592,7 @@ async fn made_before(
 async fn created(state: &State, id: AuctionId) -> Result<HttpResponse, Problem> {
     let row = state.store.auction(id).await?.ok_or(Code::AuctionNotFound)?;
     let seller = row.seller;
-    let tag = etag(row.standing.seq);
+    let tag = etag(&row);
     let body = auction_body(row, Some(seller))?;
     Ok(HttpResponse::Created()
         .insert_header((header::ETAG, tag))
@@ -599,8 +600,9 @@ async fn created(state: &State, id: AuctionId) -> Result<HttpResponse, Problem> 
         .json(body))
 }
 
-fn etag(seq: i64) -> String {
-    format!("\"{seq}\"")
+/// Of the auction, and of the seller as they are shown with it.
+fn etag(row: &AuctionRow) -> String {
+    format!("\"{}.{}\"", row.standing.seq, row.seller_version)
 }
 
 #[derive(Debug, Deserialize)]
@@ -764,21 +766,12 @@ pub async fn get_auction(
 ) -> Result<HttpResponse, Problem> {
     let id = body::auction_id(&id)?;
     let row = state.store.auction(id).await?.ok_or(Code::AuctionNotFound)?;
-    let tag = etag(row.standing.seq);
-    if is_known(&request, &tag) {
+    let tag = etag(&row);
+    if body::is_known(&request, &tag) {
         return Ok(HttpResponse::NotModified().insert_header((header::ETAG, tag)).finish());
     }
     let body = auction_body(row, reader.0.map(|caller| caller.user))?;
     Ok(HttpResponse::Ok().insert_header((header::ETAG, tag)).json(body))
-}
-
-fn is_known(request: &HttpRequest, tag: &str) -> bool {
-    request
-        .headers()
-        .get_all(header::IF_NONE_MATCH)
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|known| known.trim() == "*" || known.trim().trim_start_matches("W/") == tag)
 }
 
 /// Edit a scheduled auction
@@ -814,7 +807,7 @@ pub async fn update_auction(
     let edit = Edit { by, expected_seq: Some(expected_seq), item, terms, reserve_salt };
     command(&state, id, Command::Edit(Box::new(edit))).await?;
     let row = state.store.auction(id).await?.ok_or(Code::AuctionNotFound)?;
-    let tag = etag(row.standing.seq);
+    let tag = etag(&row);
     Ok(HttpResponse::Ok().insert_header((header::ETAG, tag)).json(auction_body(row, Some(by))?))
 }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     State,
-    body::{self, IdempotencyKey, Json, or_none},
+    body::{self, IdempotencyKey, Json, PageQuery, or_none},
     caller::{Bidder, User},
     problem::{Code, MoneyBody, Problem},
 };
@@ -315,13 +315,6 @@ pub struct BidPageBody {
     items: Vec<BidBody>,
     /// For the next page; null on the last one.
     next_cursor: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PageQuery {
-    limit: Option<i64>,
-    cursor: Option<String>,
 }
 
 #[derive(Deserialize)]

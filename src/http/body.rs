@@ -6,18 +6,19 @@ use std::{
 };
 
 use actix_web::{
-    FromRequest, HttpMessage, HttpRequest,
+    FromRequest, HttpMessage, HttpRequest, HttpResponse,
     dev::Payload,
     http::header,
     web::{self, Bytes},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::{
     context::RequestId,
-    problem::{Code, Problem},
+    problem::{Code, FieldError, Problem},
 };
 use crate::{
     domain::{
@@ -33,6 +34,9 @@ pub const BODY_BYTES_MAX: usize = 64 * 1_024;
 pub const PAGE_MAX: i64 = 100;
 /// Items on a page, unless the caller says otherwise.
 pub const PAGE_DEFAULT: i64 = 20;
+
+/// `Cache-Control` of what is personal: asked for again each time, and kept by nobody in between.
+pub const PERSONAL: &str = "private, no-cache";
 
 /// A JSON body whose fields are all known.
 pub struct Json<T>(pub T);
@@ -69,7 +73,8 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
-    if !error.is_data() {
+    // A number where a word is wanted counts as bad syntax there, though it is JSON.
+    if !error.is_data() && serde_json::from_slice::<serde_json::Value>(bytes).is_err() {
         let found = format!("Line {}, column {}.", error.line(), error.column());
         return Err(Problem::found(Code::MalformedJson, found));
     }
@@ -81,6 +86,42 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     };
     let message = message.split(" at line ").next().unwrap_or_default().to_owned();
     Err(Problem::field(field, message))
+}
+
+/// Tells a field that is null from one that is left out.
+pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Some)
+}
+
+/// Collects what is wrong in a body, so that all of it is told at once.
+#[derive(Default)]
+pub struct Wrong(Vec<FieldError>);
+
+impl Wrong {
+    /// What was made of a field; where nothing could be, its name is kept, and the value stands in
+    /// until [`Wrong::none`] refuses.
+    pub fn take<T: Default, E: std::fmt::Display>(&mut self, field: &str, made: Result<T, E>) -> T {
+        made.unwrap_or_else(|error| {
+            self.0.push(FieldError { field: field.to_owned(), message: error.to_string() });
+            T::default()
+        })
+    }
+
+    /// # Errors
+    /// With every field that was wrong, if any was.
+    pub fn none(self) -> Result<(), Problem> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        Err(Problem { errors: self.0, ..Problem::from(Code::InvalidRequest) })
+    }
+}
+
+/// Any id in the path.
+pub fn id(text: &str) -> Result<Uuid, Problem> {
+    Uuid::try_parse(text).map_err(|_| Code::InvalidId.into())
 }
 
 /// An auction's id in the path.
@@ -181,9 +222,53 @@ impl FromRequest for IfMatch {
     }
 }
 
-/// The sequence number in a strong entity tag of ours.
+/// The sequence number in a strong entity tag of ours. What may follow after a point says which
+/// version of the seller was read along, which no change of the auction depends on.
 pub fn seq_of_tag(tag: &str) -> Option<u64> {
-    tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok()
+    let tag = tag.trim().strip_prefix('"')?.strip_suffix('"')?;
+    match tag.split_once('.') {
+        None => tag.parse().ok(),
+        Some((seq, seller)) => seller.parse::<u64>().ok().and(seq.parse().ok()),
+    }
+}
+
+/// Whether `If-None-Match` names this tag.
+pub fn is_known(request: &HttpRequest, tag: &str) -> bool {
+    request
+        .headers()
+        .get_all(header::IF_NONE_MATCH)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|known| known.trim() == "*" || known.trim().trim_start_matches("W/") == tag)
+}
+
+/// Whether `If-Match`, if it is there, names this tag.
+///
+/// # Errors
+/// [`Code::PreconditionFailed`] where it does not.
+pub fn unless_stale(request: &HttpRequest, tag: &str) -> Result<(), Problem> {
+    let mut asked = request.headers().get_all(header::IF_MATCH).peekable();
+    let is_meant = asked.peek().is_none()
+        || asked
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|known| known.trim() == "*" || known.trim() == tag);
+    if is_meant { Ok(()) } else { Err(Code::PreconditionFailed.into()) }
+}
+
+/// The tag of a body that has no version of its own.
+pub fn tag_of<T: Serialize>(body: &T) -> String {
+    let text = serde_json::to_string(body).unwrap_or_default();
+    format!("\"{}\"", const_hex::encode(&Sha256::digest(text)[..8]))
+}
+
+/// Something personal, unless the caller has it already: no cache but the caller's own keeps it.
+pub fn personal<T: Serialize>(request: &HttpRequest, tag: String, body: &T) -> HttpResponse {
+    let is_known = is_known(request, &tag);
+    let mut answer = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    answer.insert_header((header::ETAG, tag));
+    answer.insert_header((header::CACHE_CONTROL, PERSONAL));
+    if is_known { answer.finish() } else { answer.json(body) }
 }
 
 /// A query, with unknown parameters refused.
@@ -216,6 +301,26 @@ pub fn page<T, L>(mut rows: Vec<T>, limit: i64, last: impl FnOnce(&T) -> L) -> (
     rows.truncate(limit);
     let last = rows.last().filter(|_| has_more).map(last);
     (rows, last)
+}
+
+/// Which page of a list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PageQuery {
+    /// 1 to [`PAGE_MAX`].
+    pub limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// A place in a list whose order is that of its ids.
+pub fn write_id_cursor(order: &str, id: Uuid) -> String {
+    write_cursor(order, Page { key: 0, id: AuctionId(id) })
+}
+
+/// A place in a list whose order is that of its ids, back from the caller.
+pub fn read_id_cursor(order: &str, cursor: &str) -> Result<Uuid, Problem> {
+    read_cursor(order, cursor).map(|page| page.id.0)
 }
 
 /// A place in a list, as the caller carries it: opaque, and tied to its order.

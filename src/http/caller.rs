@@ -12,6 +12,7 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::{
+    config::SellerModel,
     domain::id::UserId,
     identity::{Caller, Role, tokens::TokenError},
     wall_clock,
@@ -21,8 +22,10 @@ use crate::{
 pub struct User(pub Arc<Caller>);
 /// Somebody who may bid.
 pub struct Bidder(pub UserId);
-/// Somebody who may sell.
+/// Somebody who may sell: who has the role, or, where everybody may sell, who may bid.
 pub struct Seller(pub UserId);
+/// Somebody who looks after the house.
+pub struct Admin(pub UserId);
 /// A caller who may have a token, on what anybody may read. A token that is there must be valid.
 pub struct Anybody(pub Option<Arc<Caller>>);
 
@@ -54,7 +57,7 @@ fn check(request: &HttpRequest) -> Result<Option<Arc<Caller>>, Code> {
     match state.tokens.check(token, wall_clock::now()) {
         Ok(caller) => Ok(Some(caller)),
         Err(TokenError::Expired) => Err(Code::TokenExpired),
-        Err(TokenError::Invalid) => Err(Code::TokenInvalid),
+        Err(TokenError::Invalid | TokenError::Revoked) => Err(Code::TokenInvalid),
     }
 }
 
@@ -65,6 +68,15 @@ fn user(request: &HttpRequest) -> Result<Arc<Caller>, Problem> {
 fn with_role(request: &HttpRequest, role: Role, without: Code) -> Result<UserId, Problem> {
     let caller = user(request)?;
     if caller.has(role) { Ok(caller.user) } else { Err(without.into()) }
+}
+
+fn seller(request: &HttpRequest) -> Result<UserId, Problem> {
+    let state = request.app_data::<web::Data<State>>().ok_or(Code::Internal)?;
+    match state.sellers {
+        SellerModel::Approved => with_role(request, Role::Seller, Code::Forbidden),
+        SellerModel::Everybody => with_role(request, Role::Seller, Code::Forbidden)
+            .or_else(|_| with_role(request, Role::Bidder, Code::Forbidden)),
+    }
 }
 
 macro_rules! extract {
@@ -82,5 +94,6 @@ macro_rules! extract {
 
 extract!(User, request => user(request));
 extract!(Bidder, request => with_role(request, Role::Bidder, Code::NotRegistered));
-extract!(Seller, request => with_role(request, Role::Seller, Code::Forbidden));
+extract!(Seller, request => seller(request));
+extract!(Admin, request => with_role(request, Role::Admin, Code::Forbidden));
 extract!(Anybody, request => caller(request).map_err(Problem::from));

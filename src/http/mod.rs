@@ -3,6 +3,7 @@
 //! Owns every HTTP type. Must never decide anything, write SQL, or trust an amount from outside
 //! without comparing it with ours. The paths are in [`routes`], one table.
 
+pub mod addresses;
 pub mod auctions;
 pub mod bids;
 pub mod body;
@@ -10,11 +11,14 @@ pub mod caller;
 pub mod context;
 pub mod limits;
 pub mod log;
+pub mod me;
 pub mod openapi;
 pub mod problem;
 pub mod routes;
+pub mod sellers;
 pub mod service;
 pub mod streams;
+pub mod users;
 
 use std::{
     net::TcpListener,
@@ -36,7 +40,8 @@ use utoipa_actix_web::AppExt;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
-    domain::money::Amount, exchange::Exchange, identity::tokens::Tokens, live::Hub, store::Store,
+    config::SellerModel, domain::money::Amount, exchange::Exchange, identity::tokens::Tokens,
+    live::Hub, store::Store,
 };
 
 /// Connections that one worker serves at once.
@@ -65,6 +70,8 @@ pub struct State {
     pub hub: Hub,
     /// The cap on bids of auctions created from now on.
     pub bid_cap: Amount,
+    /// Who may sell.
+    pub sellers: SellerModel,
     /// How the outside reaches this server.
     pub public_url: Arc<str>,
     /// How often callers may call.
@@ -98,6 +105,7 @@ impl State {
             tokens: parts.tokens,
             hub: parts.hub,
             bid_cap: config.bid_cap,
+            sellers: config.sellers,
             public_url: config.public_url.as_str().into(),
             limits: limits::Limits::new(&config.rate_limits),
             allowed_origins: config.allowed_origins.clone().into(),

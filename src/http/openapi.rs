@@ -16,6 +16,7 @@ use super::{
     auctions::{SortWord, StatusWord},
     problem::{Code, Language, Problem, ProblemBody},
     routes,
+    sellers::ApplicationStatus,
 };
 
 /// What a token may be refused for.
@@ -27,6 +28,18 @@ const BODY: &[Code] =
 const KEY: &[Code] = &[Code::IdempotencyKeyInvalid, Code::IdempotencyKeyReused];
 /// What an auction's id may be refused for.
 const AUCTION: &[Code] = &[Code::InvalidId, Code::AuctionNotFound];
+/// What an address's id may be refused for.
+const ADDRESS: &[Code] = &[Code::InvalidId, Code::AddressNotFound];
+/// What a user's id may be refused for.
+const USER: &[Code] = &[Code::InvalidId, Code::UserNotFound];
+/// What a verdict on a seller application may be refused for.
+const APPLICATION: &[Code] =
+    &[Code::InvalidId, Code::SellerApplicationNotFound, Code::SellerApplicationDecided];
+/// What an operation of a logged-in caller may be refused for.
+const CALLER: &[Code] = &[Code::Unauthenticated, Code::TokenExpired, Code::TokenInvalid];
+/// What an operation of the house may be refused for.
+const ADMIN: &[Code] =
+    &[Code::Unauthenticated, Code::TokenExpired, Code::TokenInvalid, Code::Forbidden];
 /// What the live floor may fail with.
 const FLOOR: &[Code] = &[Code::Overloaded, Code::OutcomeUnknown, Code::StorageFull];
 
@@ -112,6 +125,21 @@ const ERRORS: &[(&str, &[&[Code]])] = {
         ("get_log_checkpoint", &[AUCTION]),
         ("watch_auction_events", &[AUCTION, &[InvalidEventId, Overloaded]]),
         ("watch_events", &[AUCTION, &[InvalidQuery, InvalidEventId, TooManyAuctions, Overloaded]]),
+        ("get_me", &[CALLER]),
+        ("update_me", &[CALLER, BODY, &[PreconditionFailed]]),
+        ("delete_me", &[CALLER, &[AccountInUse]]),
+        ("list_addresses", &[CALLER, &[InvalidQuery, InvalidCursor]]),
+        ("create_address", &[CALLER, BODY, &[AddressLimitReached]]),
+        ("get_address", &[CALLER, ADDRESS]),
+        ("update_address", &[CALLER, BODY, ADDRESS, &[PreconditionFailed]]),
+        ("delete_address", &[CALLER, ADDRESS]),
+        ("get_seller_application", &[CALLER, &[SellerApplicationNotFound]]),
+        ("create_seller_application", &[CALLER, BODY, &[SellerApplicationPending]]),
+        ("list_seller_applications", &[ADMIN, &[InvalidQuery, InvalidCursor]]),
+        ("approve_seller_application", &[ADMIN, APPLICATION]),
+        ("refuse_seller_application", &[ADMIN, APPLICATION, BODY]),
+        ("get_user", &[ADMIN, USER]),
+        ("set_user_roles", &[ADMIN, USER, BODY, &[OwnAdminRole, AccountLeft]]),
         ("get_time", &[]),
         ("get_health", &[]),
         ("get_readiness", &[]),
@@ -133,7 +161,7 @@ const fn common() -> &'static [Code] {
 }
 
 #[derive(OpenApi)]
-#[openapi(components(schemas(ProblemBody, StatusWord, SortWord)))]
+#[openapi(components(schemas(ProblemBody, StatusWord, SortWord, ApplicationStatus)))]
 struct Schemas;
 
 /// The whole document.
@@ -190,6 +218,9 @@ fn tags() -> Vec<Tag> {
         tag("bids", "Bidding, buying now, retracting"),
         tag("log", "The public log and its hash chain"),
         tag("streams", "Server-sent events"),
+        tag("me", "The caller's account and addresses, and leaving"),
+        tag("sellers", "As which companies people sell"),
+        tag("users", "Accounts and roles, for admins"),
         tag("service", "Time, health, keys, explanations"),
     ]
 }

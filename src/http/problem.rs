@@ -14,7 +14,7 @@ use crate::{
         time::Timestamp,
     },
     exchange::{Failure, Refusal, Snapshot},
-    store::StoreError,
+    store::{OpenKind, OpenMatter, StoreError},
 };
 
 /// In which language a problem is told.
@@ -98,12 +98,20 @@ codes! {
         "Only the bidder can retract a bid." "입찰한 사람만 철회할 수 있습니다.";
     NotYourAuction "not_your_auction" 403 "The auction is somebody else's" "다른 판매자의 경매입니다"
         "Only its seller can change an auction." "판매자만 경매를 변경할 수 있습니다.";
+    OwnAdminRole "own_admin_role" 403 "Admins do not take their own role away" "자신의 관리자 권한은 뺄 수 없습니다"
+        "Ask another admin." "다른 관리자에게 요청하세요.";
     NotFound "not_found" 404 "There is nothing here" "찾을 수 없습니다"
         "Check the path against /docs." "/docs에서 경로를 확인하세요.";
     AuctionNotFound "auction_not_found" 404 "There is no such auction" "해당 경매가 없습니다"
         "Check the id." "식별자를 확인하세요.";
     BidNotFound "bid_not_found" 404 "There is no such bid" "해당 입찰이 없습니다"
         "Use the seq of the bid's receipt." "입찰 접수증의 seq를 사용하세요.";
+    UserNotFound "user_not_found" 404 "There is no such user" "해당 사용자가 없습니다"
+        "Check the id." "식별자를 확인하세요.";
+    AddressNotFound "address_not_found" 404 "The caller has no such address" "해당 주소가 없습니다"
+        "Check the id against the caller's own addresses." "내 주소 목록에서 식별자를 확인하세요.";
+    SellerApplicationNotFound "seller_application_not_found" 404 "There is no such seller application" "해당 판매자 신청이 없습니다"
+        "Apply first, or check the id." "먼저 신청하거나 식별자를 확인하세요.";
     MethodNotAllowed "method_not_allowed" 405 "The method is not allowed here" "허용되지 않는 메서드입니다"
         "Check the method against /docs." "/docs에서 메서드를 확인하세요.";
     BidTooLow "bid_too_low" 409 "The bid is below the minimum next bid" "최소 입찰가보다 낮습니다"
@@ -128,7 +136,17 @@ codes! {
         "An auction can be changed and deleted only while it is scheduled." "예정 상태에서만 변경하거나 삭제할 수 있습니다.";
     AuctionNotRelistable "auction_not_relistable" 409 "The auction cannot be relisted" "재등록할 수 없는 경매입니다"
         "Only an auction that ended unsold can be relisted, once." "유찰된 경매만 한 번 재등록할 수 있습니다.";
-    PreconditionFailed "precondition_failed" 412 "The auction changed since it was read" "읽은 뒤에 경매가 변경되었습니다"
+    AccountInUse "account_in_use" 409 "The account is still in use" "아직 진행 중인 거래가 있습니다"
+        "Wait for what is listed in open to end, call it off, or pay it; then leave." "open에 있는 거래가 끝나거나 취소·결제된 뒤에 탈퇴하세요.";
+    AccountLeft "account_left" 409 "The owner of the account has left" "탈퇴한 사용자입니다"
+        "Nothing can be done." "변경할 수 없는 계정입니다.";
+    AddressLimitReached "address_limit_reached" 409 "The caller has as many addresses as anybody may have" "등록할 수 있는 주소를 모두 등록했습니다"
+        "Delete one first." "먼저 주소 하나를 삭제하세요.";
+    SellerApplicationPending "seller_application_pending" 409 "Another seller application waits to be decided" "심사 중인 판매자 신청이 있습니다"
+        "Wait until it is decided." "심사가 끝날 때까지 기다려 주세요.";
+    SellerApplicationDecided "seller_application_decided" 409 "The seller application was decided before" "이미 심사가 끝난 판매자 신청입니다"
+        "Read it to see how." "신청을 다시 조회해 결과를 확인하세요.";
+    PreconditionFailed "precondition_failed" 412 "It changed since it was read" "읽은 뒤에 변경되었습니다"
         "Read it again and use its new ETag." "다시 읽고 새 ETag를 사용하세요.";
     BodyTooLarge "body_too_large" 413 "The body is too large" "본문이 너무 큽니다"
         "Send at most 64 KiB." "64 KiB 이하로 보내 주세요.";
@@ -212,6 +230,47 @@ pub struct FieldError {
     pub message: String,
 }
 
+/// Something that is still open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = OpenMatter)]
+pub struct OpenMatterBody {
+    /// Of what kind.
+    pub kind: OpenKindWord,
+    /// In which auction.
+    pub auction_id: uuid::Uuid,
+    /// Until when the bid may still lead, or the purchase is to be paid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub due_at: Option<String>,
+}
+
+/// The kinds of matters that are still open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = OpenKind)]
+pub enum OpenKindWord {
+    /// The caller leads.
+    LeadingBid,
+    /// The caller sells: scheduled or live.
+    LiveSale,
+    /// The caller won and is to pay.
+    UnpaidPurchase,
+}
+
+impl From<OpenMatter> for OpenMatterBody {
+    fn from(open: OpenMatter) -> OpenMatterBody {
+        OpenMatterBody {
+            kind: match open.kind {
+                OpenKind::LeadingBid => OpenKindWord::LeadingBid,
+                OpenKind::LiveSale => OpenKindWord::LiveSale,
+                OpenKind::UnpaidPurchase => OpenKindWord::UnpaidPurchase,
+            },
+            auction_id: open.auction.0,
+            due_at: open.due_at.map(|at| at.to_string()),
+        }
+    }
+}
+
 /// An error on its way to the caller.
 #[derive(Debug, Clone)]
 pub struct Problem {
@@ -221,6 +280,8 @@ pub struct Problem {
     pub found: Option<String>,
     /// What is wrong in the body.
     pub errors: Vec<FieldError>,
+    /// What keeps the caller from leaving.
+    pub open: Vec<OpenMatterBody>,
     /// Of a bid, purchase, retraction or change that was refused.
     pub refused: Option<Box<Refused>>,
     /// How long to wait.
@@ -246,6 +307,7 @@ impl From<Code> for Problem {
             code,
             found: None,
             errors: Vec::new(),
+            open: Vec::new(),
             refused: None,
             retry_after_ms: code.retry_after_ms(),
         }
@@ -298,6 +360,7 @@ impl Problem {
             starts_at: refused.and_then(|refused| refused.starts_at).map(|at| at.to_string()),
             cap: refused.and_then(|refused| refused.cap).map(Amount::minor_units),
             errors: self.errors.clone(),
+            open: self.open.clone(),
             retry_after_ms: self.retry_after_ms,
         }
     }
@@ -360,6 +423,9 @@ pub struct ProblemBody {
     /// What is wrong in the body.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+    /// What keeps the caller from leaving; 100 at most.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub open: Vec<OpenMatterBody>,
     /// How long to wait before a retry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,

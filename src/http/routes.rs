@@ -6,9 +6,9 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, dev::ResourceDef, http
 use utoipa_actix_web::{AppExt, scope, service_config::ServiceConfig};
 
 use super::{
-    auctions, bids, log,
+    addresses, auctions, bids, log, me,
     problem::{Code, Problem},
-    service, streams,
+    sellers, service, streams, users,
 };
 
 /// `/v1`, and what stands outside of it.
@@ -35,6 +35,24 @@ pub fn table(config: &mut ServiceConfig<'_>) {
                 // streams
                 .service(streams::watch_auction_events)
                 .service(streams::watch_events)
+                // me
+                .service(me::get_me)
+                .service(me::update_me)
+                .service(me::delete_me)
+                .service(addresses::list_addresses)
+                .service(addresses::create_address)
+                .service(addresses::get_address)
+                .service(addresses::update_address)
+                .service(addresses::delete_address)
+                // sellers
+                .service(sellers::get_seller_application)
+                .service(sellers::create_seller_application)
+                .service(sellers::list_seller_applications)
+                .service(sellers::approve_seller_application)
+                .service(sellers::refuse_seller_application)
+                // users
+                .service(users::get_user)
+                .service(users::set_user_roles)
                 // service
                 .service(service::get_time),
         )

@@ -39,11 +39,14 @@ pub struct Tokens {
     validation: Validation,
     issuer: String,
     remembered: Cache<Box<str>, Remembered>,
+    /// Placeholder: since when each user's tokens count, in whole seconds.
+    valid_from_s: Cache<UserId, i64>,
 }
 
 #[derive(Clone)]
 struct Remembered {
     caller: std::sync::Arc<Caller>,
+    issued_at_s: i64,
     expires_at: Timestamp,
 }
 
@@ -56,6 +59,9 @@ pub enum TokenError {
     /// Its signature, form, issuer or audience is not ours.
     #[error("the token is not one of ours")]
     Invalid,
+    /// Its user's older tokens count no more.
+    #[error("the token was revoked")]
+    Revoked,
 }
 
 impl Tokens {
@@ -75,6 +81,7 @@ impl Tokens {
             validation,
             issuer: issuer.to_owned(),
             remembered: Cache::new(REMEMBERED_MAX),
+            valid_from_s: Cache::new(REMEMBERED_MAX),
         }
     }
 
@@ -118,17 +125,26 @@ impl Tokens {
         jsonwebtoken::encode(&header, &claims, &self.encoding)
     }
 
+    /// Tokens of the user that were issued before count no more. Placeholder: until a restart, here.
+    pub fn revoke_before(&self, user: UserId, at: Timestamp) {
+        self.valid_from_s.insert(user, at.plus_ms(999).as_millis() / 1_000);
+    }
+
     /// Checks an access token.
     ///
     /// # Errors
-    /// When it has expired or is not one of ours.
+    /// When it has expired, was revoked or is not one of ours.
     pub fn check(&self, token: &str, now: Timestamp) -> Result<std::sync::Arc<Caller>, TokenError> {
-        if let Some(remembered) = self.remembered.get(token) {
-            return remembered.unless_expired(now);
-        }
-        let checked = self.check_signature(token)?;
+        let remembered = self.remembered.get(token);
+        let is_new = remembered.is_none();
+        let checked = remembered.map_or_else(|| self.check_signature(token), Ok)?;
         let caller = checked.unless_expired(now)?;
-        self.remembered.insert(token.into(), checked);
+        if self.valid_from_s.get(&caller.user).is_some_and(|from| checked.issued_at_s < from) {
+            return Err(TokenError::Revoked);
+        }
+        if is_new {
+            self.remembered.insert(token.into(), checked);
+        }
         Ok(caller)
     }
 
@@ -143,6 +159,7 @@ impl Tokens {
         }
         let roles = decoded.claims.roles.iter().filter_map(|word| Role::from_word(word)).collect();
         Ok(Remembered {
+            issued_at_s: decoded.claims.iat,
             expires_at: Timestamp::from_millis(decoded.claims.exp.saturating_mul(1_000)),
             caller: std::sync::Arc::new(Caller {
                 user: decoded.claims.sub,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use tokio_postgres::types::ToSql;
 
-use super::{ReceiptKey, Store, StoreError};
+use super::{Company, ReceiptKey, Store, StoreError};
 use crate::domain::{
     id::{AuctionId, UserId},
     money::Amount,
@@ -81,6 +81,10 @@ pub struct AuctionRow {
     pub id: AuctionId,
     pub seller: UserId,
     pub seller_nickname: String,
+    /// Rises whenever something of the seller changes that is shown here.
+    pub seller_version: i64,
+    /// As which company the seller trades, if they were approved as one.
+    pub seller_company: Option<Company>,
     pub title: String,
     pub description: String,
     pub category: Option<String>,
@@ -173,6 +177,9 @@ const INSERT_AUCTIONS: &str = "
         $7::text[], $8::int8[], $9::text[], $10::int8[], $11::int8[], $12::int4[], $13::int8[],
         $14::text[], $15::timestamptz[], $16::uuid[], $17::uuid[], $18::timestamptz[])";
 
+/// Whoever leaves at the same time has left, or waits until the auction is there.
+const SELLER_IS_THERE: &str = "SELECT FROM users WHERE id = $1 AND left_at IS NULL FOR KEY SHARE";
+
 /// After [`INSERT_AUCTIONS`]: those that are there already stay as they are.
 const UNLESS_THERE: &str = "ON CONFLICT ON CONSTRAINT auctions_pkey DO NOTHING RETURNING id";
 
@@ -198,13 +205,18 @@ const INSERT_RECEIPT: &str = "
     INSERT INTO receipts (user_id, key, fingerprint, accepted, answer, created_at)
     VALUES ($1, $2, $3, true, $4, $5)";
 
+/// The company is looked up for each row that is answered, after the sort and the limit.
 const COLUMNS: &str = "
     SELECT a.id, a.seller_id, u.nickname, a.title, a.description, a.category, a.image_keys,
            a.attributes, a.currency, a.opening_price, a.increment, a.reserve_price,
            a.buy_now_price, a.bids_per_bidder_max, a.cap, a.soft_close, a.starts_at,
            a.relisted_from, a.created_at,
            s.status, s.result, s.price, s.minimum_next_bid, s.bid_count, s.leader_alias,
-           s.reserve_met, s.buy_now_stands, s.ends_at, s.seq, s.winner_id
+           s.reserve_met, s.buy_now_stands, s.ends_at, s.seq, s.winner_id, u.version,
+           (SELECT ARRAY[c.company_name, c.business_number, c.representative, c.contact_email,
+                         c.contact_phone]
+            FROM seller_applications c
+            WHERE c.user_id = a.seller_id AND c.status = 'approved' AND u.left_at IS NULL)
     FROM standings s JOIN auctions a ON a.id = s.auction_id JOIN users u ON u.id = a.seller_id";
 
 const DUE: &str = "
@@ -225,6 +237,11 @@ impl Store {
         let mut reader = self.reader().await?;
         let transaction = reader.transaction().await?;
         let all: Vec<&NewAuction> = new.iter().collect();
+        for seller in all.iter().map(|new| new.seller).collect::<HashSet<UserId>>() {
+            if transaction.query_opt(SELLER_IS_THERE, &[&seller]).await?.is_none() {
+                return Err(StoreError::Constraint("auctions_seller_id_fkey".to_owned()));
+            }
+        }
         insert_items(&transaction, INSERT_AUCTIONS, &all).await.map_err(StoreError::named)?;
         insert_beginnings(&transaction, &all).await.map_err(StoreError::named)?;
         if let (Some((key, answer)), Some(first)) = (receipt, new.first()) {
@@ -499,6 +516,8 @@ fn auction_row(row: &tokio_postgres::Row) -> AuctionRow {
         id: row.get(0),
         seller: row.get(1),
         seller_nickname: row.get(2),
+        seller_version: row.get(30),
+        seller_company: row.get::<_, Option<Vec<String>>>(31).and_then(Company::from_columns),
         title: row.get(3),
         description: row.get(4),
         category: row.get(5),

@@ -5,13 +5,16 @@
 //! constant next to its only caller.
 
 mod accounts;
+mod addresses;
 mod batch;
 mod catalogue;
 mod lease;
+mod leaving;
 mod log;
 mod migrate;
 mod outbox;
 mod receipts;
+mod sellers;
 mod types;
 
 use std::time::Duration;
@@ -20,16 +23,19 @@ use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio_postgres::{NoTls, error::SqlState};
 
 pub use self::{
-    accounts::User,
+    accounts::{Account, Profile, RolesSet, User},
+    addresses::{ADDRESSES_PER_USER_MAX, AddressAdded, AddressRow, AddressText},
     batch::{
         BatchWriter, CommitError, EventColumns, KnownReceipt, ReceiptColumns, Rows, StandingColumns,
     },
     catalogue::{AuctionRow, Due, Filter, ItemRow, NewAuction, Page, Sort, StandingRow},
     lease::{Lease, LeaseError},
+    leaving::{Leaving, OPEN_LISTED_MAX, OpenKind, OpenMatter},
     log::{BidRow, EventRow, LogRow, PublicEventRow},
     migrate::MigrateError,
     outbox::OutboxRow,
     receipts::{Receipt, ReceiptKey},
+    sellers::{ApplicationRow, Company, Decided, Verdict},
 };
 
 /// Connections that readers share. The lanes have their own.

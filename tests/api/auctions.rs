@@ -1,14 +1,9 @@
 //! Auctions: creating, listing, reading, editing, deleting, relisting.
 
+use hoga::config::SellerModel;
 use serde_json::{Value, json};
 
-use crate::support::{
-    Answer, Client, Seller, TestServer, an_auction, fresh_key, in_ms, in_s, with,
-};
-
-fn tag(answer: &Answer) -> String {
-    answer.header("etag").expect("an ETag").to_owned()
-}
+use crate::support::{Client, Seller, TestServer, an_auction, fresh_key, in_ms, in_s, with};
 
 /// Opens tomorrow.
 fn a_scheduled_auction() -> Value {
@@ -35,7 +30,10 @@ async fn three_fields_are_enough_to_create_an_auction() {
     assert_eq!(auction["title"], "달항아리", "without the blanks around it");
     assert_eq!(auction["currency"], "KRW");
     assert_eq!(auction["increment"], json!({"kind": "table", "table": "won"}));
-    assert_eq!(auction["seller"], json!({"id": sora.id.to_string(), "nickname": "sora"}));
+    assert_eq!(
+        auction["seller"],
+        json!({"id": sora.id.to_string(), "nickname": "sora", "company": null})
+    );
     assert_eq!(auction["minimum_next_bid"], auction["opening_price"]);
     assert_eq!(auction["bid_count"], 0);
     assert_eq!(auction["starts_at"], auction["created_at"], "left out, it starts now");
@@ -223,7 +221,7 @@ async fn an_unchanged_auction_is_not_sent_again() {
     anyone.auction_once(&id, "live").await;
     let path = format!("/v1/auctions/{id}");
     let read = anyone.get(&path).await;
-    let tag = tag(&read);
+    let tag = read.tag();
     let again = |tag: String| {
         let request = anyone.request(reqwest::Method::GET, &path).header("if-none-match", tag);
         anyone.send(request)
@@ -255,7 +253,7 @@ async fn a_scheduled_auction_is_edited_by_the_version_that_was_read() {
     sora.update(id, "\"nonsense\"", &json!({})).await.refused(412, "precondition_failed");
 
     let edited =
-        sora.update(id, &tag(&created), &json!({"title": "매병", "reserve_price": null})).await;
+        sora.update(id, &created.tag(), &json!({"title": "매병", "reserve_price": null})).await;
     let after = edited.with_status(200);
     assert_eq!(after["title"], "매병");
     assert_eq!(after["reserve_price"], Value::Null, "null takes away");
@@ -272,7 +270,7 @@ async fn a_scheduled_auction_is_edited_by_the_version_that_was_read() {
         assert_eq!(after[field], before[field], "what is left out stays: {field}");
     }
     assert_eq!(after["seq"], 2);
-    sora.update(id, &tag(&created), &json!({"title": "y"}))
+    sora.update(id, &created.tag(), &json!({"title": "y"}))
         .await
         .refused(412, "precondition_failed");
     let nulls = json!({"category": null, "buy_now_price": null, "bids_per_bidder_max": null, "soft_close": null});
@@ -321,7 +319,7 @@ async fn a_scheduled_auction_is_called_off_by_its_seller() {
     sora.send(without).await.refused(428, "precondition_required");
     hana.delete(&id, "*").await.refused(403, "not_your_auction");
     sora.delete(&id, "\"9\"").await.refused(412, "precondition_failed");
-    assert_eq!(sora.delete(&id, &tag(&created)).await.status, 204);
+    assert_eq!(sora.delete(&id, &created.tag()).await.status, 204);
     assert_eq!(sora.auction(&id).await["status"], "cancelled");
     assert_eq!(sora.log_types(&id).await, ["auction.scheduled", "auction.withdrawn"]);
     sora.delete(&id, "*").await.refused(409, "auction_not_editable");
@@ -476,8 +474,8 @@ async fn creating_again_after_the_auction_has_ended_answers_the_same_auction() {
 }
 
 #[tokio::test]
-async fn only_a_seller_creates_auctions() {
-    let server = TestServer::spawn();
+async fn where_sellers_are_approved_only_they_create_auctions() {
+    let server = TestServer::spawn_with(|config| config.sellers = SellerModel::Approved);
     let (minji, admin) = (server.bidder("minji").await, server.admin().await);
     minji.post("/v1/auctions", &an_auction()).await.refused(403, "forbidden");
     admin.post("/v1/auctions", &an_auction()).await.refused(403, "forbidden");
@@ -485,6 +483,17 @@ async fn only_a_seller_creates_auctions() {
     nobody.refused(401, "unauthenticated");
     assert!(nobody.header("www-authenticate").unwrap().starts_with("Bearer"));
     assert_eq!(server.database.number("SELECT count(*) FROM auctions").await, 0);
+}
+
+#[tokio::test]
+async fn where_everybody_may_sell_whoever_may_bid_does() {
+    let server = TestServer::spawn();
+    let (minji, admin) = (server.bidder("minji").await, server.admin().await);
+    let id = minji.post("/v1/auctions", &an_auction()).await.with_status(201)["id"].clone();
+    let path = format!("/v1/auctions/{}/relist", id.as_str().unwrap());
+    minji.post(&path, &json!({"ends_at": in_s(60)})).await.refused(409, "auction_not_relistable");
+    admin.post("/v1/auctions", &an_auction()).await.refused(403, "forbidden");
+    server.anonymous().post("/v1/auctions", &an_auction()).await.refused(401, "unauthenticated");
 }
 
 #[tokio::test]

@@ -41,9 +41,7 @@ impl Floor {
 /// The fields named in a refusal.
 #[track_caller]
 fn fields(answer: &Answer) -> Vec<String> {
-    let problem = answer.refused(422, "invalid_request");
-    let errors = problem["errors"].as_array().expect("errors").iter();
-    errors.map(|error| error["field"].as_str().unwrap().to_owned()).collect()
+    answer.wrong_fields()
 }
 
 #[tokio::test]
@@ -508,7 +506,18 @@ async fn a_stale_if_match_is_refused() {
     let id = floor.sora.sells(scheduled).await;
     floor.sora.update(&id, "\"1\"", &json!({"title": "x"})).await.with_status(200);
     let written = floor.server.database.written().await;
-    for stale in ["\"1\"", "\"99\"", "\"-1\"", "2", "W/\"2\"", "x", "\"1\", \"3\""] {
+    for stale in [
+        "\"1\"",
+        "\"99\"",
+        "\"-1\"",
+        "2",
+        "W/\"2\"",
+        "x",
+        "\"1\", \"3\"",
+        "\"1.1\"",
+        "\"2.x\"",
+        "\".1\"",
+    ] {
         let answer = floor.sora.update(&id, stale, &json!({"title": "y"})).await;
         answer.refused(412, "precondition_failed");
         floor.sora.delete(&id, stale).await.refused(412, "precondition_failed");

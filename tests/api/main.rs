@@ -4,11 +4,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod addresses;
 mod auctions;
 mod bad_input;
 mod bids;
 mod clock;
 mod impossible;
+mod leaving;
 mod log;
+mod me;
+mod sellers;
 mod service;
 mod streams;
+mod users;

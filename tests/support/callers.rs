@@ -58,6 +58,20 @@ impl Answer {
         problem
     }
 
+    /// The fields named in a refusal of the body.
+    #[track_caller]
+    pub fn wrong_fields(&self) -> Vec<String> {
+        let problem = self.refused(422, "invalid_request");
+        let errors = problem["errors"].as_array().expect("errors").iter();
+        errors.map(|error| error["field"].as_str().expect("a field").to_owned()).collect()
+    }
+
+    /// The tag of what was read.
+    #[track_caller]
+    pub fn tag(&self) -> String {
+        self.header("etag").expect("an ETag").to_owned()
+    }
+
     /// Whether it is the same answer again: status and body, to the byte.
     #[track_caller]
     pub fn is_again(&self, first: &Answer) {
@@ -111,6 +125,19 @@ impl Client {
 
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send(self.request(Method::POST, path).json(body)).await
+    }
+
+    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.send(self.request(Method::PATCH, path).json(body)).await
+    }
+
+    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.send(self.request(Method::PUT, path).json(body)).await
+    }
+
+    /// Deletes whatever is at a path.
+    pub async fn remove(&self, path: &str) -> Answer {
+        self.send(self.request(Method::DELETE, path)).await
     }
 
     pub async fn post_with_key(&self, path: &str, key: &str, body: &Value) -> Answer {

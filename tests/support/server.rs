@@ -165,7 +165,7 @@ impl TestServer {
     async fn user(&self, name: &str, roles: &[Role]) -> (UserId, Client) {
         let user = User {
             id: UserId(Uuid::now_v7()),
-            name: name.to_owned(),
+            name: Some(name.to_owned()),
             nickname: name.to_owned(),
             roles: roles.iter().map(|role| role.word().to_owned()).collect(),
         };

@@ -163,7 +163,7 @@ async fn make_users(database: &Database, recording: &Recording) -> Result<UserId
     let store = Store::new(database.config.clone())?;
     let wanted = User {
         id: UserId(Uuid::now_v7()),
-        name: SELLER.to_owned(),
+        name: Some(SELLER.to_owned()),
         nickname: SELLER.to_owned(),
         roles: vec![Role::Seller.word().to_owned()],
     };

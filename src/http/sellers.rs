@@ -1,0 +1,330 @@
+//! Seller applications: whoever wants to be shown as a company applies, and an admin decides.
+
+use actix_web::{HttpRequest, HttpResponse, get, http::header, post, web};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{
+    State,
+    bids::REASON_CHARS_MAX,
+    body::{self, Json, PERSONAL, Wrong},
+    caller::{Admin, User},
+    problem::{Code, Problem},
+};
+use crate::{
+    domain::id::UserId,
+    identity::{account, business_number::BusinessNumber, phone::Phone},
+    store::{ApplicationRow, Company, Decided, StoreError, Verdict},
+    wall_clock,
+};
+
+/// Characters in a company's name.
+const COMPANY_NAME_CHARS_MAX: usize = 100;
+/// Characters in the name of who represents it.
+const REPRESENTATIVE_CHARS_MAX: usize = 50;
+/// The order of the list, in its cursors.
+const ORDER: &str = "seller_applications";
+
+/// As which company somebody sells, shown with every auction of theirs (E-commerce Act of Korea).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Company, example = json!({
+    "company_name": "소라네 골동품", "business_number": "1248100998", "representative": "김소라",
+    "contact_email": "help@sora.example.com", "contact_phone": "+8221234567"
+}))]
+pub struct CompanyBody {
+    company_name: String,
+    /// The business registration number, ten digits.
+    business_number: String,
+    /// Who represents the company.
+    representative: String,
+    contact_email: String,
+    /// E.164.
+    contact_phone: String,
+}
+
+impl From<Company> for CompanyBody {
+    fn from(company: Company) -> CompanyBody {
+        CompanyBody {
+            company_name: company.name,
+            business_number: company.business_number,
+            representative: company.representative,
+            contact_email: company.contact_email,
+            contact_phone: company.contact_phone,
+        }
+    }
+}
+
+/// As which company the caller wants to sell.
+#[derive(Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewSellerApplication, example = json!({
+    "company_name": "소라네 골동품", "business_number": "124-81-00998", "representative": "김소라",
+    "contact_email": "help@sora.example.com", "contact_phone": "02-123-4567"
+}))]
+pub struct NewApplicationBody {
+    #[schema(min_length = 1, max_length = 100)]
+    company_name: String,
+    /// The business registration number: ten digits, with hyphens or without. Its check digit must fit.
+    #[schema(min_length = 10, max_length = 12)]
+    business_number: String,
+    /// Who represents the company.
+    #[schema(min_length = 1, max_length = 50)]
+    representative: String,
+    #[schema(max_length = 254)]
+    contact_email: String,
+    /// A Korean number as it is usually written, or one of another country with its `+`.
+    #[schema(min_length = 1, max_length = 32)]
+    contact_phone: String,
+}
+
+impl NewApplicationBody {
+    fn company(&self) -> Result<Company, Problem> {
+        let mut wrong = Wrong::default();
+        let name = account::line(&self.company_name, COMPANY_NAME_CHARS_MAX);
+        let number = BusinessNumber::parse(&self.business_number).map(|number| number.to_string());
+        let representative = account::line(&self.representative, REPRESENTATIVE_CHARS_MAX);
+        let phone = Phone::parse(&self.contact_phone).map(|phone| phone.to_string());
+        let company = Company {
+            name: wrong.take("company_name", name),
+            business_number: wrong.take("business_number", number),
+            representative: wrong.take("representative", representative),
+            contact_email: wrong.take("contact_email", account::email(&self.contact_email)),
+            contact_phone: wrong.take("contact_phone", phone),
+        };
+        wrong.none()?;
+        Ok(company)
+    }
+}
+
+/// Where an application stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = SellerApplicationStatus)]
+pub enum ApplicationStatus {
+    /// It waits to be decided.
+    Pending,
+    /// The company is shown with the user's auctions.
+    Approved,
+    /// It was not approved; the user may apply again.
+    Refused,
+    /// It was approved once, until newer details were.
+    Replaced,
+}
+
+impl ApplicationStatus {
+    const ALL: [ApplicationStatus; 4] = [
+        ApplicationStatus::Pending,
+        ApplicationStatus::Approved,
+        ApplicationStatus::Refused,
+        ApplicationStatus::Replaced,
+    ];
+
+    const fn word(self) -> &'static str {
+        match self {
+            ApplicationStatus::Pending => "pending",
+            ApplicationStatus::Approved => "approved",
+            ApplicationStatus::Refused => "refused",
+            ApplicationStatus::Replaced => "replaced",
+        }
+    }
+}
+
+/// A seller application.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SellerApplication)]
+pub struct ApplicationBody {
+    /// UUIDv7.
+    id: Uuid,
+    /// Who applied.
+    user_id: Uuid,
+    status: ApplicationStatus,
+    company: CompanyBody,
+    /// Why it was refused.
+    reason: Option<String>,
+    #[schema(format = DateTime)]
+    decided_at: Option<String>,
+    #[schema(format = DateTime)]
+    created_at: String,
+}
+
+impl ApplicationBody {
+    fn of(row: ApplicationRow) -> Result<ApplicationBody, Problem> {
+        let status = ApplicationStatus::ALL.into_iter().find(|status| status.word() == row.status);
+        let status = status.ok_or_else(|| {
+            let error = StoreError::Malformed(format!("{} is no status", row.status));
+            Problem::from(error)
+        })?;
+        Ok(ApplicationBody {
+            id: row.id,
+            user_id: row.user.0,
+            status,
+            company: row.company.into(),
+            reason: row.reason,
+            decided_at: row.decided_at.map(|at| at.to_string()),
+            created_at: row.created_at.to_string(),
+        })
+    }
+}
+
+/// A page of seller applications, the oldest first.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SellerApplicationPage)]
+pub struct ApplicationPageBody {
+    items: Vec<ApplicationBody>,
+    /// For the next page; null on the last one.
+    next_cursor: Option<String>,
+}
+
+/// Why an application is refused.
+#[derive(Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Refusal, example = json!({"reason": "사업자등록번호와 상호가 일치하지 않습니다"}))]
+pub struct RefusalBody {
+    /// The applicant reads it.
+    #[schema(min_length = 1, max_length = 500)]
+    reason: String,
+}
+
+/// Read the caller's seller application
+///
+/// The newest one.
+#[utoipa::path(get, path = "/me/seller-application", operation_id = "get_seller_application", tag = "sellers",
+    params(("If-None-Match" = Option<String>, Header)),
+    responses((status = 200, body = ApplicationBody, description = "The application", headers(("ETag" = String))),
+        (status = 304, description = "Not changed since")),
+    security(("bearer" = [])))]
+#[get("/me/seller-application")]
+pub async fn get_seller_application(
+    state: web::Data<State>,
+    user: User,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let row = state.store.newest_application(user.0.user).await?;
+    let application = ApplicationBody::of(row.ok_or(Code::SellerApplicationNotFound)?)?;
+    Ok(body::personal(&request, body::tag_of(&application), &application))
+}
+
+/// Apply as a seller
+///
+/// With the details that the law wants shown with what is sold. Once they are approved they are
+/// shown with every auction of the caller's, and the caller has the role `seller` with the next
+/// access token. Who was refused may apply again; who was approved applies again to change details.
+#[utoipa::path(post, path = "/me/seller-application", operation_id = "create_seller_application", tag = "sellers",
+    request_body = NewApplicationBody,
+    responses((status = 201, body = ApplicationBody, description = "Waits to be decided",
+        headers(("ETag" = String), ("Location" = String)))),
+    security(("bearer" = [])))]
+#[post("/me/seller-application")]
+pub async fn create_seller_application(
+    state: web::Data<State>,
+    user: User,
+    Json(new): Json<NewApplicationBody>,
+) -> Result<HttpResponse, Problem> {
+    let (user, company) = (user.0.user, new.company()?);
+    let applied =
+        state.store.apply_as_seller(Uuid::now_v7(), user, company, wall_clock::now()).await;
+    let row = match applied {
+        Err(StoreError::Constraint(name)) if name == "seller_applications_pending_key" => {
+            return Err(Code::SellerApplicationPending.into());
+        }
+        applied => applied?.ok_or(Code::TokenInvalid)?,
+    };
+    let application = ApplicationBody::of(row)?;
+    Ok(HttpResponse::Created()
+        .insert_header((header::LOCATION, "/v1/me/seller-application"))
+        .insert_header((header::ETAG, body::tag_of(&application)))
+        .insert_header((header::CACHE_CONTROL, PERSONAL))
+        .json(application))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    status: Option<ApplicationStatus>,
+    limit: Option<i64>,
+    cursor: Option<String>,
+}
+
+/// List seller applications
+///
+/// Of everybody, for admins; the oldest first.
+#[utoipa::path(get, path = "/seller-applications", operation_id = "list_seller_applications", tag = "sellers",
+    params(("status" = Option<ApplicationStatus>, Query),
+        ("limit" = Option<i64>, Query, description = "1 to 100, 20 by default", minimum = 1, maximum = 100),
+        ("cursor" = Option<String>, Query, description = "next_cursor of the page before")),
+    responses((status = 200, body = ApplicationPageBody, description = "A page of applications")),
+    security(("bearer" = [])))]
+#[get("/seller-applications")]
+pub async fn list_seller_applications(
+    state: web::Data<State>,
+    _admin: Admin,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let query: ListQuery = body::query(&request)?;
+    let limit = body::limit(query.limit)?;
+    let after = query.cursor.map(|text| body::read_id_cursor(ORDER, &text)).transpose()?;
+    let status = query.status.map(ApplicationStatus::word);
+    let rows = state.store.applications(status, after, limit + 1).await?;
+    let (rows, next_cursor) = body::page(rows, limit, |row| body::write_id_cursor(ORDER, row.id));
+    let items = rows.into_iter().map(ApplicationBody::of).collect::<Result<_, _>>()?;
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, PERSONAL))
+        .json(ApplicationPageBody { items, next_cursor }))
+}
+
+/// Approve a seller application
+///
+/// The applicant gets the role `seller`, and the company is shown with their auctions from now on.
+#[utoipa::path(post, path = "/seller-applications/{id}/approval", operation_id = "approve_seller_application",
+    tag = "sellers", params(("id" = Uuid, Path)),
+    responses((status = 200, body = ApplicationBody, description = "Approved")),
+    security(("bearer" = [])))]
+#[post("/seller-applications/{id}/approval")]
+pub async fn approve_seller_application(
+    state: web::Data<State>,
+    admin: Admin,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let answer = decide(&state, body::id(&id)?, Verdict::Approved, admin.0).await?;
+    tracing::info!(admin_id = %admin.0, application_id = %id, "a seller application was approved");
+    Ok(answer)
+}
+
+/// Refuse a seller application
+///
+/// The applicant reads the reason, and may apply again.
+#[utoipa::path(post, path = "/seller-applications/{id}/refusal", operation_id = "refuse_seller_application",
+    tag = "sellers", request_body = RefusalBody, params(("id" = Uuid, Path)),
+    responses((status = 200, body = ApplicationBody, description = "Refused")),
+    security(("bearer" = [])))]
+#[post("/seller-applications/{id}/refusal")]
+pub async fn refuse_seller_application(
+    state: web::Data<State>,
+    admin: Admin,
+    id: web::Path<String>,
+    Json(refusal): Json<RefusalBody>,
+) -> Result<HttpResponse, Problem> {
+    let id = body::id(&id)?;
+    let mut wrong = Wrong::default();
+    let reason = wrong.take("reason", account::line(&refusal.reason, REASON_CHARS_MAX));
+    wrong.none()?;
+    let answer = decide(&state, id, Verdict::Refused(reason), admin.0).await?;
+    tracing::info!(admin_id = %admin.0, application_id = %id, "a seller application was refused");
+    Ok(answer)
+}
+
+async fn decide(
+    state: &State,
+    id: Uuid,
+    verdict: Verdict,
+    by: UserId,
+) -> Result<HttpResponse, Problem> {
+    match state.store.decide_application(id, verdict, by, wall_clock::now()).await? {
+        Decided::Done(row) => Ok(HttpResponse::Ok()
+            .insert_header((header::CACHE_CONTROL, PERSONAL))
+            .json(ApplicationBody::of(*row)?)),
+        Decided::NotFound => Err(Code::SellerApplicationNotFound.into()),
+        Decided::Before => Err(Code::SellerApplicationDecided.into()),
+    }
+}
