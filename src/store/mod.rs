@@ -13,6 +13,7 @@ mod migrate;
 mod outbox;
 mod receipts;
 mod types;
+mod unlinks;
 
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub use self::{
     migrate::MigrateError,
     outbox::OutboxRow,
     receipts::{Receipt, ReceiptKey},
+    unlinks::{Unlink, UnlinkDirection, UnlinksWaiting},
 };
 
 /// Connections that readers share. The lanes have their own.
