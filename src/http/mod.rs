@@ -15,6 +15,7 @@ pub mod problem;
 pub mod routes;
 pub mod service;
 pub mod streams;
+pub mod webhooks;
 
 use std::{
     net::TcpListener,
@@ -36,7 +37,14 @@ use utoipa_actix_web::AppExt;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
-    domain::money::Amount, exchange::Exchange, identity::tokens::Tokens, live::Hub, store::Store,
+    domain::money::Amount,
+    exchange::Exchange,
+    identity::{
+        kakao::{Kakao, Unlinks},
+        tokens::Tokens,
+    },
+    live::Hub,
+    store::Store,
 };
 
 /// Connections that one worker serves at once.
@@ -63,6 +71,10 @@ pub struct State {
     pub tokens: Arc<Tokens>,
     /// The streams.
     pub hub: Hub,
+    /// Where people log in; nowhere without an app at Kakao.
+    pub kakao: Option<Kakao>,
+    /// What is to be unlinked, where people log in.
+    pub unlinks: Option<Unlinks>,
     /// The cap on bids of auctions created from now on.
     pub bid_cap: Amount,
     /// How the outside reaches this server.
@@ -87,6 +99,19 @@ pub struct Parts {
     pub tokens: Arc<Tokens>,
     /// The streams.
     pub hub: Hub,
+    /// Where people log in, if anywhere.
+    pub kakao: Option<Kakao>,
+    /// What is to be unlinked, where people log in.
+    pub unlinks: Option<Unlinks>,
+}
+
+/// Something that is not our API, on our port: its answers go out as they are.
+#[derive(Clone)]
+pub struct Guest {
+    /// Where its paths begin.
+    pub path: &'static str,
+    /// Puts them there.
+    pub mount: Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>,
 }
 
 impl State {
@@ -97,6 +122,8 @@ impl State {
             store: parts.store,
             tokens: parts.tokens,
             hub: parts.hub,
+            kakao: parts.kakao,
+            unlinks: parts.unlinks,
             bid_cap: config.bid_cap,
             public_url: config.public_url.as_str().into(),
             limits: limits::Limits::new(&config.rate_limits),
@@ -133,12 +160,18 @@ impl State {
     }
 }
 
-/// The server on a listener; runs when awaited.
+/// The server on a listener, with a guest where there is one; runs when awaited.
 ///
 /// # Errors
 /// When the listener cannot be used.
-pub fn serve(state: State, listener: TcpListener, workers: usize) -> std::io::Result<Server> {
+pub fn serve(
+    state: State,
+    listener: TcpListener,
+    workers: usize,
+    guest: Option<Guest>,
+) -> std::io::Result<Server> {
     let server = HttpServer::new(move || {
+        let guest = guest.clone();
         let document = openapi::document();
         App::new()
             .app_data(web::Data::new(state.clone()))
@@ -152,6 +185,12 @@ pub fn serve(state: State, listener: TcpListener, workers: usize) -> std::io::Re
             .service(service::get_openapi)
             .service(SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", document))
             .service(web::redirect("/docs", "/docs/"))
+            .configure(|config| {
+                if let Some(guest) = guest {
+                    let scope = web::scope(guest.path).wrap_fn(context::leave_as_it_is);
+                    config.service(scope.configure(|config| (guest.mount)(config)));
+                }
+            })
             .default_service(web::to(routes::elsewhere))
     });
     Ok(server

@@ -8,7 +8,7 @@ use utoipa_actix_web::{AppExt, scope, service_config::ServiceConfig};
 use super::{
     auctions, bids, log,
     problem::{Code, Problem},
-    service, streams,
+    service, streams, webhooks,
 };
 
 /// `/v1`, and what stands outside of it.
@@ -42,7 +42,10 @@ pub fn table(config: &mut ServiceConfig<'_>) {
         .service(service::get_readiness)
         .service(service::get_metrics)
         .service(service::get_problem)
-        .service(service::get_jwks);
+        .service(service::get_jwks)
+        // webhooks
+        .service(webhooks::take_kakao_webhook)
+        .service(webhooks::take_kakao_webhook_by_query);
 }
 
 /// The document that the table makes, before its errors are added.
