@@ -1,14 +1,14 @@
 //! Wires the parts: what is started in which order, and how it goes down.
 //!
 //! ```text
-//! config ─▶ Postgres (given or embedded) ─▶ migrate ─▶ lease ─▶ relay, exchange, hub ─▶ http ─▶ catch up ─▶ ready
+//! config ─▶ Postgres (given or embedded) ─▶ migrate ─▶ lease ─▶ relay, exchange, hub, login ─▶ http ─▶ catch up ─▶ ready
 //! ```
 //!
 //! Only this module knows which concrete parts stand together.
 
 use std::{
     io,
-    net::TcpListener,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,11 +16,13 @@ use std::{
 use actix_web::dev::{Server, ServerHandle};
 
 use crate::{
-    config::Config,
+    config::{Config, KakaoApp},
+    embedded::kakao::{self as stand_in, StandIn},
     events::{in_process::InProcessBus, relay::Relay},
     exchange::{self, CatchUpError, Exchange},
-    http::{self, Parts, State},
+    http::{self, Guest, Parts, State},
     identity::{
+        kakao::{BaseUrls, Kakao, KakaoConfig, SetupError, Unlinks},
         keys::{KeyError, SigningKey},
         tokens::Tokens,
     },
@@ -48,7 +50,7 @@ pub enum StartError {
     )]
     Bind {
         /// Where.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// Why.
         source: io::Error,
     },
@@ -67,6 +69,12 @@ pub enum StartError {
     /// Overdue auctions.
     #[error("the exchange could not catch up with the clock")]
     CatchUp(#[from] CatchUpError),
+    /// Where Kakao is.
+    #[error("nobody can log in; is HOGA_KAKAO_BASE_URL right?")]
+    Kakao(#[from] SetupError),
+    /// The stand-in for Kakao.
+    #[error("nobody can log in")]
+    StandIn(#[from] stand_in::KeyError),
     /// The HTTP server.
     #[error("the HTTP server cannot be started")]
     Http(#[source] io::Error),
@@ -77,7 +85,7 @@ pub struct Application {
     /// Everything that handlers share; tests use it too.
     pub state: State,
     /// Where it listens.
-    pub address: std::net::SocketAddr,
+    pub address: SocketAddr,
     server: Server,
 }
 
@@ -127,10 +135,15 @@ impl Application {
         let workers = config.http_workers.unwrap_or(defaults.lanes);
         let exchange = Exchange::start(store.clone(), relay_handle, options);
         let tokens = Arc::new(Tokens::new(key, &config.public_url));
-        let state = State::new(Parts { exchange, store, tokens, hub }, config);
-
         let address = listener.local_addr().map_err(StartError::Http)?;
-        let server = http::serve(state.clone(), listener, workers).map_err(StartError::Http)?;
+        let Login { kakao, guest } = login(config, address)?;
+        let unlinks = kakao.clone().map(|kakao| Unlinks::new(store.clone(), kakao));
+        if let Some(unlinks) = unlinks.clone() {
+            actix::spawn(unlinks.run(wall_clock::now));
+        }
+        let state = State::new(Parts { exchange, store, tokens, hub, kakao, unlinks }, config);
+        let server =
+            http::serve(state.clone(), listener, workers, guest).map_err(StartError::Http)?;
         Ok(Application { state, address, server })
     }
 
@@ -164,6 +177,66 @@ impl Application {
         go_down(&self.state, &handle).await;
         Ok(())
     }
+}
+
+/// Where people log in.
+struct Login {
+    kakao: Option<Kakao>,
+    /// The stand-in, on our own port.
+    guest: Option<Guest>,
+}
+
+/// At Kakao where an app is configured, at the stand-in where nothing is, else nowhere.
+fn login(config: &Config, address: SocketAddr) -> Result<Login, StartError> {
+    if let Some(app) = &config.kakao {
+        return Ok(Login { kakao: Some(at_kakao(app)?), guest: None });
+    }
+    if !config.is_embedded() {
+        tracing::warn!("nobody can log in: HOGA_KAKAO_CLIENT_ID is not set");
+        return Ok(Login { kakao: None, guest: None });
+    }
+    let stand_in = StandIn::of_the_demo(&config.public_url)?;
+    let kakao = at_stand_in(&stand_in, address)?;
+    let mount = move |config: &mut actix_web::web::ServiceConfig| stand_in.mount(config);
+    let guest = Guest { path: stand_in::DEMO_PATH, mount: Arc::new(mount) };
+    Ok(Login { kakao: Some(kakao), guest: Some(guest) })
+}
+
+fn at_kakao(app: &KakaoApp) -> Result<Kakao, SetupError> {
+    if app.admin_key.is_none() {
+        tracing::warn!("nobody can be unlinked at Kakao: HOGA_KAKAO_ADMIN_KEY is not set");
+    } else if app.app_id.is_none() {
+        tracing::warn!(
+            "HOGA_KAKAO_APP_ID is not set: Kakao's webhook is believed by its key alone"
+        );
+    }
+    let stand_in = app.base_url.as_deref().map(|base| BaseUrls::stand_in(base, base));
+    Kakao::new(KakaoConfig {
+        base_urls: stand_in.unwrap_or_else(BaseUrls::kakao),
+        client_id: app.client_id.clone(),
+        client_secret: app.client_secret.expose().to_owned(),
+        admin_key: app.admin_key.as_ref().map(|key| key.expose().to_owned()),
+        app_id: app.app_id,
+    })
+}
+
+/// Browsers reach it at the public URL, and we on our own port.
+fn at_stand_in(stand_in: &StandIn, address: SocketAddr) -> Result<Kakao, SetupError> {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    let own_port = SocketAddr::new(ip, address.port());
+    let private = format!("http://{own_port}{}", stand_in::DEMO_PATH);
+    let app = stand_in.app();
+    Kakao::new(KakaoConfig {
+        base_urls: BaseUrls::stand_in(stand_in.base_url(), &private),
+        client_id: app.client_id.clone(),
+        client_secret: app.client_secret.clone(),
+        admin_key: Some(app.admin_key.clone()),
+        app_id: Some(app.app_id),
+    })
 }
 
 /// Streams end first, for they would wait forever; then the connections; then the lanes.

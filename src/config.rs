@@ -37,6 +37,47 @@ pub struct Config {
     pub sellers: SellerModel,
     /// `HOGA_DEMO`: whether the embedded default keeps its demo catalogue going.
     pub demo: bool,
+    /// The app at Kakao; without it the embedded default has a stand-in, and a configured exchange
+    /// no login.
+    pub kakao: Option<KakaoApp>,
+}
+
+/// What Kakao knows this exchange by.
+#[derive(Debug, Clone)]
+pub struct KakaoApp {
+    /// `HOGA_KAKAO_CLIENT_ID`: the REST API key.
+    pub client_id: String,
+    /// `HOGA_KAKAO_CLIENT_SECRET`
+    pub client_secret: Secret,
+    /// `HOGA_KAKAO_ADMIN_KEY`; without it nobody is unlinked, by us or by Kakao's webhook.
+    pub admin_key: Option<Secret>,
+    /// `HOGA_KAKAO_APP_ID`: the number that Kakao's webhook names the app by; without it the admin
+    /// key alone, which belongs to the app, says whose webhook it is.
+    pub app_id: Option<i64>,
+    /// `HOGA_KAKAO_BASE_URL`: a stand-in for both of Kakao's hosts.
+    pub base_url: Option<String>,
+}
+
+/// A secret of the operator's. Printed as nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps it.
+    pub fn new(secret: impl Into<String>) -> Secret {
+        Secret(secret.into())
+    }
+
+    /// The secret itself, for those who send it or compare with it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
 }
 
 /// Who may sell.
@@ -120,6 +161,7 @@ impl Config {
             http_workers: threads(lookup, "HOGA_HTTP_WORKERS")?,
             sellers: sellers(lookup)?,
             demo: switch(lookup, "HOGA_DEMO", true)?,
+            kakao: kakao_app(lookup)?,
         })
     }
 
@@ -165,17 +207,57 @@ fn database_url(lookup: Lookup<'_>) -> Result<Option<DatabaseUrl>, ConfigError> 
 }
 
 fn public_url(lookup: Lookup<'_>, bind: SocketAddr) -> Result<String, ConfigError> {
-    let variable = "HOGA_PUBLIC_URL";
-    let Some(url) = set(lookup, variable) else { return Ok(format!("http://{bind}")) };
+    let url = base_url(lookup, "HOGA_PUBLIC_URL", "https://auction.example.com")?;
+    Ok(url.unwrap_or_else(|| format!("http://{bind}")))
+}
+
+/// A URL to put paths behind, without a slash at its end.
+fn base_url(
+    lookup: Lookup<'_>,
+    variable: &'static str,
+    example: &str,
+) -> Result<Option<String>, ConfigError> {
+    let Some(url) = set(lookup, variable) else { return Ok(None) };
     let has_host = url
         .strip_prefix("https://")
         .or_else(|| url.strip_prefix("http://"))
         .is_some_and(|rest| !rest.is_empty() && !rest.contains(['?', '#', ' ']));
     if !has_host {
-        let problem = "must be a URL without query, such as https://auction.example.com";
-        return Err(ConfigError { variable, problem: problem.into() });
+        let problem = format!("must be a URL without query, such as {example}");
+        return Err(ConfigError { variable, problem });
     }
-    Ok(url.trim_end_matches('/').to_owned())
+    Ok(Some(url.trim_end_matches('/').to_owned()))
+}
+
+fn kakao_app(lookup: Lookup<'_>) -> Result<Option<KakaoApp>, ConfigError> {
+    let client_id = set(lookup, "HOGA_KAKAO_CLIENT_ID");
+    let secret = |variable: &'static str| -> Result<Option<Secret>, ConfigError> {
+        match set(lookup, variable) {
+            // The error must not repeat it.
+            Some(secret) if !secret.bytes().all(|b| b.is_ascii_graphic()) => {
+                Err(ConfigError { variable, problem: "must be visible ASCII characters".into() })
+            }
+            secret => Ok(secret.map(Secret)),
+        }
+    };
+    let client_secret = secret("HOGA_KAKAO_CLIENT_SECRET")?;
+    let admin_key = secret("HOGA_KAKAO_ADMIN_KEY")?;
+    let app_id = parsed(lookup, "HOGA_KAKAO_APP_ID", "must be the number of the app at Kakao")?;
+    let base_url = base_url(lookup, "HOGA_KAKAO_BASE_URL", "http://127.0.0.1:9000")?;
+    let lacks = |variable, problem: &str| Err(ConfigError { variable, problem: problem.into() });
+    match (client_id, client_secret) {
+        (Some(client_id), Some(client_secret)) => {
+            Ok(Some(KakaoApp { client_id, client_secret, admin_key, app_id, base_url }))
+        }
+        (Some(_), None) => {
+            lacks("HOGA_KAKAO_CLIENT_SECRET", "must be set together with HOGA_KAKAO_CLIENT_ID")
+        }
+        (None, None) if admin_key.is_none() && app_id.is_none() && base_url.is_none() => Ok(None),
+        (None, _) => lacks(
+            "HOGA_KAKAO_CLIENT_ID",
+            "must be set where another HOGA_KAKAO_ variable is; it is the REST API key",
+        ),
+    }
 }
 
 fn allowed_origins(lookup: Lookup<'_>) -> Result<Vec<String>, ConfigError> {
@@ -295,6 +377,11 @@ mod tests {
             ("HOGA_SELLERS", "nobody"),
             ("HOGA_SELLERS", "Approved"),
             ("HOGA_DEMO", "maybe"),
+            ("HOGA_KAKAO_APP_ID", "my app"),
+            ("HOGA_KAKAO_BASE_URL", "ftp://kakao.test"),
+            ("HOGA_KAKAO_BASE_URL", "http://"),
+            ("HOGA_KAKAO_CLIENT_SECRET", "a secret in two lines\nof text"),
+            ("HOGA_KAKAO_ADMIN_KEY", "secret\u{e9}"),
         ];
         for (name, value) in wrong {
             let error = read(&[(name, value)]).expect_err(value);
@@ -314,5 +401,40 @@ mod tests {
     #[test]
     fn an_empty_variable_is_not_set() {
         assert!(read(&[("HOGA_DATABASE_URL", " ")]).expect("the default").is_embedded());
+    }
+
+    #[test]
+    fn kakaos_app_is_whole_or_not_there() {
+        let id = ("HOGA_KAKAO_CLIENT_ID", "rest-key");
+        let secret = ("HOGA_KAKAO_CLIENT_SECRET", "top-secret");
+        let admin = ("HOGA_KAKAO_ADMIN_KEY", "admin-secret");
+        let lacking = |variables: &[_]| read(variables).expect_err("a part is missing").variable;
+        assert_eq!(lacking(&[id]), "HOGA_KAKAO_CLIENT_SECRET");
+        assert_eq!(lacking(&[id, admin]), "HOGA_KAKAO_CLIENT_SECRET");
+        assert_eq!(lacking(&[secret]), "HOGA_KAKAO_CLIENT_ID");
+        assert_eq!(lacking(&[admin]), "HOGA_KAKAO_CLIENT_ID");
+        assert_eq!(lacking(&[("HOGA_KAKAO_BASE_URL", "http://k.test")]), "HOGA_KAKAO_CLIENT_ID");
+        assert!(read(&[]).expect("the default").kakao.is_none());
+        let app = read(&[id, secret]).expect("an app").kakao.expect("an app");
+        assert!(app.admin_key.is_none() && app.app_id.is_none() && app.base_url.is_none());
+    }
+
+    #[test]
+    fn kakaos_app_is_read_and_its_secrets_are_not_printed() {
+        let config = read(&[
+            ("HOGA_KAKAO_CLIENT_ID", "rest-key"),
+            ("HOGA_KAKAO_CLIENT_SECRET", "top-secret"),
+            ("HOGA_KAKAO_ADMIN_KEY", "admin-secret"),
+            ("HOGA_KAKAO_APP_ID", "123456"),
+            ("HOGA_KAKAO_BASE_URL", "http://127.0.0.1:9000/"),
+        ])
+        .expect("an app");
+        assert!(!format!("{config:?}").contains("secret\""));
+        assert!(!format!("{config:?}").contains("-secret"));
+        let app = config.kakao.expect("an app");
+        assert_eq!(app.client_secret.expose(), "top-secret");
+        assert_eq!(app.admin_key.expect("a key").expose(), "admin-secret");
+        assert_eq!(app.app_id, Some(123_456));
+        assert_eq!(app.base_url.as_deref(), Some("http://127.0.0.1:9000"));
     }
 }

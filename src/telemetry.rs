@@ -70,5 +70,9 @@ fn describe() {
     describe_gauge!("hoga_auctions_loaded", "Auctions in memory");
     describe_gauge!("hoga_viewers", "Open streams");
     describe_gauge!("hoga_outbox_commits", "Commits whose events wait to be published");
+    describe_counter!("hoga_kakao_unlink_attempts_total", "Attempts to unlink by outcome");
+    describe_counter!("hoga_kakao_unlinks_given_up_total", "Unlinks given up here since the start");
+    describe_gauge!("hoga_kakao_unlinks_waiting", "Unlinks that are still to do");
+    describe_gauge!("hoga_kakao_unlinks_given_up", "Unlinks that wait for an operator");
     describe_gauge!("hoga_ready", "1 when /readyz says yes");
 }

@@ -46,7 +46,9 @@ async fn serve(
         tracing::info!(caught_up, "opened and closed what became due in the meantime");
     }
     if is_demo {
-        let example = demo::prepare(&state.store, &state.exchange, state.bid_cap).await?;
+        let at =
+            if config.kakao.is_some() { demo::LogsInAt::Kakao } else { demo::LogsInAt::StandIn };
+        let example = demo::prepare(&state.store, &state.exchange, state.bid_cap, at).await?;
         actix::spawn(demo::keep_going(state.store.clone(), state.exchange.clone(), state.bid_cap));
         println!("{}", welcome(&public_url, &example));
     } else {

@@ -56,13 +56,30 @@ pub struct DemoUser {
     pub nickname: &'static str,
     /// What they may do.
     pub roles: &'static [&'static str],
+    /// Who they are at the stand-in for Kakao; beyond any id that Kakao has given out.
+    pub kakao_id: i64,
 }
 
 /// The people of the demo: one sells, two bid.
 pub const DEMO_USERS: &[DemoUser] = &[
-    DemoUser { name: "sora", nickname: "소라네 다락방", roles: &["seller"] },
-    DemoUser { name: "minji", nickname: "민지", roles: &["bidder"] },
-    DemoUser { name: "junho", nickname: "준호", roles: &["bidder"] },
+    DemoUser {
+        name: "sora",
+        nickname: "소라네 다락방",
+        roles: &["seller"],
+        kakao_id: 9_000_000_000_000_001,
+    },
+    DemoUser {
+        name: "minji",
+        nickname: "민지",
+        roles: &["bidder"],
+        kakao_id: 9_000_000_000_000_002,
+    },
+    DemoUser {
+        name: "junho",
+        nickname: "준호",
+        roles: &["bidder"],
+        kakao_id: 9_000_000_000_000_003,
+    },
 ];
 
 /// The seller of every item of the demo.

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use uuid::Uuid;
 
-use super::catalogue::{DEMO_ITEMS, DEMO_SELLER, DEMO_USERS, DemoIncrement, DemoItem};
+use super::catalogue::{DEMO_ITEMS, DEMO_SELLER, DEMO_USERS, DemoIncrement, DemoItem, DemoUser};
 use crate::{
     domain::{
         auction::{Increment, Item, Scheduled, SoftClose, SoftCloseMode, Terms, increment::Table},
@@ -52,6 +52,15 @@ pub enum DemoError {
     Empty,
 }
 
+/// Who answers for Kakao, and so whether the people of the demo can log in there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogsInAt {
+    /// The stand-in, which knows them.
+    StandIn,
+    /// Kakao itself, where their ids would be somebody else's.
+    Kakao,
+}
+
 /// Makes the users and puts everything on sale that is not; returns an auction to bid on.
 ///
 /// # Errors
@@ -60,15 +69,20 @@ pub async fn prepare(
     store: &Store,
     exchange: &Exchange,
     cap: Amount,
+    logs_in_at: LogsInAt,
 ) -> Result<Example, DemoError> {
-    for user in DEMO_USERS {
+    for demo_user in DEMO_USERS {
+        let DemoUser { name, nickname, roles, kakao_id } = *demo_user;
         let user = User {
             id: UserId(Uuid::now_v7()),
-            name: Some(user.name.to_owned()),
-            nickname: user.nickname.to_owned(),
-            roles: user.roles.iter().map(|role| (*role).to_owned()).collect(),
+            name: Some(name.to_owned()),
+            nickname: nickname.to_owned(),
+            roles: roles.iter().map(|role| (*role).to_owned()).collect(),
         };
-        store.ensure_user(&user, wall_clock::now()).await?;
+        let user = store.ensure_user(&user, wall_clock::now()).await?;
+        if logs_in_at == LogsInAt::StandIn {
+            store.link_kakao(user.id, kakao_id).await?;
+        }
     }
     renew(store, exchange, cap, |item, _| item.starts_in_s).await?;
     example(store).await?.ok_or(DemoError::Empty)

@@ -2,5 +2,6 @@
 
 pub mod catalogue;
 pub mod demo;
+pub mod kakao;
 pub mod lock;
 pub mod postgres;

@@ -74,6 +74,22 @@ where
     }
 }
 
+/// Wraps what is not our API: its errors are no problems of ours.
+pub fn leave_as_it_is<S, B>(
+    request: ServiceRequest,
+    service: &S,
+) -> impl Future<Output = Result<ServiceResponse<B>, actix_web::Error>> + use<S, B>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
+{
+    let answer = service.call(request);
+    async move {
+        let mut response = answer.await?;
+        response.response_mut().extensions_mut().insert(NotAProblem);
+        Ok(response)
+    }
+}
+
 fn needs_problem<B>(response: &HttpResponse<B>) -> bool {
     let is_error = response.status().is_client_error() || response.status().is_server_error();
     is_error

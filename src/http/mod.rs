@@ -19,6 +19,7 @@ pub mod sellers;
 pub mod service;
 pub mod streams;
 pub mod users;
+pub mod webhooks;
 
 use std::{
     net::TcpListener,
@@ -40,8 +41,15 @@ use utoipa_actix_web::AppExt;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
-    config::SellerModel, domain::money::Amount, exchange::Exchange, identity::tokens::Tokens,
-    live::Hub, store::Store,
+    config::SellerModel,
+    domain::money::Amount,
+    exchange::Exchange,
+    identity::{
+        kakao::{Kakao, Unlinks},
+        tokens::Tokens,
+    },
+    live::Hub,
+    store::Store,
 };
 
 /// Connections that one worker serves at once.
@@ -68,6 +76,10 @@ pub struct State {
     pub tokens: Arc<Tokens>,
     /// The streams.
     pub hub: Hub,
+    /// Where people log in; nowhere without an app at Kakao.
+    pub kakao: Option<Kakao>,
+    /// What is to be unlinked, where people log in.
+    pub unlinks: Option<Unlinks>,
     /// The cap on bids of auctions created from now on.
     pub bid_cap: Amount,
     /// Who may sell.
@@ -94,6 +106,19 @@ pub struct Parts {
     pub tokens: Arc<Tokens>,
     /// The streams.
     pub hub: Hub,
+    /// Where people log in, if anywhere.
+    pub kakao: Option<Kakao>,
+    /// What is to be unlinked, where people log in.
+    pub unlinks: Option<Unlinks>,
+}
+
+/// Something that is not our API, on our port: its answers go out as they are.
+#[derive(Clone)]
+pub struct Guest {
+    /// Where its paths begin.
+    pub path: &'static str,
+    /// Puts them there.
+    pub mount: Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>,
 }
 
 impl State {
@@ -104,6 +129,8 @@ impl State {
             store: parts.store,
             tokens: parts.tokens,
             hub: parts.hub,
+            kakao: parts.kakao,
+            unlinks: parts.unlinks,
             bid_cap: config.bid_cap,
             sellers: config.sellers,
             public_url: config.public_url.as_str().into(),
@@ -141,12 +168,18 @@ impl State {
     }
 }
 
-/// The server on a listener; runs when awaited.
+/// The server on a listener, with a guest where there is one; runs when awaited.
 ///
 /// # Errors
 /// When the listener cannot be used.
-pub fn serve(state: State, listener: TcpListener, workers: usize) -> std::io::Result<Server> {
+pub fn serve(
+    state: State,
+    listener: TcpListener,
+    workers: usize,
+    guest: Option<Guest>,
+) -> std::io::Result<Server> {
     let server = HttpServer::new(move || {
+        let guest = guest.clone();
         let document = openapi::document();
         App::new()
             .app_data(web::Data::new(state.clone()))
@@ -160,6 +193,12 @@ pub fn serve(state: State, listener: TcpListener, workers: usize) -> std::io::Re
             .service(service::get_openapi)
             .service(SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", document))
             .service(web::redirect("/docs", "/docs/"))
+            .configure(|config| {
+                if let Some(guest) = guest {
+                    let scope = web::scope(guest.path).wrap_fn(context::leave_as_it_is);
+                    config.service(scope.configure(|config| (guest.mount)(config)));
+                }
+            })
             .default_service(web::to(routes::elsewhere))
     });
     Ok(server

@@ -7,7 +7,7 @@ use utoipa::{
         Components, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi as Document, Ref,
         ResponseBuilder, Tag,
         path::Operation,
-        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
         tag::TagBuilder,
     },
 };
@@ -146,6 +146,8 @@ const ERRORS: &[(&str, &[&[Code]])] = {
         ("get_metrics", &[]),
         ("get_problem", &[&[NotFound]]),
         ("get_jwks", &[]),
+        ("take_kakao_webhook", &[&[WebhookRefused, WebhookMalformed, BodyTooLarge]]),
+        ("take_kakao_webhook_by_query", &[&[WebhookRefused, WebhookMalformed]]),
     ]
 };
 
@@ -190,6 +192,13 @@ pub fn document() -> Document {
             HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build(),
         ),
     );
+    components.add_security_scheme(
+        "kakao_admin_key",
+        SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
+            "Authorization",
+            "`KakaoAK` and the admin key of the app: Kakao's webhook alone has it",
+        ))),
+    );
     for item in document.paths.paths.values_mut() {
         let operations =
             [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
@@ -222,6 +231,7 @@ fn tags() -> Vec<Tag> {
         tag("sellers", "As which companies people sell"),
         tag("users", "Accounts and roles, for admins"),
         tag("service", "Time, health, keys, explanations"),
+        tag("webhooks", "What others tell this server"),
     ]
 }
 

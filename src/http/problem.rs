@@ -100,6 +100,10 @@ codes! {
         "Only its seller can change an auction." "판매자만 경매를 변경할 수 있습니다.";
     OwnAdminRole "own_admin_role" 403 "Admins do not take their own role away" "자신의 관리자 권한은 뺄 수 없습니다"
         "Ask another admin." "다른 관리자에게 요청하세요.";
+    WebhookMalformed "webhook_malformed" 400 "The webhook cannot be understood" "웹훅을 이해할 수 없습니다"
+        "Send app_id and user_id as numbers, as a form or in the query." "app_id와 user_id를 숫자로, 폼 또는 쿼리로 보내세요.";
+    WebhookRefused "webhook_refused" 403 "The webhook does not come from our app at Kakao" "카카오의 우리 앱에서 온 웹훅이 아닙니다"
+        "Send the admin key of the app, and its app_id." "앱의 어드민 키와 app_id를 보내세요.";
     NotFound "not_found" 404 "There is nothing here" "찾을 수 없습니다"
         "Check the path against /docs." "/docs에서 경로를 확인하세요.";
     AuctionNotFound "auction_not_found" 404 "There is no such auction" "해당 경매가 없습니다"

@@ -8,7 +8,7 @@ use utoipa_actix_web::{AppExt, scope, service_config::ServiceConfig};
 use super::{
     addresses, auctions, bids, log, me,
     problem::{Code, Problem},
-    sellers, service, streams, users,
+    sellers, service, streams, users, webhooks,
 };
 
 /// `/v1`, and what stands outside of it.
@@ -60,7 +60,10 @@ pub fn table(config: &mut ServiceConfig<'_>) {
         .service(service::get_readiness)
         .service(service::get_metrics)
         .service(service::get_problem)
-        .service(service::get_jwks);
+        .service(service::get_jwks)
+        // webhooks
+        .service(webhooks::take_kakao_webhook)
+        .service(webhooks::take_kakao_webhook_by_query);
 }
 
 /// The document that the table makes, before its errors are added.

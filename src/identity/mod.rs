@@ -1,10 +1,11 @@
-//! Who is calling: signing keys, access tokens and roles.
+//! Who is calling: Kakao, signing keys, access tokens and roles.
 //!
 //! Owns what a token says and how it is checked. Must never put a token, a key or personal data
 //! into a log, and never accept an algorithm that it did not choose itself.
 
 pub mod account;
 pub mod business_number;
+pub mod kakao;
 pub mod keys;
 pub mod phone;
 pub mod tokens;

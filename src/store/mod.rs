@@ -16,6 +16,7 @@ mod outbox;
 mod receipts;
 mod sellers;
 mod types;
+mod unlinks;
 
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ pub use self::{
     outbox::OutboxRow,
     receipts::{Receipt, ReceiptKey},
     sellers::{ApplicationRow, Company, Decided, Verdict},
+    unlinks::{Unlink, UnlinkDirection, UnlinksWaiting},
 };
 
 /// Connections that readers share. The lanes have their own.

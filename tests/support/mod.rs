@@ -6,6 +6,7 @@ pub mod auctions;
 pub mod callers;
 pub mod contract;
 pub mod database;
+pub mod kakao;
 pub mod logs;
 pub mod server;
 pub mod streams;

@@ -84,14 +84,18 @@ impl TestServer {
     }
 
     pub fn start(&mut self) {
-        let url = self.config.database_url.clone();
-        self.start_on(url.expect("tests bring a database").0, true);
+        self.start_on(self.database_config(), true);
     }
 
     /// Serves, but has not opened and closed yet what is overdue.
     pub fn start_without_catching_up(&mut self) {
+        self.start_on(self.database_config(), false);
+    }
+
+    /// As configured; without that, as the embedded default, whose cluster is then the tests' own.
+    fn database_config(&self) -> tokio_postgres::Config {
         let url = self.config.database_url.clone();
-        self.start_on(url.expect("tests bring a database").0, false);
+        url.map_or_else(|| self.database.config().clone(), |url| url.0)
     }
 
     fn start_on(&mut self, database: tokio_postgres::Config, catches_up: bool) {
