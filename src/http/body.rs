@@ -12,7 +12,7 @@ use actix_web::{
     web::{self, Bytes},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -81,6 +81,13 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     };
     let message = message.split(" at line ").next().unwrap_or_default().to_owned();
     Err(Problem::field(field, message))
+}
+
+/// Tells a field that is null from one that is left out.
+pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Some)
 }
 
 /// An auction's id in the path.
@@ -234,6 +241,23 @@ pub fn read_cursor(order: &str, cursor: &str) -> Result<Page, Problem> {
         }
         let page = Page { key: parts.next()?.parse().ok()?, id: parts.next()?.parse().ok()? };
         parts.next().is_none().then_some(page)
+    };
+    read().ok_or_else(|| Code::InvalidCursor.into())
+}
+
+/// A place in a list whose ids are texts without `/`.
+pub fn write_text_cursor(order: &str, key: i64, id: &str) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{order}/{key}/{id}"))
+}
+
+/// A place in a list whose ids are texts, back from the caller.
+pub fn read_text_cursor(order: &str, cursor: &str) -> Result<(i64, String), Problem> {
+    let read = || {
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+        let mut parts = text.splitn(3, '/');
+        let is_ours = parts.next()? == order && !text.contains('\0');
+        let place = (parts.next()?.parse().ok()?, parts.next()?.to_owned());
+        is_ours.then_some(place)
     };
     read().ok_or_else(|| Code::InvalidCursor.into())
 }

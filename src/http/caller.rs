@@ -23,6 +23,8 @@ pub struct User(pub Arc<Caller>);
 pub struct Bidder(pub UserId);
 /// Somebody who may sell.
 pub struct Seller(pub UserId);
+/// Somebody who looks after the house.
+pub struct Admin(pub UserId);
 /// A caller who may have a token, on what anybody may read. A token that is there must be valid.
 pub struct Anybody(pub Option<Arc<Caller>>);
 
@@ -54,7 +56,7 @@ fn check(request: &HttpRequest) -> Result<Option<Arc<Caller>>, Code> {
     match state.tokens.check(token, wall_clock::now()) {
         Ok(caller) => Ok(Some(caller)),
         Err(TokenError::Expired) => Err(Code::TokenExpired),
-        Err(TokenError::Invalid) => Err(Code::TokenInvalid),
+        Err(TokenError::Invalid | TokenError::Revoked) => Err(Code::TokenInvalid),
     }
 }
 
@@ -83,4 +85,5 @@ macro_rules! extract {
 extract!(User, request => user(request));
 extract!(Bidder, request => with_role(request, Role::Bidder, Code::NotRegistered));
 extract!(Seller, request => with_role(request, Role::Seller, Code::Forbidden));
+extract!(Admin, request => with_role(request, Role::Admin, Code::Forbidden));
 extract!(Anybody, request => caller(request).map_err(Problem::from));

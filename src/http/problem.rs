@@ -14,6 +14,7 @@ use crate::{
         time::Timestamp,
     },
     exchange::{Failure, Refusal, Snapshot},
+    identity::clients::ClientFault,
     store::StoreError,
 };
 
@@ -102,6 +103,8 @@ codes! {
         "Check the path against /docs." "/docs에서 경로를 확인하세요.";
     AuctionNotFound "auction_not_found" 404 "There is no such auction" "해당 경매가 없습니다"
         "Check the id." "식별자를 확인하세요.";
+    ClientNotFound "client_not_found" 404 "There is no such client" "해당 클라이언트가 없습니다"
+        "Check the client's id." "클라이언트 식별자를 확인하세요.";
     BidNotFound "bid_not_found" 404 "There is no such bid" "해당 입찰이 없습니다"
         "Use the seq of the bid's receipt." "입찰 접수증의 seq를 사용하세요.";
     MethodNotAllowed "method_not_allowed" 405 "The method is not allowed here" "허용되지 않는 메서드입니다"
@@ -128,6 +131,10 @@ codes! {
         "An auction can be changed and deleted only while it is scheduled." "예정 상태에서만 변경하거나 삭제할 수 있습니다.";
     AuctionNotRelistable "auction_not_relistable" 409 "The auction cannot be relisted" "재등록할 수 없는 경매입니다"
         "Only an auction that ended unsold can be relisted, once." "유찰된 경매만 한 번 재등록할 수 있습니다.";
+    ClientIsPublic "client_is_public" 409 "The client has no secret" "비밀 키가 없는 공개 클라이언트입니다"
+        "Only a client that was created as confidential has a secret; create another one." "confidential로 등록한 클라이언트만 비밀 키를 가집니다. 새로 등록하세요.";
+    TooManyClients "too_many_clients" 409 "There is no room for another client" "더 이상 클라이언트를 등록할 수 없습니다"
+        "Enable and change one that is disabled." "비활성화된 클라이언트를 다시 활성화해 변경하세요.";
     PreconditionFailed "precondition_failed" 412 "The auction changed since it was read" "읽은 뒤에 경매가 변경되었습니다"
         "Read it again and use its new ETag." "다시 읽고 새 ETag를 사용하세요.";
     BodyTooLarge "body_too_large" 413 "The body is too large" "본문이 너무 큽니다"
@@ -269,6 +276,15 @@ impl Problem {
         let errors = errors
             .into_iter()
             .map(|error| FieldError { field: error.field.to_owned(), message: error.message })
+            .collect();
+        Problem { errors, ..Problem::from(Code::InvalidRequest) }
+    }
+
+    /// Details of a client that cannot stand.
+    pub fn client(faults: Vec<ClientFault>) -> Problem {
+        let errors = faults
+            .into_iter()
+            .map(|fault| FieldError { field: fault.field, message: fault.message })
             .collect();
         Problem { errors, ..Problem::from(Code::InvalidRequest) }
     }

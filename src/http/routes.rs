@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, dev::ResourceDef, http
 use utoipa_actix_web::{AppExt, scope, service_config::ServiceConfig};
 
 use super::{
-    auctions, bids, log,
+    auctions, bids, clients, log,
     problem::{Code, Problem},
     service, streams,
 };
@@ -35,6 +35,13 @@ pub fn table(config: &mut ServiceConfig<'_>) {
                 // streams
                 .service(streams::watch_auction_events)
                 .service(streams::watch_events)
+                // clients
+                .service(clients::list_clients)
+                .service(clients::create_client)
+                .service(clients::get_client)
+                .service(clients::update_client)
+                .service(clients::delete_client)
+                .service(clients::rotate_client_secret)
                 // service
                 .service(service::get_time),
         )

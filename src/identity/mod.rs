@@ -3,7 +3,9 @@
 //! Owns what a token says and how it is checked. Must never put a token, a key or personal data
 //! into a log, and never accept an algorithm that it did not choose itself.
 
+pub mod clients;
 pub mod keys;
+mod revocations;
 pub mod tokens;
 
 use serde::{Deserialize, Serialize};

@@ -7,11 +7,13 @@
 mod accounts;
 mod batch;
 mod catalogue;
+mod clients;
 mod lease;
 mod log;
 mod migrate;
 mod outbox;
 mod receipts;
+mod revocations;
 mod types;
 
 use std::time::Duration;
@@ -25,6 +27,7 @@ pub use self::{
         BatchWriter, CommitError, EventColumns, KnownReceipt, ReceiptColumns, Rows, StandingColumns,
     },
     catalogue::{AuctionRow, Due, Filter, ItemRow, NewAuction, Page, Sort, StandingRow},
+    clients::{CLIENTS_MAX, ClientChanges, ClientRow, ClientsStamp},
     lease::{Lease, LeaseError},
     log::{BidRow, EventRow, LogRow, PublicEventRow},
     migrate::MigrateError,
