@@ -4,11 +4,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access;
 mod auctions;
 mod bad_input;
 mod bids;
+mod clients;
 mod clock;
+mod cors;
 mod impossible;
+mod keys;
 mod log;
 mod service;
 mod streams;
