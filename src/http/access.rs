@@ -5,6 +5,7 @@
 //! operation without a line here fails that test.
 
 use super::problem::Code;
+use crate::identity::Role;
 
 /// Who may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,11 +113,12 @@ impl Who {
         }
     }
 
-    /// What a user without the role is told.
-    pub const fn without_role(self) -> Option<Code> {
+    /// The role that is needed.
+    pub const fn role(self) -> Option<Role> {
         match self {
-            Who::Bidder | Who::BidderOfIt => Some(Code::NotRegistered),
-            Who::Seller | Who::Admin | Who::SellerOfItWhoSells => Some(Code::Forbidden),
+            Who::Bidder | Who::BidderOfIt => Some(Role::Bidder),
+            Who::Seller | Who::SellerOfItWhoSells => Some(Role::Seller),
+            Who::Admin => Some(Role::Admin),
             Who::Anyone
             | Who::Reader
             | Who::User
@@ -125,6 +127,14 @@ impl Who {
             | Who::Client
             | Who::Kakao => None,
         }
+    }
+
+    /// What a user without the role is told.
+    pub fn without_role(self) -> Option<Code> {
+        self.role().map(|role| match role {
+            Role::Bidder => Code::NotRegistered,
+            Role::Seller | Role::Admin => Code::Forbidden,
+        })
     }
 
     /// What a user is told of what is somebody else's.

@@ -343,6 +343,20 @@ mod tests {
         UserId(uuid::Uuid::from_u128(7))
     }
 
+    /// Of the user, for ever.
+    fn claims(aud: &str) -> Claims {
+        Claims {
+            iss: "http://hoga.test".into(),
+            aud: aud.into(),
+            sub: user(),
+            iat: 0,
+            exp: 4_000_000_000,
+            roles: vec![],
+            jti: uuid::Uuid::nil(),
+            client_id: None,
+        }
+    }
+
     #[test]
     fn a_token_says_who_calls_until_it_expires() {
         let tokens = tokens();
@@ -376,16 +390,7 @@ mod tests {
 
         let mut header = Header::new(Algorithm::HS256);
         header.typ = Some(TYP.into());
-        let claims = Claims {
-            iss: "http://hoga.test".into(),
-            aud: AUDIENCE.into(),
-            sub: user(),
-            iat: 0,
-            exp: i64::MAX / 2_000,
-            roles: vec![],
-            jti: uuid::Uuid::nil(),
-            client_id: None,
-        };
+        let claims = claims(AUDIENCE);
         header.kid = Some(ours.signing_key(now()).kid().to_owned());
         let secret = EncodingKey::from_secret(ours.signing_key(now()).public());
         let hs256 = jsonwebtoken::encode(&header, &claims, &secret).expect("signed");
@@ -401,16 +406,7 @@ mod tests {
             let mut header = Header::new(Algorithm::EdDSA);
             header.typ = Some(typ.into());
             header.kid = Some(key.kid().to_owned());
-            let claims = Claims {
-                iss: "http://hoga.test".into(),
-                aud: aud.into(),
-                sub: user(),
-                iat: 0,
-                exp: 4_000_000_000,
-                roles: vec![],
-                jti: uuid::Uuid::nil(),
-                client_id: None,
-            };
+            let claims = claims(aud);
             jsonwebtoken::encode(&header, &claims, &encoding).expect("signed")
         };
         assert!(ours.check(&sign(TYP, AUDIENCE), now()).is_ok());
@@ -426,16 +422,7 @@ mod tests {
             let mut header = Header::new(Algorithm::EdDSA);
             header.typ = Some(TYP.into());
             header.kid = kid.map(str::to_owned);
-            let claims = Claims {
-                iss: "http://hoga.test".into(),
-                aud: AUDIENCE.into(),
-                sub: user(),
-                iat: 0,
-                exp: 4_000_000_000,
-                roles: vec![],
-                jti: uuid::Uuid::nil(),
-                client_id: None,
-            };
+            let claims = claims(AUDIENCE);
             let encoding = EncodingKey::from_ed_der(key.der());
             jsonwebtoken::encode(&header, &claims, &encoding).expect("signed")
         };

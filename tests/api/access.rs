@@ -230,7 +230,7 @@ impl Operation<'_> {
     async fn only_with_a_token(&self) {
         self.is_refused("nobody", None, Code::Unauthenticated).await;
         self.bad_tokens_are_refused().await;
-        let needed = role_of(self.who);
+        let needed = self.who.role();
         if let Some(code) = self.who.without_role() {
             let others: Vec<Role> =
                 Role::ALL.into_iter().filter(|role| Some(*role) != needed).collect();
@@ -277,22 +277,6 @@ impl Operation<'_> {
             Proof::Token => self.only_with_a_token().await,
             Proof::Client | Proof::Kakao => self.only_with_credentials().await,
         }
-    }
-}
-
-/// The one role that is needed, if any.
-fn role_of(who: Who) -> Option<Role> {
-    match who {
-        Who::Bidder | Who::BidderOfIt => Some(Role::Bidder),
-        Who::Seller | Who::SellerOfItWhoSells => Some(Role::Seller),
-        Who::Admin => Some(Role::Admin),
-        Who::Anyone
-        | Who::Reader
-        | Who::User
-        | Who::SellerOfIt
-        | Who::SellerOfItOrAdmin
-        | Who::Client
-        | Who::Kakao => None,
     }
 }
 

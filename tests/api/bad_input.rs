@@ -392,7 +392,7 @@ fn token(header: &Value, claims: &Value, sign: impl Fn(&str) -> String) -> Strin
 
 fn claims(floor: &Floor) -> Value {
     json!({"iss": PUBLIC_URL, "aud": "hoga", "sub": floor.minji.id.to_string(), "iat": 1,
-        "exp": 4_000_000_000_u64, "roles": ["bidder", "seller", "admin"]})
+        "exp": 4_000_000_000_u64, "jti": uuid::Uuid::nil(), "roles": ["bidder", "seller", "admin"]})
 }
 
 #[tokio::test]
