@@ -14,7 +14,10 @@ CREATE TABLE clients (
     requests_per_second  integer     CHECK (requests_per_second > 0),
     bids_per_second      integer     CHECK (bids_per_second > 0),
     created_at           timestamptz NOT NULL,
-    disabled_at          timestamptz
+    disabled_at          timestamptz,
+    -- Grows with every change, and rows are never deleted: the sum over all rows tells whether any
+    -- has changed.
+    version              bigint      NOT NULL DEFAULT 1
 );
 
 ALTER TABLE users

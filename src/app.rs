@@ -22,9 +22,10 @@ use crate::{
     exchange::{self, CatchUpError, Exchange},
     http::{self, Guest, Parts, State},
     identity::{
+        clients::Clients,
         kakao::{BaseUrls, Kakao, KakaoConfig, SetupError, Unlinks},
-        keys::{KeyError, SigningKey},
-        tokens::Tokens,
+        keys::{KeyError, KeyFile},
+        tokens::{TOKEN_LIFE_S_MAX, Tokens},
     },
     live::{Hub, LiveOptions},
     store::{Lease, LeaseError, MigrateError, Store, StoreError},
@@ -34,6 +35,12 @@ use crate::{
 /// What was accepted is finished within this when the server goes down: the connections first,
 /// for most of it, then the lanes in what is left.
 const FINISH_TIMEOUT: Duration = Duration::from_millis(8_500);
+/// How often keys, clients and revocations are looked at, which others may have changed: the command
+/// line, and other servers of the exchange.
+const HEARD_OF_EVERY: Duration = Duration::from_secs(2);
+/// How far back revocations are read each time, in seconds: clocks of servers differ, and
+/// transactions take their time.
+const REVOCATIONS_READ_AGAIN_S: i64 = 300;
 /// How often a lost lease is taken again.
 const LEASE_CHECKED_EVERY: Duration = Duration::from_secs(5);
 /// How often records past their time are looked for.
@@ -116,7 +123,7 @@ impl Application {
         listener: TcpListener,
     ) -> Result<Application, StartError> {
         telemetry::count();
-        let key = SigningKey::load_or_create(&config.signing_key_file)?;
+        let (keys, key_file) = KeyFile::open(&config.signing_key_file)?;
         let store = Store::new(database)?;
         for migration in store.migrate().await? {
             tracing::info!(migration, "schema changed");
@@ -134,14 +141,21 @@ impl Application {
             exchange::Options { lanes: config.lanes.unwrap_or(defaults.lanes), ..defaults };
         let workers = config.http_workers.unwrap_or(defaults.lanes);
         let exchange = Exchange::start(store.clone(), relay_handle, options);
-        let tokens = Arc::new(Tokens::new(key, &config.public_url));
+        let clients = Arc::new(Clients::default());
+        clients.refresh(&store).await?;
+        let tokens = Tokens::new(keys, &config.public_url).of_clients(Arc::clone(&clients));
+        let long_ago = wall_clock::now().plus_s(-TOKEN_LIFE_S_MAX);
+        tokens.hear_revocations(&store, long_ago).await?;
+        let tokens = Arc::new(tokens);
         let address = listener.local_addr().map_err(StartError::Http)?;
         let Login { kakao, guest } = login(config, address)?;
         let unlinks = kakao.clone().map(|kakao| Unlinks::new(store.clone(), kakao));
         if let Some(unlinks) = unlinks.clone() {
             actix::spawn(unlinks.run(wall_clock::now));
         }
-        let state = State::new(Parts { exchange, store, tokens, hub, kakao, unlinks }, config);
+        let parts = Parts { exchange, store, tokens, clients, hub, kakao, unlinks };
+        let state = State::new(parts, config);
+        actix::spawn(keep_up(state.clone(), key_file));
         let server =
             http::serve(state.clone(), listener, workers, guest).map_err(StartError::Http)?;
         Ok(Application { state, address, server })
@@ -283,6 +297,41 @@ async fn purge_records(store: Store) {
                     tracing::warn!(error, "records past their time could not be deleted");
                     break;
                 }
+            }
+        }
+    }
+}
+
+/// Hears of what others change: clients and revocations in the database, keys in their file. What
+/// cannot be read stays as it is, and is said once.
+async fn keep_up(state: State, mut key_file: KeyFile) {
+    let mut every = tokio::time::interval(HEARD_OF_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut heard_at, mut is_deaf) = (wall_clock::now(), false);
+    while !state.is_closing() {
+        every.tick().await;
+        let now = wall_clock::now();
+        match key_file.look() {
+            Ok(Some(keys)) => state.tokens.set_keys(keys),
+            Ok(None) => {}
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "the signing keys stay as they were");
+            }
+        }
+        state.tokens.tick(now);
+        let since = heard_at.plus_s(-REVOCATIONS_READ_AGAIN_S);
+        let heard = async {
+            state.clients.refresh_if_changed(&state.store).await?;
+            state.tokens.hear_revocations(&state.store, since).await
+        };
+        match heard.await {
+            Ok(()) => (heard_at, is_deaf) = (now, false),
+            Err(_) if is_deaf => {}
+            Err(error) => {
+                is_deaf = true;
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "clients and revocations stay as they were");
             }
         }
     }

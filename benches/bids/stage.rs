@@ -10,7 +10,7 @@ use hoga::{
     },
     embedded::postgres::{Cluster, ClusterOptions, StopMode},
     exchange::new_auction,
-    identity::{Role, keys::SigningKey, tokens::Tokens},
+    identity::{Role, keys::KeyRing, tokens::Tokens},
     store::Store,
     wall_clock,
 };
@@ -175,7 +175,7 @@ fn bidder(number: u32) -> UserId {
 }
 
 fn tokens(key_file: &Path) -> Result<Vec<String>, Failed> {
-    let tokens = Tokens::new(SigningKey::load_or_create(key_file)?, PUBLIC_URL);
+    let tokens = Tokens::new(KeyRing::load_or_create(key_file)?, PUBLIC_URL);
     let now = wall_clock::now();
     let issue = |number| tokens.issue(bidder(number), &[Role::Bidder], None, now, TOKEN_LIFE_S);
     Ok((1..=BIDDERS).map(issue).collect::<Result<_, _>>()?)

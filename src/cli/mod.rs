@@ -4,8 +4,10 @@
 //! 2 the command line or the environment is wrong. Must never hold a rule of the exchange.
 
 pub mod client;
+pub mod clients;
 pub mod csv_file;
 pub mod import;
+pub mod keys;
 pub mod replay;
 pub mod serve;
 pub mod setup;
@@ -68,6 +70,17 @@ enum Command {
     /// against its signed checkpoint, so that one that was cut off is told from a whole one; a file
     /// has no checkpoint. Names the first event that is not good, with exit code 1.
     Verify(verify::VerifyArgs),
+    /// Register frontends, and change, list or disable them
+    ///
+    /// Works on HOGA_DATABASE_URL, or on the private Postgres under HOGA_DATA_DIR (.hoga), whether
+    /// or not the server runs; a running one hears of it within seconds.
+    Client(clients::ClientArgs),
+    /// List, rotate or drop the keys that sign access tokens and log checkpoints
+    ///
+    /// They stand in the file HOGA_SIGNING_KEY_FILE (signing-key.pem under HOGA_DATA_DIR), readable
+    /// to its owner alone. A running server hears of a change within seconds. Where several servers
+    /// share an exchange, give each of them the changed file.
+    Keys(keys::KeysArgs),
     /// Print an access token for a user of the embedded default
     ///
     /// Makes the user if there is none. Refused when HOGA_DATABASE_URL is set: there, users log in.
@@ -113,6 +126,8 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         | Command::Migrate
         | Command::Import(_)
         | Command::Replay(_)
+        | Command::Client(_)
+        | Command::Keys(_)
         | Command::Token(_) => {}
     }
     let config = Config::from_env().map_err(|error| Failed { code: 2, error: Box::new(error) })?;
@@ -122,6 +137,8 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         Command::Import(args) => import::run(&config, &args),
         Command::Migrate => setup::migrate(&config),
         Command::Token(args) => token::run(&config, &args),
+        Command::Client(args) => clients::run(&config, args),
+        Command::Keys(args) => keys::run(&config, &args),
         Command::Openapi | Command::Verify(_) => Ok(ExitCode::SUCCESS),
     }
 }

@@ -45,6 +45,9 @@ async fn serve(
     if caught_up > 0 {
         tracing::info!(caught_up, "opened and closed what became due in the meantime");
     }
+    if config.is_embedded() && demo::register_client(&state.store).await? {
+        state.clients.refresh(&state.store).await?;
+    }
     if is_demo {
         let at =
             if config.kakao.is_some() { demo::LogsInAt::Kakao } else { demo::LogsInAt::StandIn };
@@ -75,6 +78,7 @@ fn welcome(url: &str, example: &demo::Example) -> String {
     let hoga = std::env::current_exe()
         .map_or_else(|_| "hoga".to_owned(), |path| path.display().to_string());
     let (id, title, bid) = (example.auction, &example.title, example.next_bid);
+    let client = demo::DEMO_CLIENT;
     format!(
         "
   Hoga is running at {url}
@@ -89,6 +93,8 @@ fn welcome(url: &str, example: &demo::Example) -> String {
 
   Browse: curl '{url}/v1/auctions?status=live&sort=ending_soon'
   API:    {url}/docs   (OpenAPI 3.1 at {url}/openapi.json)
+  Log in: from a page of your own at http://localhost:3000 or http://localhost:5173, as client
+          {client} with the redirect URI /callback; `{hoga} client add` registers others
   Users:  minji and junho bid, sora sells; `hoga token --user NAME` makes more
   Stop:   Ctrl-C
 "

@@ -9,13 +9,17 @@ use super::{Failed, setup::Database};
 use crate::{
     config::{Config, ConfigError},
     domain::id::UserId,
-    identity::{Role, keys::SigningKey, tokens::Tokens},
+    identity::{
+        Role,
+        keys::KeyRing,
+        tokens::{TOKEN_LIFE_S_MAX, Tokens},
+    },
     store::{Store, User},
     wall_clock,
 };
 
 /// A token lives at most so long.
-const HOURS_MAX: u32 = 24 * 31;
+const HOURS_MAX: i64 = TOKEN_LIFE_S_MAX / 3_600;
 
 /// Whose token.
 #[derive(Debug, Args)]
@@ -27,7 +31,7 @@ pub struct TokenArgs {
     #[arg(long, value_parser = role)]
     role: Vec<Role>,
     /// How many hours the token lives
-    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=i64::from(HOURS_MAX)))]
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=HOURS_MAX))]
     hours: u32,
 }
 
@@ -62,7 +66,7 @@ pub fn run(config: &Config, args: &TokenArgs) -> Result<ExitCode, Failed> {
         store.migrate().await?;
         Ok::<User, Failed>(store.ensure_user(&wanted(args), wall_clock::now()).await?)
     })?;
-    let key = SigningKey::load_or_create(&config.signing_key_file)?;
+    let key = KeyRing::load_or_create(&config.signing_key_file)?;
     let roles: Vec<Role> = user.roles.iter().filter_map(|word| Role::from_word(word)).collect();
     let life_s = i64::from(args.hours) * 3_600;
     let tokens = Tokens::new(key, &config.public_url);

@@ -15,7 +15,7 @@ use crate::{
         time::Timestamp,
     },
     exchange::{Exchange, new_auction},
-    store::{Filter, NewAuction, Sort, Store, StoreError, User},
+    store::{ClientRow, Filter, NewAuction, Sort, Store, StoreError, User},
     wall_clock,
 };
 
@@ -59,6 +59,38 @@ pub enum LogsInAt {
     StandIn,
     /// Kakao itself, where their ids would be somebody else's.
     Kakao,
+}
+
+/// The frontend that is registered on the first start.
+pub const DEMO_CLIENT: &str = "hc_demo";
+/// Where pages are usually developed.
+const DEMO_ORIGINS: [&str; 4] = [
+    "http://localhost:3000",
+    "http://127.0.0.1:3000",
+    "http://localhost:5173",
+    "http://127.0.0.1:5173",
+];
+/// Where a login may return to, on each of them.
+const DEMO_CALLBACKS: [&str; 2] = ["/callback", "/"];
+
+/// Registers the demo frontend; false when it was there already, perhaps changed or disabled.
+///
+/// # Errors
+/// When Postgres fails.
+pub async fn register_client(store: &Store) -> Result<bool, StoreError> {
+    let callbacks = |origin: &str| DEMO_CALLBACKS.map(|path| format!("{origin}{path}"));
+    let client = ClientRow {
+        id: DEMO_CLIENT.to_owned(),
+        name: "Demo frontend".to_owned(),
+        secret_hash: None,
+        redirect_uris: DEMO_ORIGINS.into_iter().flat_map(callbacks).collect(),
+        allowed_origins: DEMO_ORIGINS.map(str::to_owned).into(),
+        requests_per_second: None,
+        bids_per_second: None,
+        created_at: wall_clock::now(),
+        disabled_at: None,
+    };
+    store.insert_client(&client).await
 }
 
 /// Makes the users and puts everything on sale that is not; returns an auction to bid on.

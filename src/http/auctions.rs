@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     State,
-    body::{self, IdempotencyKey, IfMatch, Json, present},
+    body::{self, IdempotencyKey, IfMatch, Json},
     caller::{Anybody, Seller, User},
     problem::{Code, MoneyBody, Problem},
     sellers::CompanyBody,
@@ -101,7 +101,7 @@ pub struct AuctionChangesBody {
     title: Option<String>,
     #[schema(max_length = 10_000)]
     description: Option<String>,
-    #[serde(deserialize_with = "present")]
+    #[serde(deserialize_with = "body::present")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 500)]
     category: Option<Option<String>>,
     #[schema(max_items = 20)]
@@ -111,20 +111,20 @@ pub struct AuctionChangesBody {
     #[schema(minimum = 1)]
     opening_price: Option<i64>,
     increment: Option<IncrementBody>,
-    #[serde(deserialize_with = "present")]
+    #[serde(deserialize_with = "body::present")]
     #[schema(value_type = Option<i64>, minimum = 1)]
     reserve_price: Option<Option<i64>>,
-    #[serde(deserialize_with = "present")]
+    #[serde(deserialize_with = "body::present")]
     #[schema(value_type = Option<i64>, minimum = 1)]
     buy_now_price: Option<Option<i64>>,
-    #[serde(deserialize_with = "present")]
+    #[serde(deserialize_with = "body::present")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 10_000)]
     bids_per_bidder_max: Option<Option<u32>>,
     #[schema(value_type = Option<String>, format = DateTime)]
     starts_at: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime)]
     ends_at: Option<Timestamp>,
-    #[serde(deserialize_with = "present")]
+    #[serde(deserialize_with = "body::present")]
     #[schema(value_type = Option<SoftCloseBody>)]
     soft_close: Option<Option<SoftCloseBody>>,
 }
@@ -146,7 +146,7 @@ pub struct RelistBody {
     #[schema(minimum = 1)]
     opening_price: Option<i64>,
     /// A new reserve; left out: the old one; null: none.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "body::present")]
     #[schema(value_type = Option<i64>, minimum = 1)]
     reserve_price: Option<Option<i64>>,
     /// Left out: the old one, its last end moved along with the end.
@@ -515,8 +515,7 @@ fn terms_of(row: &AuctionRow) -> Result<Terms, Problem> {
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters",
             min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$")),
     responses((status = 201, body = AuctionBody, description = "Scheduled",
-        headers(("ETag" = String), ("Location" = String)))),
-    security(("bearer" = [])))]
+        headers(("ETag" = String), ("Location" = String)))))]
 #[post("/auctions")]
 pub async fn create_auction(
     state: web::Data<State>,
@@ -720,8 +719,7 @@ impl ListQuery {
         ("sort" = Option<SortWord>, Query),
         ("limit" = Option<i64>, Query, description = "1 to 100, 20 by default", minimum = 1, maximum = 100),
         ("cursor" = Option<String>, Query, description = "next_cursor of the page before")),
-    responses((status = 200, body = AuctionPageBody, description = "A page of auctions")),
-    security((), ("bearer" = [])))]
+    responses((status = 200, body = AuctionPageBody, description = "A page of auctions")))]
 #[get("/auctions")]
 pub async fn list_auctions(
     state: web::Data<State>,
@@ -755,8 +753,7 @@ fn sort_key(sort: Sort, row: &AuctionRow) -> i64 {
 #[utoipa::path(get, path = "/auctions/{id}", operation_id = "get_auction", tag = "auctions",
     params(("id" = Uuid, Path), ("If-None-Match" = Option<String>, Header)),
     responses((status = 200, body = AuctionBody, description = "The auction", headers(("ETag" = String))),
-        (status = 304, description = "Not changed since")),
-    security((), ("bearer" = [])))]
+        (status = 304, description = "Not changed since")))]
 #[get("/auctions/{id}")]
 pub async fn get_auction(
     state: web::Data<State>,
@@ -780,8 +777,7 @@ pub async fn get_auction(
 #[utoipa::path(patch, path = "/auctions/{id}", operation_id = "update_auction", tag = "auctions",
     request_body = AuctionChangesBody,
     params(("id" = Uuid, Path), ("If-Match" = String, Header, description = "The ETag that was read, or *")),
-    responses((status = 200, body = AuctionBody, description = "Changed", headers(("ETag" = String)))),
-    security(("bearer" = [])))]
+    responses((status = 200, body = AuctionBody, description = "Changed", headers(("ETag" = String)))))]
 #[patch("/auctions/{id}")]
 pub async fn update_auction(
     state: web::Data<State>,
@@ -869,8 +865,7 @@ fn optional_amount(field: &str, value: Option<i64>) -> Result<Option<Amount>, Pr
 /// `cancelled_by_operator`. The log stays.
 #[utoipa::path(delete, path = "/auctions/{id}", operation_id = "delete_auction", tag = "auctions",
     params(("id" = Uuid, Path), ("If-Match" = String, Header, description = "The ETag that was read, or *")),
-    responses((status = 204, description = "Called off")),
-    security(("bearer" = [])))]
+    responses((status = 204, description = "Called off")))]
 #[delete("/auctions/{id}")]
 pub async fn delete_auction(
     state: web::Data<State>,
@@ -903,8 +898,7 @@ pub async fn delete_auction(
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters",
             min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$")),
     responses((status = 201, body = AuctionBody, description = "Scheduled",
-        headers(("ETag" = String), ("Location" = String)))),
-    security(("bearer" = [])))]
+        headers(("ETag" = String), ("Location" = String)))))]
 #[post("/auctions/{id}/relist")]
 pub async fn relist_auction(
     state: web::Data<State>,

@@ -149,8 +149,7 @@ pub enum OutcomeWord {
     params(("id" = Uuid, Path),
         ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters",
             min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$")),
-    responses((status = 201, body = ReceiptBody, description = "Accepted")),
-    security(("bearer" = [])))]
+    responses((status = 201, body = ReceiptBody, description = "Accepted")))]
 #[post("/auctions/{id}/bids")]
 pub async fn place_bid(
     state: web::Data<State>,
@@ -219,8 +218,7 @@ pub struct BuyNowBody {
     params(("id" = Uuid, Path),
         ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters",
             min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$")),
-    responses((status = 201, body = ReceiptBody, description = "Bought")),
-    security(("bearer" = [])))]
+    responses((status = 201, body = ReceiptBody, description = "Bought")))]
 #[post("/auctions/{id}/buy-now")]
 pub async fn buy_auction(
     state: web::Data<State>,
@@ -259,8 +257,7 @@ pub struct RetractionBody {
     params(("id" = Uuid, Path), ("seq" = u64, Path, description = "Of the bid's receipt"),
         ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters",
             min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$")),
-    responses((status = 201, body = ReceiptBody, description = "Retracted")),
-    security(("bearer" = [])))]
+    responses((status = 201, body = ReceiptBody, description = "Retracted")))]
 #[post("/auctions/{id}/bids/{seq}/retraction")]
 pub async fn retract_bid(
     state: web::Data<State>,
@@ -409,8 +406,7 @@ pub struct BiddingBody {
 /// Read my bidding in an auction
 #[utoipa::path(get, path = "/auctions/{id}/bidding", operation_id = "get_bidding", tag = "bids",
     params(("id" = Uuid, Path)),
-    responses((status = 200, body = BiddingBody, description = "Where the caller stands")),
-    security(("bearer" = [])))]
+    responses((status = 200, body = BiddingBody, description = "Where the caller stands")))]
 #[get("/auctions/{id}/bidding")]
 pub async fn get_bidding(
     state: web::Data<State>,

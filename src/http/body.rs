@@ -342,3 +342,20 @@ pub fn read_cursor(order: &str, cursor: &str) -> Result<Page, Problem> {
     };
     read().ok_or_else(|| Code::InvalidCursor.into())
 }
+
+/// A place in a list whose ids are texts without `/`.
+pub fn write_text_cursor(order: &str, key: i64, id: &str) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{order}/{key}/{id}"))
+}
+
+/// A place in a list whose ids are texts, back from the caller.
+pub fn read_text_cursor(order: &str, cursor: &str) -> Result<(i64, String), Problem> {
+    let read = || {
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+        let mut parts = text.splitn(3, '/');
+        let is_ours = parts.next()? == order && !text.contains('\0');
+        let place = (parts.next()?.parse().ok()?, parts.next()?.to_owned());
+        is_ours.then_some(place)
+    };
+    read().ok_or_else(|| Code::InvalidCursor.into())
+}

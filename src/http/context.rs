@@ -161,10 +161,8 @@ impl About {
     /// Whether the caller's budget allows the request.
     fn admit(&mut self, request: &ServiceRequest) -> Result<(), Problem> {
         let Some(state) = &self.state else { return Ok(()) };
-        let Some((told, admitted)) = state
-            .limits
-            .admit(request, || caller(request.request()).ok().flatten().map(|caller| caller.user))
-        else {
+        let who = || caller(request.request()).ok().flatten();
+        let Some((told, admitted)) = state.limits.admit(request, &state.clients, who) else {
             return Ok(());
         };
         self.told = Some(told);

@@ -1,12 +1,15 @@
 //! Rate limits: a budget for bids and one for everything else, for each user, or for each address
-//! where there is no user.
+//! where there is no user; and those that all users of a client share, where it has them.
 //!
 //! Told by `RateLimit-Policy`, `RateLimit` and `Retry-After` (IETF draft-ietf-httpapi-ratelimit-headers).
 
 use std::{
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,36 +17,216 @@ use actix_web::{
     dev::ServiceRequest,
     http::{Method, header::HeaderValue},
 };
+use dashmap::DashMap;
 use governor::{
     Quota, RateLimiter,
     clock::{Clock, DefaultClock},
-    middleware::StateInformationMiddleware,
-    state::keyed::DashMapStateStore,
+    middleware::{StateInformationMiddleware, StateSnapshot},
+    nanos::Nanos,
+    state::{InMemoryState, NotKeyed, StateStore, keyed::ShrinkableKeyedStateStore},
 };
 
 use super::problem::{Code, Problem};
-use crate::{config::RateLimits, domain::id::UserId};
+use crate::{
+    config::RateLimits,
+    domain::id::UserId,
+    identity::{
+        Caller,
+        clients::{Client, Clients},
+    },
+};
 
 /// Users and addresses that are counted at once; past it strangers share one budget.
 const COUNTED_MAX: usize = 200_000;
 /// How often those who have their whole budget again are forgotten.
 const FORGOTTEN_EVERY: Duration = Duration::from_secs(10);
+/// What a budget's policy counts over, in seconds.
+const WINDOW_S: u32 = 2;
 
 /// Whose budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Who {
     User(UserId),
     Address(IpAddr),
-    /// There are too many to tell apart.
+    /// Their address is not known.
     Crowd,
 }
 
-type Limiter = RateLimiter<Who, DashMapStateStore<Who>, DefaultClock, StateInformationMiddleware>;
+/// What everybody has used, in a bounded place.
+struct Counts {
+    each: DashMap<Who, InMemoryState>,
+    /// Shared by those for whom there is no place.
+    crowd: InMemoryState,
+    /// As many as `each` has, or a few more: to ask the map would lock all of it.
+    counted: AtomicUsize,
+    max: usize,
+}
 
+impl Counts {
+    fn up_to(max: usize) -> Counts {
+        Counts {
+            each: DashMap::new(),
+            crowd: InMemoryState::default(),
+            counted: AtomicUsize::new(0),
+            max,
+        }
+    }
+}
+
+impl StateStore for Counts {
+    type Key = Who;
+
+    fn measure_and_replace<T, F, E>(&self, who: &Who, measure: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let one = &NotKeyed::NonKey;
+        if let Some(state) = self.each.get(who) {
+            return state.measure_and_replace(one, measure);
+        }
+        if self.counted.load(Ordering::Relaxed) >= self.max {
+            return self.crowd.measure_and_replace(one, measure);
+        }
+        self.counted.fetch_add(1, Ordering::Relaxed);
+        self.each.entry(*who).or_default().measure_and_replace(one, measure)
+    }
+}
+
+impl ShrinkableKeyedStateStore<Who> for Counts {
+    fn retain_recent(&self, drop_below: Nanos) {
+        // Asked for, and refused to be replaced: the only way to read it.
+        let last = |state: &InMemoryState| {
+            state.measure_and_replace(&NotKeyed::NonKey, Err::<((), Nanos), _>).err()
+        };
+        self.each.retain(|_, state| last(state).flatten().is_some_and(|last| last > drop_below));
+        self.counted.store(self.each.len(), Ordering::Relaxed);
+    }
+
+    fn len(&self) -> usize {
+        self.counted.load(Ordering::Relaxed)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+type Limiter = RateLimiter<Who, Counts, DefaultClock, StateInformationMiddleware>;
+type OneLimiter = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
+
+/// So many a second, and twice as many at once.
+fn quota(per_second: NonZeroU32) -> (Quota, NonZeroU32) {
+    let burst = per_second.saturating_mul(NonZeroU32::MIN.saturating_add(1));
+    (Quota::per_second(per_second).allow_burst(burst), burst)
+}
+
+fn policy(name: &str, burst: NonZeroU32) -> String {
+    format!("\"{name}\";q={burst};w={WINDOW_S}")
+}
+
+/// What became of a request at a budget: how many are left, or for how long to wait.
+type Verdict = Result<u32, Duration>;
+
+fn verdict(
+    checked: Result<StateSnapshot, governor::NotUntil<<DefaultClock as Clock>::Instant>>,
+) -> Verdict {
+    match checked {
+        Ok(snapshot) => Ok(snapshot.remaining_burst_capacity()),
+        Err(refused) => Err(refused.wait_time_from(DefaultClock::default().now())),
+    }
+}
+
+/// A budget for each user and address.
 struct Budget {
     limiter: Limiter,
     name: &'static str,
     policy: HeaderValue,
+}
+
+impl Budget {
+    fn new(name: &'static str, per_second: NonZeroU32, counted_max: usize) -> Budget {
+        let (quota, burst) = quota(per_second);
+        let counts = Counts::up_to(counted_max);
+        Budget {
+            limiter: RateLimiter::new(quota, counts, DefaultClock::default()),
+            name,
+            policy: HeaderValue::from_str(&policy(name, burst)).expect("a policy is visible ASCII"),
+        }
+    }
+
+    fn admit(&self, who: Who) -> (Told, Result<(), Problem>) {
+        let verdict = verdict(self.limiter.check_key(&who));
+        let told = HeaderValue::from_str(&left(self.name, verdict)).ok();
+        (Told { policy: self.policy.clone(), left: told }, admitted(self.name, verdict))
+    }
+}
+
+/// What `RateLimit` says.
+fn left(name: &str, verdict: Verdict) -> String {
+    let (left, in_s) = match verdict {
+        Ok(left) => (left, 1),
+        Err(wait) => (0, wait_ms(wait).div_ceil(1_000)),
+    };
+    format!("\"{name}\";r={left};t={in_s}")
+}
+
+fn admitted(name: &str, verdict: Verdict) -> Result<(), Problem> {
+    verdict.map(|_| ()).map_err(|wait| Problem {
+        retry_after_ms: Some(wait_ms(wait)),
+        ..Problem::found(Code::RateLimited, format!("The budget \"{name}\" is used up."))
+    })
+}
+
+fn wait_ms(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+/// The budget that all users of a client share.
+struct SharedBudget {
+    limiter: OneLimiter,
+    per_second: NonZeroU32,
+    name: &'static str,
+    policy: String,
+}
+
+impl SharedBudget {
+    fn new(name: &'static str, per_second: NonZeroU32) -> SharedBudget {
+        let (quota, burst) = quota(per_second);
+        let limiter = RateLimiter::new(quota, InMemoryState::default(), DefaultClock::default());
+        SharedBudget { limiter, per_second, name, policy: policy(name, burst) }
+    }
+
+    /// Tells of itself behind what the caller's own budget has told.
+    fn admit(&self, own: Told) -> (Told, Result<(), Problem>) {
+        let verdict = verdict(self.limiter.check());
+        let both = |own: Option<&HeaderValue>, shared: &str| {
+            let own = own.and_then(|own| own.to_str().ok()).unwrap_or_default();
+            HeaderValue::from_str(&format!("{own}, {shared}")).ok()
+        };
+        let told = Told {
+            left: both(own.left.as_ref(), &left(self.name, verdict)),
+            policy: both(Some(&own.policy), &self.policy).unwrap_or(own.policy),
+        };
+        (told, admitted(self.name, verdict))
+    }
+}
+
+/// A budget that users of clients share, by the client's id: as many as there are clients.
+type SharedBudgets = DashMap<String, Arc<SharedBudget>>;
+
+/// The client's own, made with the first request and again when the client was changed.
+fn shared(
+    budgets: &SharedBudgets,
+    name: &'static str,
+    client: &Client,
+    per_second: NonZeroU32,
+) -> Arc<SharedBudget> {
+    let known = budgets.get(&client.id).map(|known| Arc::clone(&known));
+    known.filter(|known| known.per_second == per_second).unwrap_or_else(|| {
+        let made = Arc::new(SharedBudget::new(name, per_second));
+        budgets.insert(client.id.clone(), Arc::clone(&made));
+        made
+    })
 }
 
 /// Every budget. Cheap to clone.
@@ -55,6 +238,8 @@ pub struct Limits {
 struct Inner {
     bids: Budget,
     requests: Budget,
+    client_bids: SharedBudgets,
+    client_requests: SharedBudgets,
     trusted_proxies: Vec<IpAddr>,
 }
 
@@ -66,43 +251,14 @@ pub struct Told {
     pub left: Option<HeaderValue>,
 }
 
-impl Budget {
-    /// So many a second, and twice as many at once.
-    fn new(name: &'static str, per_second: NonZeroU32) -> Budget {
-        let burst = per_second.saturating_mul(NonZeroU32::MIN.saturating_add(1));
-        let quota = Quota::per_second(per_second).allow_burst(burst);
-        let policy = format!("\"{name}\";q={burst};w=2");
-        Budget {
-            limiter: RateLimiter::dashmap(quota).with_middleware(),
-            name,
-            policy: HeaderValue::from_str(&policy).expect("a policy is visible ASCII"),
-        }
-    }
-
-    fn admit(&self, who: Who) -> (Told, Result<(), Problem>) {
-        let who = if self.limiter.len() < COUNTED_MAX { who } else { Who::Crowd };
-        let (left, wait) = match self.limiter.check_key(&who) {
-            Ok(snapshot) => (snapshot.remaining_burst_capacity(), None),
-            Err(refused) => (0, Some(refused.wait_time_from(DefaultClock::default().now()))),
-        };
-        let wait_ms = wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1));
-        let in_s = wait_ms.map_or(1, |wait_ms| wait_ms.div_ceil(1_000));
-        let told = format!("\"{}\";r={left};t={in_s}", self.name);
-        let told = Told { policy: self.policy.clone(), left: HeaderValue::from_str(&told).ok() };
-        let admitted = match wait_ms {
-            None => Ok(()),
-            wait_ms => Err(Problem { retry_after_ms: wait_ms, ..Code::RateLimited.into() }),
-        };
-        (told, admitted)
-    }
-}
-
 impl Limits {
     /// Budgets as configured. Must be called inside an actix system, which forgets the idle ones.
     pub fn new(limits: &RateLimits) -> Limits {
         let inner = Arc::new(Inner {
-            bids: Budget::new("bids", limits.bids_per_second),
-            requests: Budget::new("requests", limits.requests_per_second),
+            bids: Budget::new("bids", limits.bids_per_second, COUNTED_MAX),
+            requests: Budget::new("requests", limits.requests_per_second, COUNTED_MAX),
+            client_bids: DashMap::new(),
+            client_requests: DashMap::new(),
             trusted_proxies: limits.trusted_proxies.clone(),
         });
         let idle = Arc::downgrade(&inner);
@@ -118,23 +274,43 @@ impl Limits {
         Limits { inner }
     }
 
-    /// Whether a request may go on, and what its answer says of the budget; nothing of health
-    /// checks and preflights, which always may. `user` is asked who calls, where that counts.
+    /// Whether a request may go on, and what its answer says of the budgets; nothing of health
+    /// checks and preflights, which always may. `caller` is asked where that counts.
     pub fn admit(
         &self,
         request: &ServiceRequest,
-        user: impl FnOnce() -> Option<UserId>,
+        clients: &Clients,
+        caller: impl FnOnce() -> Option<Arc<Caller>>,
     ) -> Option<(Told, Result<(), Problem>)> {
         let is_free = request.method() == Method::OPTIONS || !request.path().starts_with("/v1/");
         if is_free {
             return None;
         }
-        let budget = if is_bid(request) { &self.inner.bids } else { &self.inner.requests };
-        let who = user()
-            .map(Who::User)
+        let is_bid = is_bid(request);
+        let budget = if is_bid { &self.inner.bids } else { &self.inner.requests };
+        let caller = caller();
+        let who = caller
+            .as_ref()
+            .map(|caller| Who::User(caller.user))
             .or_else(|| self.address(request).map(Who::Address))
             .unwrap_or(Who::Crowd);
-        Some(budget.admit(who))
+        let (told, admitted) = budget.admit(who);
+        let client = caller.as_ref().and_then(|caller| clients.get(caller.client.as_deref()?));
+        let shared = client.and_then(|client| self.shared_budget(&client, is_bid));
+        Some(match (admitted, shared) {
+            (Ok(()), Some(shared)) => shared.admit(told),
+            // Who is refused already takes nothing away from the others.
+            (admitted, _) => (told, admitted),
+        })
+    }
+
+    fn shared_budget(&self, client: &Client, is_bid: bool) -> Option<Arc<SharedBudget>> {
+        let (budgets, name, per_second) = if is_bid {
+            (&self.inner.client_bids, "client-bids", client.bids_per_second)
+        } else {
+            (&self.inner.client_requests, "client-requests", client.requests_per_second)
+        };
+        per_second.map(|per_second| shared(budgets, name, client, per_second))
     }
 
     /// The peer's address; behind trusted proxies, the last one in `X-Forwarded-For` that is not
@@ -204,14 +380,37 @@ mod tests {
             .peer_addr("10.0.0.1:9".parse().expect("an address"))
     }
 
-    fn admitted(limits: &Limits, tokens: &Tokens, request: TestRequest) -> Result<(), Problem> {
+    fn admitted_with(
+        limits: &Limits,
+        tokens: &Tokens,
+        clients: &Clients,
+        request: TestRequest,
+    ) -> Result<(), Problem> {
         let request = request.to_srv_request();
-        let user = || {
+        let caller = || {
             let value = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
             let token = value.strip_prefix("Bearer ")?;
-            tokens.check(token, wall_clock::now()).ok().map(|caller| caller.user)
+            tokens.check(token, wall_clock::now()).ok()
         };
-        limits.admit(&request, user).expect("limited").1
+        limits.admit(&request, clients, caller).expect("limited").1
+    }
+
+    fn admitted(limits: &Limits, tokens: &Tokens, request: TestRequest) -> Result<(), Problem> {
+        admitted_with(limits, tokens, &Clients::default(), request)
+    }
+
+    /// Allows a bid a second, two at once.
+    fn shop() -> Client {
+        Client {
+            id: "hc_shop".into(),
+            name: "a shop".into(),
+            secret_hash: None,
+            redirect_uris: vec![],
+            allowed_origins: vec![],
+            requests_per_second: None,
+            bids_per_second: NonZeroU32::new(1),
+            disabled: false,
+        }
     }
 
     #[actix_web::test]
@@ -257,5 +456,66 @@ mod tests {
         assert!(admitted(&suspicious, &tokens, from("1.1.1.1")).is_ok());
         assert!(admitted(&suspicious, &tokens, from("2.2.2.2")).is_ok());
         assert!(admitted(&suspicious, &tokens, from("3.3.3.3")).is_err());
+    }
+
+    #[actix_web::test]
+    async fn all_users_of_a_client_share_its_budget_besides_their_own() {
+        let (limits, tokens) = (limits(&[]), tokens());
+        let clients = Clients::of([shop()]);
+        let bid_as = |number, client| {
+            let user = UserId(uuid::Uuid::from_u128(number));
+            let token = tokens.issue(user, &[Role::Bidder], client, wall_clock::now(), 60);
+            let token = format!("Bearer {}", token.expect("a token"));
+            let request = bid().insert_header((header::AUTHORIZATION, token));
+            admitted_with(&limits, &tokens, &clients, request)
+        };
+        assert!(bid_as(1, Some("hc_shop")).is_ok());
+        assert!(bid_as(2, Some("hc_shop")).is_ok());
+        let refused = bid_as(3, Some("hc_shop")).expect_err("the third of the shop");
+        assert_eq!(refused.code, Code::RateLimited);
+        assert!(refused.found.is_some_and(|found| found.contains("\"client-bids\"")));
+        assert!(refused.retry_after_ms.is_some_and(|wait| wait > 0));
+        assert!(bid_as(4, Some("hc_other")).is_ok() && bid_as(5, None).is_ok());
+        assert!(bid_as(1, None).is_ok(), "one is left of their own two");
+        let refused = bid_as(1, None).expect_err("and no more");
+        assert!(refused.found.is_some_and(|found| found.contains("\"bids\"")));
+    }
+
+    #[actix_web::test]
+    async fn a_changed_budget_of_a_client_counts_from_then_on() {
+        let budgets = SharedBudgets::new();
+        let one = NonZeroU32::MIN;
+        let first = shared(&budgets, "client-bids", &shop(), one);
+        assert!(Arc::ptr_eq(&first, &shared(&budgets, "client-bids", &shop(), one)));
+        let changed = shared(&budgets, "client-bids", &shop(), one.saturating_add(1));
+        assert_eq!(changed.policy, "\"client-bids\";q=4;w=2");
+        assert_eq!(budgets.len(), 1);
+    }
+
+    #[actix_web::test]
+    async fn past_the_bound_strangers_share_one_budget_until_others_are_forgotten() {
+        let per_second = NonZeroU32::new(1).expect("positive");
+        let budget = Budget::new("requests", per_second, 3);
+        let user = |number| Who::User(UserId(uuid::Uuid::from_u128(number)));
+        let is_admitted = |number| budget.admit(user(number)).1.is_ok();
+        for known in 0..3 {
+            assert!(is_admitted(known));
+        }
+        assert!(is_admitted(3) && is_admitted(4), "the strangers' two");
+        assert!(!is_admitted(5) && !is_admitted(6));
+        assert!(is_admitted(0), "who was there before has their own");
+        let counts = Counts::up_to(3);
+        let used = |who, at: u64| {
+            let measured = counts.measure_and_replace(&who, |_| Ok::<_, ()>(((), Nanos::from(at))));
+            measured.expect("measured");
+        };
+        for (who, at) in [(1, 10), (2, 20), (3, 30), (4, 40)] {
+            used(user(who), at);
+        }
+        assert_eq!((counts.len(), counts.each.len()), (3, 3));
+        counts.retain_recent(Nanos::from(20));
+        assert_eq!((counts.len(), counts.each.len()), (1, 1));
+        used(user(4), 50);
+        assert_eq!(counts.len(), 2);
     }
 }

@@ -10,7 +10,7 @@ use super::{
     State, body,
     problem::{Code, Problem},
 };
-use crate::{domain::id::AuctionId, events::hash::Hash, store::LogRow};
+use crate::{domain::id::AuctionId, events::hash::Hash, store::LogRow, wall_clock};
 
 /// Entries on a page.
 pub const ENTRIES_MAX: i64 = 1_000;
@@ -137,7 +137,7 @@ pub async fn get_log_checkpoint(
     let id = body::auction_id(&id)?;
     let (count, head) = state.store.log_head(id).await?.ok_or(Code::AuctionNotFound)?;
     let head_hash = Hash::from_slice(&head).ok_or(Code::Internal)?;
-    let key = state.tokens.key();
+    let key = state.tokens.signing_key(wall_clock::now());
     Ok(HttpResponse::Ok().json(CheckpointBody {
         auction_id: id.0,
         count,

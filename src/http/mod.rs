@@ -3,11 +3,13 @@
 //! Owns every HTTP type. Must never decide anything, write SQL, or trust an amount from outside
 //! without comparing it with ours. The paths are in [`routes`], one table.
 
+pub mod access;
 pub mod addresses;
 pub mod auctions;
 pub mod bids;
 pub mod body;
 pub mod caller;
+pub mod clients;
 pub mod context;
 pub mod limits;
 pub mod log;
@@ -45,6 +47,7 @@ use crate::{
     domain::money::Amount,
     exchange::Exchange,
     identity::{
+        clients::Clients,
         kakao::{Kakao, Unlinks},
         tokens::Tokens,
     },
@@ -74,6 +77,8 @@ pub struct State {
     pub store: Store,
     /// Issues and checks access tokens.
     pub tokens: Arc<Tokens>,
+    /// The registered frontends.
+    pub clients: Arc<Clients>,
     /// The streams.
     pub hub: Hub,
     /// Where people log in; nowhere without an app at Kakao.
@@ -104,6 +109,8 @@ pub struct Parts {
     pub store: Store,
     /// Issues and checks access tokens.
     pub tokens: Arc<Tokens>,
+    /// The registered frontends.
+    pub clients: Arc<Clients>,
     /// The streams.
     pub hub: Hub,
     /// Where people log in, if anywhere.
@@ -128,6 +135,7 @@ impl State {
             exchange: parts.exchange,
             store: parts.store,
             tokens: parts.tokens,
+            clients: parts.clients,
             hub: parts.hub,
             kakao: parts.kakao,
             unlinks: parts.unlinks,
@@ -226,14 +234,24 @@ pub fn tune(connection: &dyn std::any::Any) {
     }
 }
 
-/// Whose pages may call, and with what.
+/// What pages call: the API, and of the login what is no page itself. Where a browser goes as a
+/// whole, and where other servers call, no page of somebody else may read along.
+const OPEN_TO_PAGES: &[&str] =
+    &["/v1/", "/oauth/token", "/oauth/revoke", "/.well-known/", "/problems/", "/openapi.json"];
+
+/// Whose pages may call, where, and with what.
 pub fn cors(state: &State) -> Cors {
     let origins = Arc::clone(&state.allowed_origins);
+    let clients = Arc::clone(&state.clients);
     let allow_loopback = state.allow_loopback_origins;
     Cors::default()
-        .allowed_origin_fn(move |origin, _| {
-            let Ok(origin) = origin.to_str() else { return false };
-            origins.iter().any(|allowed| allowed == origin)
+        // Asked only when there is an `Origin`.
+        .allowed_origin_fn(move |origin, request| {
+            let path = request.uri.path();
+            let is_open = OPEN_TO_PAGES.iter().any(|open| path.starts_with(open));
+            let Some(origin) = origin.to_str().ok().filter(|_| is_open) else { return false };
+            clients.allows_origin(origin)
+                || origins.iter().any(|allowed| allowed == origin)
                 || (allow_loopback && is_loopback(origin))
         })
         .allowed_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])

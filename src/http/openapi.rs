@@ -7,20 +7,21 @@ use utoipa::{
         Components, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi as Document, Ref,
         ResponseBuilder, Tag,
         path::Operation,
-        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+        security::{
+            ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+        },
         tag::TagBuilder,
     },
 };
 
 use super::{
+    access::{self, Proof, Who},
     auctions::{SortWord, StatusWord},
     problem::{Code, Language, Problem, ProblemBody},
     routes,
     sellers::ApplicationStatus,
 };
 
-/// What a token may be refused for.
-const TOKEN: &[Code] = &[Code::TokenExpired, Code::TokenInvalid];
 /// What a body may be refused for.
 const BODY: &[Code] =
     &[Code::MalformedJson, Code::BodyTooLarge, Code::UnsupportedMediaType, Code::InvalidRequest];
@@ -43,53 +44,42 @@ const ADMIN: &[Code] =
 /// What the live floor may fail with.
 const FLOOR: &[Code] = &[Code::Overloaded, Code::OutcomeUnknown, Code::StorageFull];
 
-/// Every operation's own errors, in groups, besides those that [`common`] gives to all.
+/// Every operation's own errors, in groups, besides those that [`common`] gives to all and those that
+/// follow from who may call it ([`access`]).
 const ERRORS: &[(&str, &[&[Code]])] = {
     use Code::*;
     &[
-        ("create_auction", &[TOKEN, BODY, KEY, &[Unauthenticated, Forbidden, OutcomeUnknown]]),
-        ("list_auctions", &[TOKEN, &[InvalidQuery, InvalidCursor]]),
-        ("get_auction", &[TOKEN, AUCTION]),
+        ("create_auction", &[BODY, KEY, &[OutcomeUnknown]]),
+        ("list_auctions", &[&[InvalidQuery, InvalidCursor]]),
+        ("get_auction", &[AUCTION]),
         (
             "update_auction",
             &[
-                TOKEN,
                 BODY,
                 AUCTION,
                 FLOOR,
-                &[Unauthenticated, NotYourAuction, AuctionNotEditable],
+                &[AuctionNotEditable],
                 &[PreconditionFailed, PreconditionRequired],
             ],
         ),
         (
             "delete_auction",
             &[
-                TOKEN,
                 AUCTION,
                 FLOOR,
-                &[Unauthenticated, NotYourAuction, AuctionNotEditable, AuctionEnded],
+                &[AuctionNotEditable, AuctionEnded],
                 &[PreconditionFailed, PreconditionRequired],
             ],
         ),
-        (
-            "relist_auction",
-            &[
-                TOKEN,
-                BODY,
-                KEY,
-                AUCTION,
-                &[Unauthenticated, Forbidden, NotYourAuction, AuctionNotRelistable, OutcomeUnknown],
-            ],
-        ),
+        ("relist_auction", &[BODY, KEY, AUCTION, &[AuctionNotRelistable, OutcomeUnknown]]),
         (
             "place_bid",
             &[
-                TOKEN,
                 BODY,
                 KEY,
                 AUCTION,
                 FLOOR,
-                &[Unauthenticated, NotRegistered, IdempotencyKeyMissing, OwnAuction],
+                &[IdempotencyKeyMissing, OwnAuction],
                 &[BidTooLow, AuctionNotLive, AuctionEnded, AlreadyLeading, PriceMoved],
                 &[OverCap, ConfirmationRequired, BidLimitReached],
             ],
@@ -97,30 +87,27 @@ const ERRORS: &[(&str, &[&[Code]])] = {
         (
             "buy_auction",
             &[
-                TOKEN,
                 BODY,
                 KEY,
                 AUCTION,
                 FLOOR,
-                &[Unauthenticated, NotRegistered, IdempotencyKeyMissing, OwnAuction],
+                &[IdempotencyKeyMissing, OwnAuction],
                 &[AuctionNotLive, AuctionEnded, PriceMoved, BuyNowUnavailable],
             ],
         ),
         (
             "retract_bid",
             &[
-                TOKEN,
                 BODY,
                 KEY,
                 AUCTION,
                 FLOOR,
-                &[Unauthenticated, NotRegistered, IdempotencyKeyMissing, NotYourBid],
-                &[BidNotFound, AuctionNotLive, AuctionEnded],
+                &[IdempotencyKeyMissing, BidNotFound, AuctionNotLive, AuctionEnded],
                 &[BidAlreadyRetracted, RetractionTooLate],
             ],
         ),
         ("list_bids", &[AUCTION, &[InvalidQuery, InvalidCursor]]),
-        ("get_bidding", &[TOKEN, AUCTION, &[Unauthenticated, Overloaded]]),
+        ("get_bidding", &[AUCTION, &[Overloaded]]),
         ("get_log", &[AUCTION, &[InvalidQuery]]),
         ("get_log_checkpoint", &[AUCTION]),
         ("watch_auction_events", &[AUCTION, &[InvalidEventId, Overloaded]]),
@@ -140,6 +127,12 @@ const ERRORS: &[(&str, &[&[Code]])] = {
         ("refuse_seller_application", &[ADMIN, APPLICATION, BODY]),
         ("get_user", &[ADMIN, USER]),
         ("set_user_roles", &[ADMIN, USER, BODY, &[OwnAdminRole, AccountLeft]]),
+        ("list_clients", &[&[InvalidQuery, InvalidCursor]]),
+        ("create_client", &[BODY, &[TooManyClients]]),
+        ("get_client", &[&[ClientNotFound]]),
+        ("update_client", &[BODY, &[ClientNotFound]]),
+        ("delete_client", &[&[ClientNotFound]]),
+        ("rotate_client_secret", &[&[ClientNotFound, ClientIsPublic]]),
         ("get_time", &[]),
         ("get_health", &[]),
         ("get_readiness", &[]),
@@ -186,29 +179,48 @@ pub fn document() -> Document {
     if let Some(schemas) = Schemas::openapi().components {
         components.schemas.extend(schemas.schemas);
     }
-    components.add_security_scheme(
-        "bearer",
-        SecurityScheme::Http(
-            HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build(),
-        ),
-    );
-    components.add_security_scheme(
-        "kakao_admin_key",
-        SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
-            "Authorization",
-            "`KakaoAK` and the admin key of the app: Kakao's webhook alone has it",
-        ))),
-    );
+    for (name, scheme) in security_schemes() {
+        components.add_security_scheme(name, scheme);
+    }
     for item in document.paths.paths.values_mut() {
         let operations =
             [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
         for operation in operations.into_iter().flatten() {
             add_errors(operation);
-            // Nothing said is nothing needed, but say so.
-            operation.security.get_or_insert_default();
+            add_security(operation);
         }
     }
     document
+}
+
+/// By their names in `security`.
+fn security_schemes() -> [(&'static str, SecurityScheme); 3] {
+    let http = |scheme| HttpBuilder::new().scheme(scheme);
+    let bearer = http(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+    let client = http(HttpAuthScheme::Basic)
+        .description(Some("A server-side client's id and secret; others send client_id"))
+        .build();
+    let kakao = ApiKeyValue::with_description("Authorization", "KakaoAK and our admin key");
+    [
+        ("bearer", SecurityScheme::Http(bearer)),
+        ("client", SecurityScheme::Http(client)),
+        ("kakao", SecurityScheme::ApiKey(ApiKey::Header(kakao))),
+    ]
+}
+
+/// What a caller must show, from the table of who may.
+fn add_security(operation: &mut Operation) {
+    let by = |name: &str| SecurityRequirement::new(name, Vec::<String>::new());
+    let none = SecurityRequirement::default;
+    let proof = operation.operation_id.as_deref().and_then(access::who_may).map(Who::proof);
+    operation.security = Some(match proof {
+        // Nothing said is nothing needed, but say so.
+        None | Some(Proof::None) => Vec::new(),
+        Some(Proof::OptionalToken) => vec![none(), by("bearer")],
+        Some(Proof::Token) => vec![by("bearer")],
+        Some(Proof::Client) => vec![none(), by("client")],
+        Some(Proof::Kakao) => vec![by("kakao")],
+    });
 }
 
 /// The document as `hoga openapi` prints it and `openapi/openapi.json` holds it.
@@ -230,6 +242,7 @@ fn tags() -> Vec<Tag> {
         tag("me", "The caller's account and addresses, and leaving"),
         tag("sellers", "As which companies people sell"),
         tag("users", "Accounts and roles, for admins"),
+        tag("clients", "The registered frontends, for those who look after the house"),
         tag("service", "Time, health, keys, explanations"),
         tag("webhooks", "What others tell this server"),
     ]
@@ -237,14 +250,19 @@ fn tags() -> Vec<Tag> {
 
 /// The errors of an operation, by its id; `None` when the table lacks it.
 pub fn errors_of(operation_id: &str) -> Option<Vec<Code>> {
-    ERRORS.iter().find(|(id, _)| *id == operation_id).map(|(_, groups)| groups.concat())
+    let (_, groups) = ERRORS.iter().find(|(id, _)| *id == operation_id)?;
+    let by_caller = access::who_may(operation_id).map(Who::refusals).unwrap_or_default();
+    Some([by_caller, groups.concat()].concat())
 }
 
 fn add_errors(operation: &mut Operation) {
     let own = operation.operation_id.as_deref().and_then(errors_of).unwrap_or_default();
     let mut by_status: std::collections::BTreeMap<u16, Vec<Code>> = Default::default();
     for code in own.iter().chain(common()) {
-        by_status.entry(code.status().as_u16()).or_default().push(*code);
+        let of_status = by_status.entry(code.status().as_u16()).or_default();
+        if !of_status.contains(code) {
+            of_status.push(*code);
+        }
     }
     for (status, codes) in by_status {
         let status = status.to_string();
@@ -273,4 +291,24 @@ fn problem_response(codes: &[Code]) -> utoipa::openapi::Response {
         .description(described.join("; "))
         .content("application/problem+json", content)
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_from_who_may_call_stands_in_that_table_alone() {
+        use Code::*;
+        let of_access = [
+            [Unauthenticated, TokenExpired, TokenInvalid, Forbidden],
+            [NotRegistered, NotYourAuction, NotYourBid, Unauthenticated],
+        ]
+        .concat();
+        for (id, groups) in ERRORS {
+            let own = groups.concat();
+            assert!(!own.iter().any(|code| of_access.contains(code)), "{id}");
+            assert!(access::who_may(id).is_some(), "{id} is not in the table of who may");
+        }
+    }
 }

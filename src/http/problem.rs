@@ -14,6 +14,7 @@ use crate::{
         time::Timestamp,
     },
     exchange::{Failure, Refusal, Snapshot},
+    identity::clients::ClientFault,
     store::{OpenKind, OpenMatter, StoreError},
 };
 
@@ -108,6 +109,8 @@ codes! {
         "Check the path against /docs." "/docs에서 경로를 확인하세요.";
     AuctionNotFound "auction_not_found" 404 "There is no such auction" "해당 경매가 없습니다"
         "Check the id." "식별자를 확인하세요.";
+    ClientNotFound "client_not_found" 404 "There is no such client" "해당 클라이언트가 없습니다"
+        "Check the client's id." "클라이언트 식별자를 확인하세요.";
     BidNotFound "bid_not_found" 404 "There is no such bid" "해당 입찰이 없습니다"
         "Use the seq of the bid's receipt." "입찰 접수증의 seq를 사용하세요.";
     UserNotFound "user_not_found" 404 "There is no such user" "해당 사용자가 없습니다"
@@ -140,6 +143,10 @@ codes! {
         "An auction can be changed and deleted only while it is scheduled." "예정 상태에서만 변경하거나 삭제할 수 있습니다.";
     AuctionNotRelistable "auction_not_relistable" 409 "The auction cannot be relisted" "재등록할 수 없는 경매입니다"
         "Only an auction that ended unsold can be relisted, once." "유찰된 경매만 한 번 재등록할 수 있습니다.";
+    ClientIsPublic "client_is_public" 409 "The client has no secret" "비밀 키가 없는 공개 클라이언트입니다"
+        "Only a client that was created as confidential has a secret; create another one." "confidential로 등록한 클라이언트만 비밀 키를 가집니다. 새로 등록하세요.";
+    TooManyClients "too_many_clients" 409 "There is no room for another client" "더 이상 클라이언트를 등록할 수 없습니다"
+        "Enable and change one that is disabled." "비활성화된 클라이언트를 다시 활성화해 변경하세요.";
     AccountInUse "account_in_use" 409 "The account is still in use" "아직 진행 중인 거래가 있습니다"
         "Wait for what is listed in open to end, call it off, or pay it; then leave." "open에 있는 거래가 끝나거나 취소·결제된 뒤에 탈퇴하세요.";
     AccountLeft "account_left" 409 "The owner of the account has left" "탈퇴한 사용자입니다"
@@ -335,6 +342,15 @@ impl Problem {
         let errors = errors
             .into_iter()
             .map(|error| FieldError { field: error.field.to_owned(), message: error.message })
+            .collect();
+        Problem { errors, ..Problem::from(Code::InvalidRequest) }
+    }
+
+    /// Details of a client that cannot stand.
+    pub fn client(faults: Vec<ClientFault>) -> Problem {
+        let errors = faults
+            .into_iter()
+            .map(|fault| FieldError { field: fault.field, message: fault.message })
             .collect();
         Problem { errors, ..Problem::from(Code::InvalidRequest) }
     }

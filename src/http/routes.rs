@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, dev::ResourceDef, http
 use utoipa_actix_web::{AppExt, scope, service_config::ServiceConfig};
 
 use super::{
-    addresses, auctions, bids, log, me,
+    addresses, auctions, bids, clients, log, me,
     problem::{Code, Problem},
     sellers, service, streams, users, webhooks,
 };
@@ -53,6 +53,13 @@ pub fn table(config: &mut ServiceConfig<'_>) {
                 // users
                 .service(users::get_user)
                 .service(users::set_user_roles)
+                // clients
+                .service(clients::list_clients)
+                .service(clients::create_client)
+                .service(clients::get_client)
+                .service(clients::update_client)
+                .service(clients::delete_client)
+                .service(clients::rotate_client_secret)
                 // service
                 .service(service::get_time),
         )

@@ -8,7 +8,7 @@ use super::{
     State,
     problem::{Code, Language, Problem},
 };
-use crate::{telemetry, wall_clock};
+use crate::{identity::keys::KEY_SET_KEPT_S, telemetry, wall_clock};
 
 /// The exchange's clock.
 #[derive(Debug, Serialize, ToSchema)]
@@ -157,14 +157,15 @@ pub struct JwksBody {
 
 /// Read the public keys
 ///
-/// That sign access tokens and log checkpoints (RFC 7517, Ed25519).
+/// That sign access tokens and log checkpoints (RFC 7517, Ed25519): the one that signs, the one
+/// that will after a rotation, and those whose tokens have not all expired yet.
 #[utoipa::path(get, path = "/.well-known/jwks.json", operation_id = "get_jwks", tag = "service",
     responses((status = 200, body = JwksBody, description = "The keys")))]
 #[get("/.well-known/jwks.json")]
 pub async fn get_jwks(state: web::Data<State>) -> HttpResponse {
     HttpResponse::Ok()
-        .insert_header((header::CACHE_CONTROL, "public, max-age=300"))
-        .json(JwksBody { keys: vec![state.tokens.key().jwk()] })
+        .insert_header((header::CACHE_CONTROL, format!("public, max-age={KEY_SET_KEPT_S}")))
+        .json(JwksBody { keys: state.tokens.jwks(wall_clock::now()) })
 }
 
 /// The API document, as `hoga openapi` prints it.

@@ -1,10 +1,16 @@
-//! The signing key: Ed25519, made on the first start, readable to its owner alone.
+//! The signing keys: Ed25519, all in one file, readable to its owner alone.
+//!
+//! The first key is made on the first start. A rotation adds the next one: it is published at once,
+//! signs after a delay in which whoever keeps our key set hears of it, and the key before it goes on
+//! verifying until its last token has expired. The file is PEM with a few lines before each key, so
+//! that one `rename` changes everything about it; a file of one bare key is the simplest case.
 
 use std::{
     fs,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use aws_lc_rs::{
@@ -15,8 +21,24 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::domain::time::Timestamp;
+
+/// Keys in one file, the retired ones too.
+pub const KEYS_MAX: usize = 16;
+/// How long whoever fetched our key set may keep it, in seconds.
+pub const KEY_SET_KEPT_S: i64 = 300;
+/// How long a new key is published before it signs, in seconds: every key set that was fetched
+/// before it was there has been fetched again by then.
+pub const ANNOUNCED_S: i64 = 2 * KEY_SET_KEPT_S;
+/// A node that has not heard of a rotation yet signs with the old key for so long, in seconds.
+const UNHEARD_S: i64 = 60;
+/// A larger file is none of ours.
+const FILE_BYTES_MAX: u64 = 64 << 10;
+
 const PEM_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const PEM_END: &str = "-----END PRIVATE KEY-----";
+const SIGNS_FROM: &str = "signs-from: ";
+const VERIFIES_UNTIL: &str = "verifies-until: ";
 
 /// An Ed25519 key with its public half's name.
 pub struct SigningKey {
@@ -25,11 +47,11 @@ pub struct SigningKey {
     kid: String,
 }
 
-/// The key cannot be had.
+/// The keys cannot be had, or cannot be changed so.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file cannot be read or written.
-    #[error("the signing key {path} cannot be read or written")]
+    #[error("the signing keys in {path} cannot be read or written")]
     File {
         /// Which.
         path: PathBuf,
@@ -38,12 +60,43 @@ pub enum KeyError {
     },
     /// The file is something else.
     #[error(
-        "{0} is not an Ed25519 key in PKCS #8 PEM; move it away, or name another file in HOGA_SIGNING_KEY_FILE"
+        "{0} holds no Ed25519 keys in PKCS #8 PEM; move it away, or name another file in HOGA_SIGNING_KEY_FILE"
     )]
     Malformed(PathBuf),
+    /// Others than its owner may read or write it.
+    #[error(
+        "others than its owner may use the signing keys in {path} (mode {mode:04o}); type: chmod 600 {path}"
+    )]
+    Exposed {
+        /// Which.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// The library could not make one.
     #[error("no Ed25519 key can be made")]
     NotMade,
+    /// There is no file yet.
+    #[error(
+        "there are no signing keys in {0}: `hoga serve` makes them on its first start; set HOGA_DATA_DIR or HOGA_SIGNING_KEY_FILE as the server has it"
+    )]
+    Missing(PathBuf),
+    /// The next key waits already.
+    #[error(
+        "key {kid} was made before and signs from {signs_from} on; let it sign at once with --now"
+    )]
+    RotationUnderWay {
+        /// The key that waits.
+        kid: String,
+        /// Until when.
+        signs_from: Timestamp,
+    },
+    /// No room for another.
+    #[error("there are {KEYS_MAX} keys already; drop one that is not needed any more")]
+    TooMany,
+    /// Not one of them.
+    #[error("there is no key {0}; see `hoga keys list`")]
+    NoSuchKey(String),
 }
 
 /// A public key as RFC 7517 and RFC 8037 write it.
@@ -59,52 +112,6 @@ pub struct Jwk {
 }
 
 impl SigningKey {
-    /// The key in this file, made if there is none.
-    ///
-    /// # Errors
-    /// When the file cannot be read or written, or holds something else.
-    pub fn load_or_create(path: &Path) -> Result<SigningKey, KeyError> {
-        match SigningKey::load(path)? {
-            Some(key) => Ok(key),
-            None => SigningKey::create(path),
-        }
-    }
-
-    /// The key in this file, if the file is there.
-    ///
-    /// # Errors
-    /// When the file cannot be read or holds something else.
-    pub fn load(path: &Path) -> Result<Option<SigningKey>, KeyError> {
-        let pem = match fs::read_to_string(path) {
-            Ok(pem) => pem,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(KeyError::File { path: path.into(), source }),
-        };
-        let malformed = || KeyError::Malformed(path.into());
-        let der = der_of_pem(&pem).ok_or_else(malformed)?;
-        SigningKey::from_der(der).ok_or_else(malformed).map(Some)
-    }
-
-    fn create(path: &Path) -> Result<SigningKey, KeyError> {
-        let key = SigningKey::generate()?;
-        let failed = |source| KeyError::File { path: path.into(), source };
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(failed)?;
-        }
-        // Written beside and renamed, so that a full disk leaves no half key behind.
-        let beside = path.with_extension(format!("new-{}", std::process::id()));
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)
-            .map_err(failed)?;
-        file.write_all(key.pem().as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-        fs::rename(&beside, path).map_err(failed)?;
-        Ok(key)
-    }
-
     /// A new key, in memory alone.
     ///
     /// # Errors
@@ -165,35 +172,504 @@ impl SigningKey {
     }
 }
 
-fn der_of_pem(pem: &str) -> Option<Vec<u8>> {
-    let body = pem.trim().strip_prefix(PEM_BEGIN)?.strip_suffix(PEM_END)?;
-    let packed: String = body.split_whitespace().collect();
-    base64::engine::general_purpose::STANDARD.decode(packed).ok()
+/// A key and its time.
+#[derive(Clone)]
+pub struct RingKey {
+    /// The key itself.
+    pub key: Arc<SigningKey>,
+    /// It signs from then on, until a later one does.
+    pub signs_from: Timestamp,
+    /// What it signed counts until then; always, while no other key follows it.
+    pub verifies_until: Option<Timestamp>,
+}
+
+/// What a key is for at some time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyState {
+    /// Published, and signs later.
+    Announced,
+    /// The one that signs.
+    Signing,
+    /// What it signed still counts.
+    Verifying,
+    /// Counts no more.
+    Retired,
+}
+
+/// Every key that signs or verifies: at least one, those that sign later behind.
+#[derive(Clone)]
+pub struct KeyRing {
+    keys: Vec<RingKey>,
+}
+
+impl From<SigningKey> for KeyRing {
+    /// The one key that has always signed.
+    fn from(key: SigningKey) -> KeyRing {
+        let key = Arc::new(key);
+        KeyRing { keys: vec![RingKey { key, signs_from: Timestamp::EPOCH, verifies_until: None }] }
+    }
+}
+
+impl PartialEq for KeyRing {
+    fn eq(&self, other: &KeyRing) -> bool {
+        let told = |ring: &KeyRing| {
+            let keys = ring.keys.iter();
+            keys.map(|k| (k.key.kid.clone(), k.signs_from, k.verifies_until)).collect::<Vec<_>>()
+        };
+        told(self) == told(other)
+    }
+}
+
+impl KeyRing {
+    /// Every key, the retired ones too.
+    pub fn keys(&self) -> &[RingKey] {
+        &self.keys
+    }
+
+    /// Those whose signatures count, or soon will.
+    pub fn published(&self, now: Timestamp) -> impl Iterator<Item = &RingKey> {
+        self.keys.iter().filter(move |key| key.verifies_until.is_none_or(|until| now < until))
+    }
+
+    /// The one that signs.
+    pub fn signing(&self, now: Timestamp) -> &Arc<SigningKey> {
+        &self.keys[self.signing_place(now)].key
+    }
+
+    /// The last that has begun; the first, should the clock stand before all of them.
+    pub(super) fn signing_place(&self, now: Timestamp) -> usize {
+        self.keys.iter().rposition(|key| key.signs_from <= now).unwrap_or(0)
+    }
+
+    /// What the key at this place is for.
+    pub fn state(&self, place: usize, now: Timestamp) -> KeyState {
+        let key = &self.keys[place];
+        if place == self.signing_place(now) {
+            KeyState::Signing
+        } else if key.signs_from > now {
+            KeyState::Announced
+        } else if key.verifies_until.is_none_or(|until| now < until) {
+            KeyState::Verifying
+        } else {
+            KeyState::Retired
+        }
+    }
+
+    /// Adds the next key, which signs at once or after [`ANNOUNCED_S`]; one that waits already is
+    /// let sign at once. The key before it verifies for as long as its tokens live, `token_life_s`.
+    /// Retired ones are forgotten. Returns the key that follows.
+    ///
+    /// # Errors
+    /// When a key waits already, or there is no room for another.
+    pub fn rotate(
+        &mut self,
+        now: Timestamp,
+        at_once: bool,
+        token_life_s: i64,
+    ) -> Result<RingKey, KeyError> {
+        self.keys.retain(|key| key.verifies_until.is_none_or(|until| now < until));
+        let signs_from = if at_once { now } else { now.plus_s(ANNOUNCED_S) };
+        match self.keys.last().filter(|last| last.signs_from > now) {
+            Some(waits) if !at_once => {
+                return Err(KeyError::RotationUnderWay {
+                    kid: waits.key.kid.clone(),
+                    signs_from: waits.signs_from,
+                });
+            }
+            Some(_) => {}
+            None if self.keys.len() >= KEYS_MAX => return Err(KeyError::TooMany),
+            None => self.push_new(signs_from)?,
+        }
+        let (next, before) = self.keys.split_last_mut().expect("a ring has a key");
+        next.signs_from = signs_from;
+        if let Some(before) = before.last_mut() {
+            before.verifies_until = Some(signs_from.plus_s(token_life_s + UNHEARD_S));
+        }
+        Ok(next.clone())
+    }
+
+    /// Takes a key away at once: nothing that it signed counts any more. Should it be the one that
+    /// signs, the next one does, made if none waits.
+    ///
+    /// # Errors
+    /// When there is no such key, or no other can be made.
+    pub fn drop_key(&mut self, kid: &str, now: Timestamp) -> Result<(), KeyError> {
+        let place = self.keys.iter().position(|key| key.key.kid == kid);
+        let place = place.ok_or_else(|| KeyError::NoSuchKey(kid.to_owned()))?;
+        let state = self.state(place, now);
+        self.keys.remove(place);
+        match state {
+            KeyState::Signing => match self.keys.get_mut(place) {
+                Some(waits) => waits.signs_from = now,
+                None => self.push_new(now)?,
+            },
+            // Nothing follows the one before it any more.
+            KeyState::Announced => {
+                let last = self.keys.last_mut().expect("one signs while another waits");
+                last.verifies_until = None;
+            }
+            KeyState::Verifying | KeyState::Retired => {}
+        }
+        Ok(())
+    }
+
+    fn push_new(&mut self, signs_from: Timestamp) -> Result<(), KeyError> {
+        let key = Arc::new(SigningKey::generate()?);
+        self.keys.push(RingKey { key, signs_from, verifies_until: None });
+        Ok(())
+    }
+
+    /// The keys in this file, with a first one made if there is no file.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written, others may read it, or it holds something else.
+    pub fn load_or_create(path: &Path) -> Result<KeyRing, KeyError> {
+        if let Some(ring) = KeyRing::load(path)? {
+            return Ok(ring);
+        }
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(failed(path))?;
+        }
+        let _one_at_a_time = lock(path)?;
+        if let Some(ring) = KeyRing::load(path)? {
+            return Ok(ring);
+        }
+        let ring = KeyRing::from(SigningKey::generate()?);
+        ring.save(path)?;
+        Ok(ring)
+    }
+
+    /// The keys in this file, if the file is there.
+    ///
+    /// # Errors
+    /// When the file cannot be read, others may read it, or it holds something else.
+    pub fn load(path: &Path) -> Result<Option<KeyRing>, KeyError> {
+        let metadata = match fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(failed(path)(source)),
+        };
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(KeyError::Exposed { path: path.into(), mode });
+        }
+        if metadata.len() > FILE_BYTES_MAX {
+            return Err(KeyError::Malformed(path.into()));
+        }
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => String::new(),
+            Err(source) => return Err(failed(path)(source)),
+        };
+        ring_of_text(&text).ok_or_else(|| KeyError::Malformed(path.into())).map(Some)
+    }
+
+    /// Changes the keys in this file; two who do so at once come one after the other.
+    ///
+    /// # Errors
+    /// When there is no file, it cannot be read or written, or the change is refused.
+    pub fn change<T>(
+        path: &Path,
+        change: impl FnOnce(&mut KeyRing) -> Result<T, KeyError>,
+    ) -> Result<T, KeyError> {
+        let missing = || KeyError::Missing(path.into());
+        if !path.exists() {
+            return Err(missing());
+        }
+        let _one_at_a_time = lock(path)?;
+        let mut ring = KeyRing::load(path)?.ok_or_else(missing)?;
+        let changed = change(&mut ring)?;
+        ring.save(path)?;
+        Ok(changed)
+    }
+
+    /// Written beside and renamed, so that a full disk leaves the old file whole.
+    fn save(&self, path: &Path) -> Result<(), KeyError> {
+        // A link stays one: what it points to is replaced.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let beside = path.with_extension(format!("new-{}", std::process::id()));
+        let write = || {
+            match fs::remove_file(&beside) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+            let mut file =
+                fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+            file.write_all(self.text().as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&beside, &path)?;
+            path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
+        };
+        write().map_err(|source| {
+            let _ = fs::remove_file(&beside);
+            failed(&path)(source)
+        })
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for key in &self.keys {
+            text.push_str(&format!("# key {}\n", key.key.kid));
+            if key.signs_from != Timestamp::EPOCH {
+                text.push_str(&format!("{SIGNS_FROM}{}\n", key.signs_from));
+            }
+            if let Some(until) = key.verifies_until {
+                text.push_str(&format!("{VERIFIES_UNTIL}{until}\n"));
+            }
+            text.push_str(&key.key.pem());
+        }
+        text
+    }
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> KeyError {
+    move |source| KeyError::File { path: path.into(), source }
+}
+
+/// Held until it is dropped. The file of the lock stays, for two locks must not differ.
+fn lock(path: &Path) -> Result<fs::File, KeyError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let options = &mut fs::OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).mode(0o600).open(name);
+    let file = file.map_err(failed(path))?;
+    file.lock().map_err(failed(path))?;
+    Ok(file)
+}
+
+fn ring_of_text(text: &str) -> Option<KeyRing> {
+    let mut keys: Vec<RingKey> = Vec::new();
+    let (mut signs_from, mut verifies_until) = (Timestamp::EPOCH, None);
+    let mut lines = text.lines().map(str::trim);
+    while let Some(line) = lines.next() {
+        if line == PEM_BEGIN {
+            let body: String = lines.by_ref().take_while(|line| *line != PEM_END).collect();
+            let der = base64::engine::general_purpose::STANDARD.decode(body).ok()?;
+            let key = Arc::new(SigningKey::from_der(der)?);
+            keys.push(RingKey { key, signs_from, verifies_until });
+            (signs_from, verifies_until) = (Timestamp::EPOCH, None);
+        } else if let Some(at) = line.strip_prefix(SIGNS_FROM) {
+            signs_from = Timestamp::parse(at)?;
+        } else if let Some(at) = line.strip_prefix(VERIFIES_UNTIL) {
+            verifies_until = Some(Timestamp::parse(at)?);
+        } else if !line.is_empty() && !line.starts_with('#') {
+            return None;
+        }
+    }
+    keys.sort_by_key(|key| key.signs_from);
+    (1..=KEYS_MAX).contains(&keys.len()).then_some(KeyRing { keys })
+}
+
+/// Looks whether the file has changed, as a running server does every few seconds.
+pub struct KeyFile {
+    path: PathBuf,
+    seen: Option<Stamp>,
+}
+
+/// What changes when a file is replaced, written to, or opened to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    bytes: u64,
+    mode: u32,
+    changed_s: i64,
+    changed_ns: i64,
+}
+
+impl KeyFile {
+    /// The keys as they stand now, and the eye that watches them.
+    ///
+    /// # Errors
+    /// As [`KeyRing::load_or_create`].
+    pub fn open(path: &Path) -> Result<(KeyRing, KeyFile), KeyError> {
+        let ring = KeyRing::load_or_create(path)?;
+        // Looked at once more by the first look: what changed in between is not missed.
+        Ok((ring, KeyFile { path: path.into(), seen: None }))
+    }
+
+    /// The keys, if the file is another than at the last look.
+    ///
+    /// # Errors
+    /// As [`KeyRing::load`], once for each change of the file.
+    pub fn look(&mut self) -> Result<Option<KeyRing>, KeyError> {
+        let stamp = fs::metadata(&self.path).ok().map(|file| Stamp {
+            inode: file.ino(),
+            bytes: file.size(),
+            mode: file.mode(),
+            changed_s: file.ctime(),
+            changed_ns: file.ctime_nsec(),
+        });
+        if stamp.is_some() && stamp == self.seen {
+            return Ok(None);
+        }
+        let was_there = self.seen.is_some() || stamp.is_some();
+        self.seen = stamp;
+        match KeyRing::load(&self.path)? {
+            Some(ring) => Ok(Some(ring)),
+            None if was_there => Err(KeyError::Missing(self.path.clone())),
+            None => Ok(None),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
+
+    fn now() -> Timestamp {
+        Timestamp::from_millis(1_800_000_000_000)
+    }
+
+    const LIFE_S: i64 = 900;
+
+    fn ring() -> KeyRing {
+        SigningKey::generate().expect("a key").into()
+    }
+
+    fn kids(ring: &KeyRing) -> Vec<String> {
+        ring.keys().iter().map(|key| key.key.kid().to_owned()).collect()
+    }
+
+    fn published(ring: &KeyRing, at: Timestamp) -> Vec<String> {
+        ring.published(at).map(|key| key.key.kid().to_owned()).collect()
+    }
 
     #[test]
     fn a_key_is_made_once_and_kept_to_its_owner() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("keys/signing.pem");
-        let made = SigningKey::load_or_create(&path).expect("made");
-        let read = SigningKey::load_or_create(&path).expect("read");
-        assert_eq!(made.public(), read.public());
-        assert_eq!(made.kid(), read.kid());
+        let made = KeyRing::load_or_create(&path).expect("made");
+        let read = KeyRing::load_or_create(&path).expect("read");
+        assert!(made == read);
         let mode = fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]
-    fn another_file_is_not_taken_for_a_key() {
+    fn another_file_is_not_taken_for_keys() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("signing.pem");
-        fs::write(&path, "not a key").expect("written");
-        assert!(matches!(SigningKey::load(&path), Err(KeyError::Malformed(_))));
+        let pem = ring().text();
+        let twice_begun = pem.replace(PEM_END, PEM_BEGIN);
+        let many = (0..=KEYS_MAX).map(|_| ring().text()).collect::<String>();
+        for text in ["", "not a key", "# nothing but words\n", &pem[..90], &twice_begun, &many] {
+            fs::write(&path, text).expect("written");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("allowed");
+            assert!(matches!(KeyRing::load(&path), Err(KeyError::Malformed(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_refused_with_what_to_type() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("signing.pem");
+        KeyRing::load_or_create(&path).expect("made");
+        for mode in [0o640, 0o604, 0o620, 0o666] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("allowed");
+            let refused = KeyRing::load(&path).err().expect("refused").to_string();
+            assert!(refused.ends_with(&format!("chmod 600 {}", path.display())), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_rotation_is_announced_and_the_old_key_verifies_until_its_last_token_is_gone() {
+        let mut ring = ring();
+        let old = kids(&ring).remove(0);
+        let next = ring.rotate(now(), false, LIFE_S).expect("rotated");
+        let new = next.key.kid().to_owned();
+        let takes_over = now().plus_s(ANNOUNCED_S);
+        assert_eq!(published(&ring, now()), [old.clone(), new.clone()], "published at once");
+        assert_eq!(ring.signing(takes_over.plus_ms(-1)).kid(), old);
+        assert_eq!(ring.signing(takes_over).kid(), new);
+        let gone = takes_over.plus_s(LIFE_S + UNHEARD_S);
+        assert_eq!(published(&ring, gone.plus_ms(-1)), [old, new.clone()]);
+        assert_eq!(published(&ring, gone), [new]);
+    }
+
+    #[test]
+    fn one_rotation_at_a_time_and_an_emergency_lets_the_waiting_key_sign_at_once() {
+        let mut ring = ring();
+        let next = ring.rotate(now(), false, LIFE_S).expect("rotated");
+        let again = ring.rotate(now().plus_s(1), false, LIFE_S);
+        assert!(matches!(again, Err(KeyError::RotationUnderWay { .. })));
+        let at_once = ring.rotate(now().plus_s(1), true, LIFE_S).expect("at once");
+        assert_eq!(at_once.key.kid(), next.key.kid());
+        assert_eq!(ring.signing(now().plus_s(1)).kid(), next.key.kid());
+        assert_eq!(ring.keys().len(), 2);
+        let until = ring.keys()[0].verifies_until.expect("the old one ends");
+        assert_eq!(until, now().plus_s(1 + LIFE_S + UNHEARD_S));
+    }
+
+    #[test]
+    fn a_dropped_key_is_gone_at_once_and_another_signs() {
+        let mut alone = ring();
+        let lost = kids(&alone).remove(0);
+        alone.drop_key(&lost, now()).expect("dropped");
+        assert!(!kids(&alone).contains(&lost));
+        assert_eq!(alone.keys().len(), 1);
+        assert!(matches!(alone.drop_key(&lost, now()), Err(KeyError::NoSuchKey(_))));
+
+        let mut waiting = ring();
+        let next = waiting.rotate(now(), false, LIFE_S).expect("rotated");
+        let lost = kids(&waiting).remove(0);
+        waiting.drop_key(&lost, now()).expect("dropped");
+        assert_eq!(waiting.signing(now()).kid(), next.key.kid(), "it need not wait any more");
+
+        let mut undone = ring();
+        let old = kids(&undone).remove(0);
+        let next = undone.rotate(now(), false, LIFE_S).expect("rotated");
+        undone.drop_key(next.key.kid(), now()).expect("dropped");
+        assert_eq!(published(&undone, now().plus_s(1_000_000)), [old], "nothing follows it");
+
+        let mut retired = ring();
+        let old = kids(&retired).remove(0);
+        let next = retired.rotate(now(), true, LIFE_S).expect("rotated");
+        retired.drop_key(next.key.kid(), now().plus_s(1)).expect("dropped");
+        assert_ne!(retired.signing(now().plus_s(1)).kid(), old, "an old key signs never again");
+    }
+
+    #[test]
+    fn keys_are_bounded_and_retired_ones_make_room() {
+        let mut ring = ring();
+        for _ in 1..KEYS_MAX {
+            ring.rotate(now(), true, LIFE_S).expect("room");
+        }
+        assert!(matches!(ring.rotate(now(), true, LIFE_S), Err(KeyError::TooMany)));
+        ring.rotate(now().plus_s(LIFE_S + UNHEARD_S), true, LIFE_S).expect("room again");
+        assert_eq!(ring.keys().len(), 2);
+    }
+
+    #[test]
+    fn what_is_changed_in_the_file_is_seen_at_the_next_look_and_told_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("signing.pem");
+        let (ring, mut file) = KeyFile::open(&path).expect("opened");
+        assert!(file.look().expect("read").is_some_and(|seen| seen == ring));
+        assert!(file.look().expect("read").is_none(), "nothing has changed");
+        let rotate = |ring: &mut KeyRing| ring.rotate(now(), false, LIFE_S);
+        let next = KeyRing::change(&path, rotate).expect("changed");
+        let seen = file.look().expect("read").expect("changed");
+        assert_eq!(seen.keys()[1].key.kid(), next.key.kid());
+        assert_eq!(seen.keys()[1].signs_from, now().plus_s(ANNOUNCED_S));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("allowed");
+        assert!(matches!(file.look(), Err(KeyError::Exposed { .. })));
+        assert!(matches!(file.look(), Ok(None)), "said once");
+        fs::remove_file(&path).expect("removed");
+        assert!(matches!(file.look(), Err(KeyError::Missing(_))));
+        assert!(matches!(file.look(), Ok(None)), "said once");
+        assert!(matches!(KeyRing::change(&path, rotate), Err(KeyError::Missing(_))));
+    }
+
+    #[test]
+    fn a_folder_that_takes_no_file_leaves_the_old_one_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("signing.pem");
+        let before = KeyRing::load_or_create(&path).expect("made");
+        // In the way of what is written beside.
+        let beside = path.with_extension(format!("new-{}", std::process::id()));
+        fs::create_dir(&beside).expect("made");
+        let changed = KeyRing::change(&path, |ring| ring.rotate(now(), true, LIFE_S));
+        assert!(matches!(changed, Err(KeyError::File { .. })));
+        assert!(KeyRing::load(&path).expect("whole").expect("there") == before);
     }
 }

@@ -5,9 +5,11 @@
 
 pub mod account;
 pub mod business_number;
+pub mod clients;
 pub mod kakao;
 pub mod keys;
 pub mod phone;
+mod revocations;
 pub mod tokens;
 
 use serde::{Deserialize, Serialize};

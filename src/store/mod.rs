@@ -8,12 +8,14 @@ mod accounts;
 mod addresses;
 mod batch;
 mod catalogue;
+mod clients;
 mod lease;
 mod leaving;
 mod log;
 mod migrate;
 mod outbox;
 mod receipts;
+mod revocations;
 mod sellers;
 mod types;
 mod unlinks;
@@ -30,6 +32,7 @@ pub use self::{
         BatchWriter, CommitError, EventColumns, KnownReceipt, ReceiptColumns, Rows, StandingColumns,
     },
     catalogue::{AuctionRow, Due, Filter, ItemRow, NewAuction, Page, Sort, StandingRow},
+    clients::{CLIENTS_MAX, ClientChanges, ClientRow, ClientsStamp},
     lease::{Lease, LeaseError},
     leaving::{Leaving, OPEN_LISTED_MAX, OpenKind, OpenMatter},
     log::{BidRow, EventRow, LogRow, PublicEventRow},

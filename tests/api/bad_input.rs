@@ -390,14 +390,14 @@ fn token(header: &Value, claims: &Value, sign: impl Fn(&str) -> String) -> Strin
 
 fn claims(floor: &Floor) -> Value {
     json!({"iss": PUBLIC_URL, "aud": "hoga", "sub": floor.minji.id.to_string(), "iat": 1,
-        "exp": 4_000_000_000_u64, "roles": ["bidder", "seller", "admin"]})
+        "exp": 4_000_000_000_u64, "jti": uuid::Uuid::nil(), "roles": ["bidder", "seller", "admin"]})
 }
 
 #[tokio::test]
 async fn a_forged_token_is_refused() {
     let floor = Floor::open().await;
     let key = hoga::identity::keys::SigningKey::generate().unwrap();
-    let kid = floor.server.state().tokens.key().kid().to_owned();
+    let kid = floor.server.state().tokens.signing_key(hoga::wall_clock::now()).kid().to_owned();
     let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": kid});
     let forged = token(&header, &claims(&floor), |signed| key.sign(signed.as_bytes()));
     bid_as(&floor, &floor.server.caller_with(&forged)).await.refused(401, "token_invalid");
@@ -414,8 +414,9 @@ async fn a_forged_token_is_refused() {
 #[tokio::test]
 async fn a_token_without_a_signature_is_refused() {
     let floor = Floor::open().await;
+    let kid = floor.server.state().tokens.signing_key(hoga::wall_clock::now()).kid().to_owned();
     for alg in ["none", "None", "NONE", ""] {
-        let header = json!({"alg": alg, "typ": "at+jwt"});
+        let header = json!({"alg": alg, "typ": "at+jwt", "kid": kid});
         let unsigned = token(&header, &claims(&floor), |_| String::new());
         bid_as(&floor, &floor.server.caller_with(&unsigned)).await.refused(401, "token_invalid");
     }
@@ -426,10 +427,10 @@ async fn a_token_without_a_signature_is_refused() {
 async fn a_token_signed_with_the_public_key_as_a_secret_is_refused() {
     let floor = Floor::open().await;
     let keys = floor.server.anonymous().get("/.well-known/jwks.json").await.with_status(200);
-    let x = keys["keys"][0]["x"].as_str().unwrap().to_owned();
+    let (x, kid) = (keys["keys"][0]["x"].as_str().unwrap().to_owned(), &keys["keys"][0]["kid"]);
     for secret in [URL_SAFE_NO_PAD.decode(&x).unwrap(), x.into_bytes()] {
         let secret = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &secret);
-        let header = json!({"alg": "HS256", "typ": "at+jwt"});
+        let header = json!({"alg": "HS256", "typ": "at+jwt", "kid": kid});
         let signed = token(&header, &claims(&floor), |signed| {
             URL_SAFE_NO_PAD.encode(aws_lc_rs::hmac::sign(&secret, signed.as_bytes()))
         });
@@ -441,13 +442,11 @@ async fn a_token_signed_with_the_public_key_as_a_secret_is_refused() {
 #[tokio::test]
 async fn a_token_for_another_audience_issuer_or_purpose_is_refused() {
     let floor = Floor::open().await;
-    let tokens = std::sync::Arc::clone(&floor.server.state().tokens);
+    let key = floor.server.state().tokens.signing_key(hoga::wall_clock::now());
     let sign = |header: Value, changes: Value| {
-        token(&header, &with(claims(&floor), changes), |signed| {
-            tokens.key().sign(signed.as_bytes())
-        })
+        token(&header, &with(claims(&floor), changes), |signed| key.sign(signed.as_bytes()))
     };
-    let header = json!({"alg": "EdDSA", "typ": "at+jwt"});
+    let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": key.kid()});
     let ours = sign(header.clone(), json!({}));
     let own = floor.server.caller_with(&ours);
     bid_as(&floor, &own).await.with_status(201);
@@ -468,7 +467,7 @@ async fn a_token_for_another_audience_issuer_or_purpose_is_refused() {
         answer.refused(401, "token_invalid");
     }
     for typ in [json!("JWT"), json!("id+jwt"), json!(null)] {
-        let other = sign(json!({"alg": "EdDSA", "typ": typ}), json!({}));
+        let other = sign(json!({"alg": "EdDSA", "typ": typ, "kid": key.kid()}), json!({}));
         bid_as(&floor, &floor.server.caller_with(&other)).await.refused(401, "token_invalid");
     }
     assert_eq!(floor.server.database.written().await, written);

@@ -4,15 +4,19 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access;
 mod addresses;
 mod auctions;
 mod bad_input;
 mod bids;
+mod clients;
 mod clock;
+mod cors;
 mod impossible;
 mod kakao;
 mod kakao_stand_in;
 mod kakao_unlinks;
+mod keys;
 mod leaving;
 mod log;
 mod me;

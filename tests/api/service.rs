@@ -127,7 +127,7 @@ async fn a_browser_on_an_allowed_origin_may_ask_without_a_token() {
 async fn a_page_may_read_the_headers_that_it_needs_also_of_problems() {
     let server = TestServer::spawn();
     let anyone = server.anonymous();
-    for (path, status) in [("/v1/auctions", 200), ("/v1/auctions/x", 404), ("/nothing", 404)] {
+    for (path, status) in [("/v1/auctions", 200), ("/v1/auctions/x", 404), ("/v1/nothing", 404)] {
         let request =
             anyone.request(Method::GET, path).header("origin", "https://shop.example.com");
         let answer = anyone.send(request).await;

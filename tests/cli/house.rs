@@ -108,12 +108,30 @@ impl House {
     }
 
     fn try_get(&self, path: &str) -> Option<(u16, String)> {
+        let (head, body) = self.answer(path, "")?;
+        Some((head.split(' ').nth(1)?.parse().ok()?, body))
+    }
+
+    /// Head and body of what is answered to a `GET` with this line in its head.
+    fn answer(&self, path: &str, header: &str) -> Option<(String, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n{header}\r\n").ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         let (head, body) = answer.split_once("\r\n\r\n")?;
-        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+        Some((head.to_owned(), body.to_owned()))
+    }
+
+    pub fn status_with_token(&self, path: &str, token: &str) -> u16 {
+        let header = format!("Authorization: Bearer {token}\r\n");
+        let (head, _) = self.answer(path, &header).unwrap();
+        head.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Whether a page of this origin may read the answer.
+    pub fn allows_origin(&self, path: &str, origin: &str) -> bool {
+        let (head, _) = self.answer(path, &format!("Origin: {origin}\r\n")).unwrap();
+        head.to_ascii_lowercase().contains(&format!("access-control-allow-origin: {origin}"))
     }
 
     pub fn json(&self, path: &str) -> serde_json::Value {

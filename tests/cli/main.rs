@@ -1,8 +1,10 @@
 //! The command line, run as it is run by people: the real program, on private clusters.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod clients;
 mod house;
 mod import;
+mod keys;
 mod live;
 mod saved_logs;
 mod stub;

@@ -38,6 +38,6 @@ fn answer(mut stream: TcpStream, answers: &HashMap<String, String>) {
 /// A signing key that no server has.
 pub fn a_key(house: &crate::house::House) -> std::path::PathBuf {
     let path = house.file("empty", "").with_file_name("another-key.pem");
-    hoga::identity::keys::SigningKey::load_or_create(&path).unwrap();
+    hoga::identity::keys::KeyRing::load_or_create(&path).unwrap();
     path
 }

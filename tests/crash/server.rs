@@ -9,7 +9,7 @@ use std::{
 
 use hoga::{
     embedded::postgres::{Cluster, ClusterOptions, StopMode},
-    identity::{keys::SigningKey, tokens::Tokens},
+    identity::{keys::KeyRing, tokens::Tokens},
     store::Store,
 };
 
@@ -90,7 +90,7 @@ impl Hoga {
     }
 
     pub fn tokens(&self) -> Tokens {
-        let key = SigningKey::load(&self.folder.path().join("key.pem")).expect("readable");
+        let key = KeyRing::load(&self.folder.path().join("key.pem")).expect("readable");
         Tokens::new(key.expect("made by the server"), ISSUER)
     }
 }

@@ -26,7 +26,7 @@ use hoga::{
         bids::{OutcomeWord, ReceiptBody},
         context, service,
     },
-    identity::{keys::SigningKey, tokens::Tokens},
+    identity::{keys::KeyRing, tokens::Tokens},
     live::{Hub, LiveOptions},
     store::Store,
 };
@@ -86,7 +86,7 @@ async fn run(rival: Rival, connections: usize) -> Result<(), Failed> {
 
 /// What the extractors and the middleware ask for. Its exchange stands idle.
 fn state(config: &Config, database: tokio_postgres::Config) -> Result<State, Failed> {
-    let key = SigningKey::load_or_create(&config.signing_key_file)?;
+    let key = KeyRing::load_or_create(&config.signing_key_file)?;
     let store = Store::new(database)?;
     let bus = InProcessBus::default();
     let hub = Hub::start(&bus, store.clone(), LiveOptions::default());
@@ -94,8 +94,18 @@ fn state(config: &Config, database: tokio_postgres::Config) -> Result<State, Fai
     let options = exchange::Options { lanes: 1, ..exchange::Options::default() };
     let exchange = Exchange::start(store.clone(), relay, options);
     let tokens = std::sync::Arc::new(Tokens::new(key, &config.public_url));
-    let state =
-        State::new(Parts { exchange, store, tokens, hub, kakao: None, unlinks: None }, config);
+    let state = State::new(
+        Parts {
+            exchange,
+            store,
+            tokens,
+            clients: Default::default(),
+            hub,
+            kakao: None,
+            unlinks: None,
+        },
+        config,
+    );
     state.set_caught_up();
     Ok(state)
 }

@@ -26,7 +26,7 @@ use crate::{
     domain::{id::UserId, money::Money, time::Timestamp},
     identity::{
         Role,
-        keys::{KeyError, SigningKey},
+        keys::{KeyError, KeyRing},
         tokens::Tokens,
     },
     store::{Store, User},
@@ -45,8 +45,8 @@ const USERS_AT_ONCE: usize = 5_000;
 const LOOKED_AT_EVERY: Duration = Duration::from_millis(500);
 /// How long it may take to close after its end.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longer than any replay.
-const TOKEN_LIFE_S: i64 = 2 * 86_400;
+/// Longer than any replay, in seconds.
+pub const TOKEN_LIFE_S: i64 = 2 * 86_400;
 /// The seller of replayed auctions; bidders are `replay-bidder-` and their name in the file.
 const SELLER: &str = "replay-seller";
 
@@ -98,7 +98,7 @@ pub fn run(
 ) -> Result<Vec<Outcome>, Failed> {
     let key_file = &config.signing_key_file;
     let no_key = || LiveError::NoKey(key_file.display().to_string());
-    let key = SigningKey::load(key_file).map_err(LiveError::from)?.ok_or_else(no_key)?;
+    let key = KeyRing::load(key_file).map_err(LiveError::from)?.ok_or_else(no_key)?;
     actix::System::new().block_on(async {
         let client = Client::connect(url).await?;
         let tokens = tokens_taken(config, key, &client).await?;
@@ -138,11 +138,7 @@ fn bidders(recording: &Recording) -> HashSet<&str> {
 
 /// Tokens as the server would sign them: it is its own issuer, under the address that it is reached
 /// at or the one that it was given. Asked before anything is written anywhere.
-async fn tokens_taken(
-    config: &Config,
-    key: SigningKey,
-    client: &Client,
-) -> Result<Tokens, LiveError> {
+async fn tokens_taken(config: &Config, key: KeyRing, client: &Client) -> Result<Tokens, LiveError> {
     let mut tokens = Tokens::new(key, client.base());
     for issuer in [client.base(), config.public_url.as_str()] {
         tokens = tokens.of_issuer(issuer);

@@ -1,0 +1,182 @@
+//! Who may call which operation: one table.
+//!
+//! The API document takes its `security` and the refusals of authorisation from here, and
+//! tests/api/access.rs calls every operation as everybody and holds the answers against it. An
+//! operation without a line here fails that test.
+
+use super::problem::Code;
+use crate::identity::Role;
+
+/// Who may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// Everybody; a token is not looked at.
+    Anyone,
+    /// Everybody; who shows a token must show a good one, and may see more.
+    Reader,
+    /// Every user.
+    User,
+    /// Users with the role `bidder`.
+    Bidder,
+    /// Users with the role `seller`.
+    Seller,
+    /// Users with the role `admin`.
+    Admin,
+    /// The seller of the auction, whatever their roles are now.
+    SellerOfIt,
+    /// The seller of the auction, who may still sell.
+    SellerOfItWhoSells,
+    /// The seller of the auction, and those with the role `admin`.
+    SellerOfItOrAdmin,
+    /// The bidder of the bid, who may still bid.
+    BidderOfIt,
+    /// Registered frontends: by their id, and by their secret where they have one. Refused as RFC
+    /// 6749 says.
+    Client,
+    /// Kakao, by our admin key.
+    Kakao,
+}
+
+/// Every operation, by its `operationId`.
+pub const TABLE: &[(&str, Who)] = &[
+    // auctions
+    ("create_auction", Who::Seller),
+    ("list_auctions", Who::Reader),
+    ("get_auction", Who::Reader),
+    ("update_auction", Who::SellerOfIt),
+    ("delete_auction", Who::SellerOfItOrAdmin),
+    ("relist_auction", Who::SellerOfItWhoSells),
+    // bids
+    ("place_bid", Who::Bidder),
+    ("buy_auction", Who::Bidder),
+    ("retract_bid", Who::BidderOfIt),
+    ("list_bids", Who::Anyone),
+    ("get_bidding", Who::User),
+    // log
+    ("get_log", Who::Anyone),
+    ("get_log_checkpoint", Who::Anyone),
+    // streams
+    ("watch_auction_events", Who::Anyone),
+    ("watch_events", Who::Anyone),
+    // clients
+    ("list_clients", Who::Admin),
+    ("create_client", Who::Admin),
+    ("get_client", Who::Admin),
+    ("update_client", Who::Admin),
+    ("delete_client", Who::Admin),
+    ("rotate_client_secret", Who::Admin),
+    // service
+    ("get_time", Who::Anyone),
+    ("get_health", Who::Anyone),
+    ("get_readiness", Who::Anyone),
+    ("get_metrics", Who::Anyone),
+    ("get_problem", Who::Anyone),
+    ("get_jwks", Who::Anyone),
+];
+
+/// Who may call this operation; `None` when the table lacks it.
+pub fn who_may(operation_id: &str) -> Option<Who> {
+    TABLE.iter().find(|(id, _)| *id == operation_id).map(|(_, who)| *who)
+}
+
+/// How a caller shows who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// Not at all.
+    None,
+    /// By an access token, if they want to.
+    OptionalToken,
+    /// By an access token.
+    Token,
+    /// By the client's id, and its secret where it has one.
+    Client,
+    /// By Kakao's admin key.
+    Kakao,
+}
+
+impl Who {
+    /// How they show it.
+    pub const fn proof(self) -> Proof {
+        match self {
+            Who::Anyone => Proof::None,
+            Who::Reader => Proof::OptionalToken,
+            Who::User
+            | Who::Bidder
+            | Who::Seller
+            | Who::Admin
+            | Who::SellerOfIt
+            | Who::SellerOfItWhoSells
+            | Who::SellerOfItOrAdmin
+            | Who::BidderOfIt => Proof::Token,
+            Who::Client => Proof::Client,
+            Who::Kakao => Proof::Kakao,
+        }
+    }
+
+    /// The role that is needed.
+    pub const fn role(self) -> Option<Role> {
+        match self {
+            Who::Bidder | Who::BidderOfIt => Some(Role::Bidder),
+            Who::Seller | Who::SellerOfItWhoSells => Some(Role::Seller),
+            Who::Admin => Some(Role::Admin),
+            Who::Anyone
+            | Who::Reader
+            | Who::User
+            | Who::SellerOfIt
+            | Who::SellerOfItOrAdmin
+            | Who::Client
+            | Who::Kakao => None,
+        }
+    }
+
+    /// What a user without the role is told.
+    pub fn without_role(self) -> Option<Code> {
+        self.role().map(|role| match role {
+            Role::Bidder => Code::NotRegistered,
+            Role::Seller | Role::Admin => Code::Forbidden,
+        })
+    }
+
+    /// What a user is told of what is somebody else's.
+    pub const fn not_theirs(self) -> Option<Code> {
+        match self {
+            Who::SellerOfIt | Who::SellerOfItWhoSells | Who::SellerOfItOrAdmin => {
+                Some(Code::NotYourAuction)
+            }
+            Who::BidderOfIt => Some(Code::NotYourBid),
+            Who::Anyone
+            | Who::Reader
+            | Who::User
+            | Who::Bidder
+            | Who::Seller
+            | Who::Admin
+            | Who::Client
+            | Who::Kakao => None,
+        }
+    }
+
+    /// Every refusal of somebody who may not, and of tokens that do not count.
+    pub fn refusals(self) -> Vec<Code> {
+        let by_token: &[Code] = match self.proof() {
+            Proof::None | Proof::Client => &[],
+            Proof::OptionalToken => &[Code::TokenExpired, Code::TokenInvalid],
+            Proof::Token => &[Code::Unauthenticated, Code::TokenExpired, Code::TokenInvalid],
+            Proof::Kakao => &[Code::Unauthenticated],
+        };
+        let by_user = [self.without_role(), self.not_theirs()];
+        by_token.iter().copied().chain(by_user.into_iter().flatten()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_operation_stands_twice() {
+        let mut seen = HashSet::new();
+        assert!(TABLE.iter().all(|(id, _)| seen.insert(id)));
+    }
+}
