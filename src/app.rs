@@ -21,12 +21,15 @@ use crate::{
     exchange::{self, CatchUpError, Exchange},
     http::{self, Parts, State},
     identity::{
+        clients::Clients,
+        kakao::Kakao,
         keys::{KeyError, SigningKey},
+        oauth::UnderWay,
         tokens::Tokens,
     },
     live::{Hub, LiveOptions},
     store::{Lease, LeaseError, MigrateError, Store, StoreError},
-    telemetry,
+    telemetry, wall_clock,
 };
 
 /// What was accepted is finished within this when the server goes down: the connections first,
@@ -34,6 +37,8 @@ use crate::{
 const FINISH_TIMEOUT: Duration = Duration::from_millis(8_500);
 /// How often a lost lease is taken again.
 const LEASE_CHECKED_EVERY: Duration = Duration::from_secs(5);
+/// How often logins that ended are deleted.
+const LOGINS_PURGED_EVERY: Duration = Duration::from_secs(60);
 
 /// The server could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +127,13 @@ impl Application {
         let workers = config.http_workers.unwrap_or(defaults.lanes);
         let exchange = Exchange::start(store.clone(), relay_handle, options);
         let tokens = Arc::new(Tokens::new(key, &config.public_url));
-        let state = State::new(Parts { exchange, store, tokens, hub }, config);
+        let clients = Arc::new(Clients::default());
+        clients.refresh(&store).await?;
+        let kakao = config.kakao.as_ref().map(|app| {
+            Kakao::new(app.base_url.as_deref().unwrap_or("https://kauth.kakao.com"), &app.client_id)
+        });
+        let state = State::new(Parts { exchange, store, tokens, hub, clients, kakao }, config);
+        actix::spawn(purge_logins(state.store.clone(), Arc::clone(&state.under_way)));
 
         let address = listener.local_addr().map_err(StartError::Http)?;
         let server = http::serve(state.clone(), listener, workers).map_err(StartError::Http)?;
@@ -187,6 +198,21 @@ async fn keep_lease(store: Store, mut lease: Lease) {
                 let error: &dyn std::error::Error = &error;
                 tracing::error!(error, "the lease on the database is lost");
             }
+        }
+    }
+}
+
+/// Deletes logins that never came back and families that have ended, a few at a time, and counts
+/// what is left. What fails is tried again: an ended one does not count anyway.
+async fn purge_logins(store: Store, under_way: Arc<UnderWay>) {
+    let mut every = tokio::time::interval(LOGINS_PURGED_EVERY);
+    loop {
+        every.tick().await;
+        let now = wall_clock::now();
+        while let Ok(1..) = store.purge_logins(now).await {}
+        while let Ok(1..) = store.purge_families(now).await {}
+        if let Ok(rows) = store.logins_under_way().await {
+            under_way.set(rows);
         }
     }
 }

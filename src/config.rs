@@ -35,6 +35,29 @@ pub struct Config {
     pub http_workers: Option<usize>,
     /// `HOGA_DEMO`: whether the embedded default keeps its demo catalogue going.
     pub demo: bool,
+    /// The app at Kakao; without it the embedded default has a stand-in, and a configured exchange
+    /// no login.
+    pub kakao: Option<KakaoApp>,
+    /// `HOGA_SELLERS`: who may sell.
+    pub sellers: SellerModel,
+}
+
+/// Who may sell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SellerModel {
+    /// Whoever logs in.
+    Everybody,
+    /// Whose application was approved.
+    Approved,
+}
+
+/// What Kakao knows this exchange by.
+#[derive(Debug, Clone)]
+pub struct KakaoApp {
+    /// `HOGA_KAKAO_CLIENT_ID`: the REST API key.
+    pub client_id: String,
+    /// `HOGA_KAKAO_BASE_URL`: a stand-in for both of Kakao's hosts.
+    pub base_url: Option<String>,
 }
 
 /// How often callers may call. Twice as much at once is let through.
@@ -44,6 +67,9 @@ pub struct RateLimits {
     pub bids_per_second: NonZeroU32,
     /// `HOGA_REQUESTS_PER_SECOND_MAX`: everything else of one user, or of one address.
     pub requests_per_second: NonZeroU32,
+    /// `HOGA_LOGINS_PER_MINUTE_MAX`: steps of logins and refreshes from one address in a minute,
+    /// those of server-side clients apart.
+    pub logins_per_minute: NonZeroU32,
     /// `HOGA_TRUSTED_PROXIES`: whose `X-Forwarded-For` is believed, separated by commas.
     pub trusted_proxies: Vec<IpAddr>,
 }
@@ -52,6 +78,8 @@ pub struct RateLimits {
 const BIDS_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).expect("positive");
 /// Other requests of one user or address in a second, unless the operator says otherwise.
 const REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("positive");
+/// Steps of logins from one address in a minute, unless the operator says otherwise.
+const LOGINS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).expect("positive");
 
 /// Where Postgres is. Printed without its password.
 #[derive(Clone)]
@@ -108,6 +136,8 @@ impl Config {
             lanes: threads(lookup, "HOGA_LANES")?,
             http_workers: threads(lookup, "HOGA_HTTP_WORKERS")?,
             demo: switch(lookup, "HOGA_DEMO", true)?,
+            kakao: None,
+            sellers: SellerModel::Everybody,
         })
     }
 
@@ -208,9 +238,11 @@ fn rate_limits(lookup: Lookup<'_>) -> Result<RateLimits, ConfigError> {
         })?;
     let bids = parsed(lookup, "HOGA_BIDS_PER_SECOND_MAX", problem)?;
     let requests = parsed(lookup, "HOGA_REQUESTS_PER_SECOND_MAX", problem)?;
+    let logins = parsed(lookup, "HOGA_LOGINS_PER_MINUTE_MAX", "must be 1 or more a minute")?;
     Ok(RateLimits {
         bids_per_second: bids.unwrap_or(BIDS_PER_SECOND),
         requests_per_second: requests.unwrap_or(REQUESTS_PER_SECOND),
+        logins_per_minute: logins.unwrap_or(LOGINS_PER_MINUTE),
         trusted_proxies,
     })
 }
@@ -267,6 +299,7 @@ mod tests {
             ("HOGA_BID_CAP", "a lot"),
             ("HOGA_BIDS_PER_SECOND_MAX", "0"),
             ("HOGA_REQUESTS_PER_SECOND_MAX", "fast"),
+            ("HOGA_LOGINS_PER_MINUTE_MAX", "0"),
             ("HOGA_TRUSTED_PROXIES", "proxy.local"),
             ("HOGA_LANES", "0"),
             ("HOGA_LANES", "65"),

@@ -1,5 +1,5 @@
 //! Rate limits: a budget for bids and one for everything else, for each user, or for each address
-//! where there is no user.
+//! where there is no user; and one for logins, for each address.
 //!
 //! Told by `RateLimit-Policy`, `RateLimit` and `Retry-After` (IETF draft-ietf-httpapi-ratelimit-headers).
 
@@ -11,6 +11,7 @@ use std::{
 };
 
 use actix_web::{
+    HttpMessage, HttpRequest,
     dev::ServiceRequest,
     http::{Method, header::HeaderValue},
 };
@@ -21,7 +22,10 @@ use governor::{
     state::keyed::DashMapStateStore,
 };
 
-use super::problem::{Code, Problem};
+use super::{
+    failures::{Failures, Guesser},
+    problem::{Code, Problem},
+};
 use crate::{config::RateLimits, domain::id::UserId};
 
 /// Users and addresses that are counted at once; past it strangers share one budget.
@@ -55,6 +59,8 @@ pub struct Limits {
 struct Inner {
     bids: Budget,
     requests: Budget,
+    logins: Budget,
+    failures: Failures,
     trusted_proxies: Vec<IpAddr>,
 }
 
@@ -68,10 +74,18 @@ pub struct Told {
 
 impl Budget {
     /// So many a second, and twice as many at once.
-    fn new(name: &'static str, per_second: NonZeroU32) -> Budget {
+    fn per_second(name: &'static str, per_second: NonZeroU32) -> Budget {
         let burst = per_second.saturating_mul(NonZeroU32::MIN.saturating_add(1));
-        let quota = Quota::per_second(per_second).allow_burst(burst);
-        let policy = format!("\"{name}\";q={burst};w=2");
+        Budget::new(name, Quota::per_second(per_second).allow_burst(burst), burst, 2)
+    }
+
+    /// So many a minute, all of them at once if need be.
+    fn per_minute(name: &'static str, per_minute: NonZeroU32) -> Budget {
+        Budget::new(name, Quota::per_minute(per_minute), per_minute, 60)
+    }
+
+    fn new(name: &'static str, quota: Quota, burst: NonZeroU32, window_s: u32) -> Budget {
+        let policy = format!("\"{name}\";q={burst};w={window_s}");
         Budget {
             limiter: RateLimiter::dashmap(quota).with_middleware(),
             name,
@@ -101,8 +115,10 @@ impl Limits {
     /// Budgets as configured. Must be called inside an actix system, which forgets the idle ones.
     pub fn new(limits: &RateLimits) -> Limits {
         let inner = Arc::new(Inner {
-            bids: Budget::new("bids", limits.bids_per_second),
-            requests: Budget::new("requests", limits.requests_per_second),
+            bids: Budget::per_second("bids", limits.bids_per_second),
+            requests: Budget::per_second("requests", limits.requests_per_second),
+            logins: Budget::per_minute("logins", limits.logins_per_minute),
+            failures: Failures::default(),
             trusted_proxies: limits.trusted_proxies.clone(),
         });
         let idle = Arc::downgrade(&inner);
@@ -113,6 +129,8 @@ impl Limits {
                 let Some(inner) = idle.upgrade() else { return };
                 inner.bids.limiter.retain_recent();
                 inner.requests.limiter.retain_recent();
+                inner.logins.limiter.retain_recent();
+                inner.failures.forget_old();
             }
         });
         Limits { inner }
@@ -125,21 +143,53 @@ impl Limits {
         request: &ServiceRequest,
         user: impl FnOnce() -> Option<UserId>,
     ) -> Option<(Told, Result<(), Problem>)> {
-        let is_free = request.method() == Method::OPTIONS || !request.path().starts_with("/v1/");
-        if is_free {
+        if request.method() == Method::OPTIONS {
+            return None;
+        }
+        if is_step_of_login(request.path()) {
+            return Some(self.inner.logins.admit(self.anonymous(request.request())));
+        }
+        if !request.path().starts_with("/v1/") {
             return None;
         }
         let budget = if is_bid(request) { &self.inner.bids } else { &self.inner.requests };
-        let who = user()
-            .map(Who::User)
-            .or_else(|| self.address(request).map(Who::Address))
-            .unwrap_or(Who::Crowd);
+        let who = user().map_or_else(|| self.anonymous(request.request()), Who::User);
         Some(budget.admit(who))
+    }
+
+    /// Whether a request for tokens may go on, of a client that has no secret: a server-side one
+    /// speaks for all its users from one address.
+    ///
+    /// # Errors
+    /// When the budget of its address is used up.
+    pub fn admit_login(&self, request: &HttpRequest) -> Result<(), Problem> {
+        let (told, admitted) = self.inner.logins.admit(self.anonymous(request));
+        request.extensions_mut().insert(told);
+        admitted
+    }
+
+    /// Whether somebody has guessed wrong too often to be heard; how long they must wait, in
+    /// milliseconds.
+    pub fn must_wait(&self, request: &HttpRequest, client_id: Option<&str>) -> Option<u64> {
+        self.inner.failures.must_wait_ms(&self.guesser(request), client_id)
+    }
+
+    /// A wrong code, verifier, secret or refresh token.
+    pub fn note_failure(&self, request: &HttpRequest, client_id: Option<&str>) {
+        self.inner.failures.note(&self.guesser(request), client_id);
+    }
+
+    fn guesser(&self, request: &HttpRequest) -> Guesser {
+        self.address(request).map_or(Guesser::Crowd, Guesser::Address)
+    }
+
+    fn anonymous(&self, request: &HttpRequest) -> Who {
+        self.address(request).map_or(Who::Crowd, Who::Address)
     }
 
     /// The peer's address; behind trusted proxies, the last one in `X-Forwarded-For` that is not
     /// one of them. An IPv6 network of 64 bits counts as one address.
-    fn address(&self, request: &ServiceRequest) -> Option<IpAddr> {
+    fn address(&self, request: &HttpRequest) -> Option<IpAddr> {
         let peer = request.peer_addr()?.ip();
         if !self.inner.trusted_proxies.contains(&peer) {
             return Some(network(peer));
@@ -153,6 +203,11 @@ impl Limits {
         let stranger = hops.into_iter().rev().find(|hop| !self.inner.trusted_proxies.contains(hop));
         Some(network(stranger.unwrap_or(peer)))
     }
+}
+
+/// Where a person's browser goes. Requests for tokens are admitted once their client is known.
+fn is_step_of_login(path: &str) -> bool {
+    matches!(path, "/oauth/authorize" | "/oauth/kakao/callback")
 }
 
 fn is_bid(request: &ServiceRequest) -> bool {
@@ -190,6 +245,7 @@ mod tests {
         Limits::new(&RateLimits {
             bids_per_second: NonZeroU32::new(1).expect("positive"),
             requests_per_second: NonZeroU32::new(5).expect("positive"),
+            logins_per_minute: NonZeroU32::new(3).expect("positive"),
             trusted_proxies: trusted.iter().map(|ip| ip.parse().expect("an address")).collect(),
         })
     }
@@ -226,6 +282,24 @@ mod tests {
             .uri("/v1/auctions")
             .peer_addr("10.0.0.1:9".parse().expect("an address"));
         assert!(admitted(&limits, &tokens, read).is_ok(), "reads have their own budget");
+    }
+
+    #[actix_web::test]
+    async fn logins_have_a_budget_of_their_own_for_each_address() {
+        let (limits, tokens) = (limits(&[]), tokens());
+        let step = |path: &'static str, ip: &str| {
+            let peer = format!("{ip}:9").parse().expect("an address");
+            TestRequest::get().uri(path).peer_addr(peer)
+        };
+        for path in ["/oauth/authorize", "/oauth/kakao/callback"] {
+            assert!(admitted(&limits, &tokens, step(path, "10.0.0.1")).is_ok());
+        }
+        let token = step("/oauth/token", "10.0.0.1").to_http_request();
+        assert!(limits.admit_login(&token).is_ok());
+        let refused = limits.admit_login(&token).expect_err("the fourth in a minute");
+        assert!(refused.retry_after_ms.is_some_and(|wait| (1..=20_000).contains(&wait)));
+        assert!(admitted(&limits, &tokens, step("/oauth/authorize", "10.0.0.1")).is_err());
+        assert!(admitted(&limits, &tokens, step("/oauth/authorize", "10.0.0.2")).is_ok());
     }
 
     #[actix_web::test]

@@ -8,9 +8,12 @@ pub mod bids;
 pub mod body;
 pub mod caller;
 pub mod context;
+pub mod failures;
 pub mod limits;
 pub mod log;
+pub mod oauth;
 pub mod openapi;
+mod page;
 pub mod problem;
 pub mod routes;
 pub mod service;
@@ -36,7 +39,12 @@ use utoipa_actix_web::AppExt;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
-    domain::money::Amount, exchange::Exchange, identity::tokens::Tokens, live::Hub, store::Store,
+    config::SellerModel,
+    domain::money::Amount,
+    exchange::Exchange,
+    identity::{clients::Clients, kakao::Kakao, oauth::UnderWay, tokens::Tokens},
+    live::Hub,
+    store::Store,
 };
 
 /// Connections that one worker serves at once.
@@ -63,6 +71,14 @@ pub struct State {
     pub tokens: Arc<Tokens>,
     /// The streams.
     pub hub: Hub,
+    /// The registered frontends.
+    pub clients: Arc<Clients>,
+    /// Where people log in, if anywhere.
+    pub kakao: Option<Kakao>,
+    /// How many logins are at Kakao.
+    pub under_way: Arc<UnderWay>,
+    /// What a new user may do.
+    pub sellers: SellerModel,
     /// The cap on bids of auctions created from now on.
     pub bid_cap: Amount,
     /// How the outside reaches this server.
@@ -87,6 +103,10 @@ pub struct Parts {
     pub tokens: Arc<Tokens>,
     /// The streams.
     pub hub: Hub,
+    /// The registered frontends.
+    pub clients: Arc<Clients>,
+    /// Where people log in, if anywhere.
+    pub kakao: Option<Kakao>,
 }
 
 impl State {
@@ -97,6 +117,10 @@ impl State {
             store: parts.store,
             tokens: parts.tokens,
             hub: parts.hub,
+            clients: parts.clients,
+            kakao: parts.kakao,
+            under_way: Arc::default(),
+            sellers: config.sellers,
             bid_cap: config.bid_cap,
             public_url: config.public_url.as_str().into(),
             limits: limits::Limits::new(&config.rate_limits),

@@ -2,7 +2,7 @@
 //! from one table.
 
 use utoipa::{
-    OpenApi,
+    OpenApi, PartialSchema,
     openapi::{
         Components, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi as Document, Ref,
         ResponseBuilder, Tag,
@@ -112,6 +112,14 @@ const ERRORS: &[(&str, &[&[Code]])] = {
         ("get_log_checkpoint", &[AUCTION]),
         ("watch_auction_events", &[AUCTION, &[InvalidEventId, Overloaded]]),
         ("watch_events", &[AUCTION, &[InvalidQuery, InvalidEventId, TooManyAuctions, Overloaded]]),
+        (
+            "start_login",
+            &[&[InvalidQuery, ClientUnknown, RedirectUriInvalid, LoginUnavailable, Overloaded]],
+        ),
+        ("finish_login", &[&[InvalidQuery, ClientUnknown, LoginStateInvalid, LoginUnavailable]]),
+        ("create_token", &[]),
+        ("revoke_token", &[]),
+        ("get_authorization_server_metadata", &[]),
         ("get_time", &[]),
         ("get_health", &[]),
         ("get_readiness", &[]),
@@ -190,6 +198,10 @@ fn tags() -> Vec<Tag> {
         tag("bids", "Bidding, buying now, retracting"),
         tag("log", "The public log and its hash chain"),
         tag("streams", "Server-sent events"),
+        tag(
+            "login",
+            "OAuth 2.0: authorization code with PKCE S256, refresh tokens that rotate, revocation",
+        ),
         tag("service", "Time, health, keys, explanations"),
     ]
 }
@@ -208,11 +220,17 @@ fn add_errors(operation: &mut Operation) {
     for (status, codes) in by_status {
         let status = status.to_string();
         let responses = &mut operation.responses.responses;
-        responses.entry(status).or_insert_with(|| problem_response(&codes).into());
+        let has_page = operation.operation_id.as_deref().is_some_and(is_for_people);
+        responses.entry(status).or_insert_with(|| problem_response(&codes, has_page).into());
     }
 }
 
-fn problem_response(codes: &[Code]) -> utoipa::openapi::Response {
+/// Where a person's own browser goes, which gets its problems as a page.
+fn is_for_people(operation_id: &str) -> bool {
+    matches!(operation_id, "start_login" | "finish_login")
+}
+
+fn problem_response(codes: &[Code], has_page: bool) -> utoipa::openapi::Response {
     let described: Vec<String> = codes
         .iter()
         .map(|code| format!("`{}`: {}", code.word(), code.title(Language::English)))
@@ -228,8 +246,12 @@ fn problem_response(codes: &[Code]) -> utoipa::openapi::Response {
         .schema(Some(Ref::from_schema_name("Problem")))
         .example(example.and_then(|body| serde_json::to_value(body).ok()))
         .build();
-    ResponseBuilder::new()
+    let response = ResponseBuilder::new()
         .description(described.join("; "))
-        .content("application/problem+json", content)
-        .build()
+        .content("application/problem+json", content);
+    if has_page {
+        let page = ContentBuilder::new().schema(Some(<String as PartialSchema>::schema())).build();
+        return response.content("text/html", page).build();
+    }
+    response.build()
 }

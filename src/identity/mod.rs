@@ -3,7 +3,10 @@
 //! Owns what a token says and how it is checked. Must never put a token, a key or personal data
 //! into a log, and never accept an algorithm that it did not choose itself.
 
+pub mod clients;
+pub mod kakao;
 pub mod keys;
+pub mod oauth;
 pub mod tokens;
 
 use serde::{Deserialize, Serialize};

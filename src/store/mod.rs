@@ -7,8 +7,10 @@
 mod accounts;
 mod batch;
 mod catalogue;
+mod clients;
 mod lease;
 mod log;
+mod logins;
 mod migrate;
 mod outbox;
 mod receipts;
@@ -20,13 +22,14 @@ use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio_postgres::{NoTls, error::SqlState};
 
 pub use self::{
-    accounts::User,
+    accounts::{KakaoAccount, User},
     batch::{
         BatchWriter, CommitError, EventColumns, KnownReceipt, ReceiptColumns, Rows, StandingColumns,
     },
     catalogue::{AuctionRow, Due, Filter, ItemRow, NewAuction, Page, Sort, StandingRow},
     lease::{Lease, LeaseError},
     log::{BidRow, EventRow, LogRow, PublicEventRow},
+    logins::{CodeBinding, Grant, GrantRow, LoginRow, NewFamily, TakenLogin, Verdict},
     migrate::MigrateError,
     outbox::OutboxRow,
     receipts::{Receipt, ReceiptKey},
