@@ -10,5 +10,6 @@ mod bids;
 mod clock;
 mod impossible;
 mod log;
+mod oauth;
 mod service;
 mod streams;

@@ -94,7 +94,8 @@ fn state(config: &Config, database: tokio_postgres::Config) -> Result<State, Fai
     let options = exchange::Options { lanes: 1, ..exchange::Options::default() };
     let exchange = Exchange::start(store.clone(), relay, options);
     let tokens = std::sync::Arc::new(Tokens::new(key, &config.public_url));
-    let state = State::new(Parts { exchange, store, tokens, hub }, config);
+    let (clients, kakao) = (std::sync::Arc::default(), None);
+    let state = State::new(Parts { exchange, store, tokens, hub, clients, kakao }, config);
     state.set_caught_up();
     Ok(state)
 }
