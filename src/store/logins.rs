@@ -82,6 +82,8 @@ pub struct GrantRow {
     pub roles: Vec<String>,
     /// Whether they have left.
     pub user_left: bool,
+    /// Access tokens from before do not count.
+    pub tokens_valid_from: Option<Timestamp>,
     /// Whose grant it is.
     pub client_id: String,
     /// When the login was.
@@ -160,7 +162,8 @@ const FAMILY_OF_TOKEN: &str = "
     WHERE t.token_hash = $1";
 
 /// Shared: nobody takes a role away or leaves while a token with the old roles is being made.
-const LOCK_USER: &str = "SELECT roles, left_at IS NOT NULL FROM users WHERE id = $1 FOR SHARE";
+const LOCK_USER: &str = "
+    SELECT roles, left_at IS NOT NULL, tokens_valid_from FROM users WHERE id = $1 FOR SHARE";
 const LOCK_FAMILY: &str = "
     SELECT client_id, created_at, expires_at, revoked_at IS NOT NULL FROM refresh_families
     WHERE id = $1 FOR UPDATE";
@@ -411,6 +414,7 @@ async fn lock(
         user,
         roles: person.get(0),
         user_left: person.get(1),
+        tokens_valid_from: person.get(2),
         client_id: family.get(0),
         family_created_at: family.get(1),
         expires_at: family.get(2),

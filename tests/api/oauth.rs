@@ -516,6 +516,11 @@ async fn roles_are_as_they_are_at_each_refresh_and_who_left_gets_nothing() {
     house.server.database.rows("UPDATE users SET roles = '{bidder,admin}'").await;
     let tokens = house.refresh(&tokens["refresh_token"]).await.with_status(200);
     assert_eq!(claims(&tokens)["roles"], json!(["bidder", "admin"]));
+    house.server.database.rows("UPDATE users SET tokens_valid_from = now()").await;
+    let called_in = "SELECT ceil(extract(epoch FROM tokens_valid_from))::bigint FROM users";
+    let called_in = house.server.database.number(called_in).await;
+    let tokens = house.refresh(&tokens["refresh_token"]).await.with_status(200);
+    assert!(claims(&tokens)["iat"].as_i64().unwrap() >= called_in, "it is not one of the old ones");
     house.server.database.rows("UPDATE users SET left_at = now()").await;
     denied(&house.refresh(&tokens["refresh_token"]).await, 400, "invalid_grant");
 }
@@ -777,6 +782,12 @@ async fn a_browser_and_a_user_have_a_bounded_number_of_logins() {
     house.server.database.rows(many).await;
     house.code(7).await;
     assert_eq!(house.server.database.number("SELECT count(*) FROM refresh_families").await, 100);
+    let tokens = house.tokens(8).await;
+    let used = "INSERT INTO refresh_tokens SELECT decode(md5(n::text), 'hex'), family_id, created_at - n * interval '1 s', now()
+                FROM refresh_tokens, generate_series(1, 1100) n";
+    house.server.database.rows(used).await;
+    house.refresh(&tokens["refresh_token"]).await.with_status(200);
+    assert_eq!(house.server.database.number("SELECT count(*) FROM refresh_tokens").await, 1_001);
 }
 
 #[tokio::test]

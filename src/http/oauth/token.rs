@@ -17,7 +17,6 @@ use super::{
     parameters::{Form, Parameters},
 };
 use crate::{
-    domain::time::Timestamp,
     http::{State, context::NotAProblem, problem::Problem},
     identity::{
         clients::Client,
@@ -125,6 +124,7 @@ pub struct RevocationForm {
 /// Wrong codes, verifiers, secrets and refresh tokens are counted by address and by client: after
 /// ten in a minute the address is answered 429.
 #[utoipa::path(post, path = "/oauth/token", operation_id = "create_token", tag = "login",
+    security((), ("client" = [])),
     request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, body = TokenBody, description = "Tokens; not to be cached"),
         (status = 400, body = OAuthErrorBody, content_type = "application/json",
@@ -169,17 +169,18 @@ pub async fn create_token(
     };
     let granted = granted.map_err(|error| refused(&state, &request, &client, error))?;
     count(if grant_type == "refresh_token" { "refreshed" } else { "redeemed" });
-    answer(&state, &client, &granted, now)
+    answer(&state, &client, &granted)
 }
 
-fn answer(
-    state: &State,
-    client: &Client,
-    granted: &Granted,
-    now: Timestamp,
-) -> Result<HttpResponse, Refused> {
+fn answer(state: &State, client: &Client, granted: &Granted) -> Result<HttpResponse, Refused> {
     let id = Some(client.id.as_str());
-    let issued = state.tokens.issue(granted.user, &granted.roles, id, now, ACCESS_TOKEN_LIFE_S);
+    let issued = state.tokens.issue(
+        granted.user,
+        &granted.roles,
+        id,
+        granted.issued_at,
+        ACCESS_TOKEN_LIFE_S,
+    );
     let access_token = issued.map_err(|error| {
         tracing::error!(%error, "an access token cannot be signed");
         Refused::of(Denial::new(ErrorWord::ServerError, "No token can be signed."))
@@ -199,6 +200,7 @@ fn answer(
 /// that nobody knows is answered 200 as well. An access token cannot be revoked by itself
 /// (`unsupported_token_type`): it ends within 15 minutes. Another client's token is refused.
 #[utoipa::path(post, path = "/oauth/revoke", operation_id = "revoke_token", tag = "login",
+    security((), ("client" = [])),
     request_body(content = RevocationForm, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "It counts no more"),
         (status = 400, body = OAuthErrorBody, content_type = "application/json",

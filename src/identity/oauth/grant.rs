@@ -23,6 +23,8 @@ pub struct Granted {
     pub user: UserId,
     /// As they are now.
     pub roles: Vec<Role>,
+    /// When the access token counts as issued.
+    pub issued_at: Timestamp,
     /// The next one; the one that came counts no more.
     pub refresh_token: Secret,
 }
@@ -205,7 +207,7 @@ async fn exchange(
             let limit = row.family_created_at.plus_s(FAMILY_LIFE_S);
             let expires_at = now.plus_s(REFRESH_TOKEN_LIFE_S).min(limit);
             let verdict = Verdict::Replace { token_hash: next.hash(), expires_at };
-            (verdict, Ok(granted(row, next)))
+            (verdict, Ok(granted(row, next, now)))
         }
         Err(refusal) => (refusal.verdict(row.code.is_some()), Err(refusal)),
     };
@@ -213,9 +215,15 @@ async fn exchange(
     Ok(judged.unwrap_or(Err(Refusal::Unknown))?)
 }
 
-fn granted(row: &GrantRow, refresh_token: Secret) -> Granted {
+/// Tokens say when they were issued in whole seconds. A second in which the older ones of a user were
+/// called in is over for the new one, lest it be taken for one of them.
+fn granted(row: &GrantRow, refresh_token: Secret, now: Timestamp) -> Granted {
     let roles = row.roles.iter().filter_map(|word| Role::from_word(word)).collect();
-    Granted { user: row.user, roles, refresh_token }
+    let issued_at = match row.tokens_valid_from {
+        Some(from) if from.as_millis() / 1_000 >= now.as_millis() / 1_000 => now.plus_s(1),
+        Some(_) | None => now,
+    };
+    Granted { user: row.user, roles, issued_at, refresh_token }
 }
 
 /// What counts against whoever holds it comes before what merely ended.
