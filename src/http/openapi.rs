@@ -14,6 +14,7 @@ use utoipa::{
 
 use super::{
     auctions::{SortWord, StatusWord},
+    oauth::token::OAuthErrorBody,
     problem::{Code, Language, Problem, ProblemBody},
     routes,
 };
@@ -141,7 +142,7 @@ const fn common() -> &'static [Code] {
 }
 
 #[derive(OpenApi)]
-#[openapi(components(schemas(ProblemBody, StatusWord, SortWord)))]
+#[openapi(components(schemas(ProblemBody, OAuthErrorBody, StatusWord, SortWord)))]
 struct Schemas;
 
 /// The whole document.

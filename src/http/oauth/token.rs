@@ -10,7 +10,7 @@ use actix_web::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use metrics::counter;
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 use super::{
     log_refusal,
@@ -62,6 +62,28 @@ pub struct OAuthErrorBody {
     error: &'static str,
     /// For the frontend's developer.
     error_description: &'static str,
+}
+
+/// Every way in which both endpoints refuse.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it describes the answers; `Refused` makes them")]
+enum OAuthErrors {
+    /// `invalid_request`, `invalid_grant`, `unsupported_grant_type`, `invalid_scope` or
+    /// `unsupported_token_type`
+    #[response(status = 400)]
+    Invalid(OAuthErrorBody),
+    /// `invalid_client`: unknown, disabled, or not proven
+    #[response(status = 401)]
+    Client(OAuthErrorBody),
+    /// `temporarily_unavailable`: too many requests or too many failures; see Retry-After
+    #[response(status = 429)]
+    TooMany(OAuthErrorBody),
+    /// `server_error`
+    #[response(status = 500)]
+    Server(OAuthErrorBody),
+    /// `temporarily_unavailable`: whether anything changed is unknown
+    #[response(status = 503)]
+    Unavailable(OAuthErrorBody),
 }
 
 /// A form as `/oauth/token` takes it.
@@ -127,16 +149,7 @@ pub struct RevocationForm {
     security((), ("client" = [])),
     request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, body = TokenBody, description = "Tokens; not to be cached"),
-        (status = 400, body = OAuthErrorBody, content_type = "application/json",
-            description = "`invalid_request`, `invalid_grant`, `unsupported_grant_type` or `invalid_scope`"),
-        (status = 401, body = OAuthErrorBody, content_type = "application/json",
-            description = "`invalid_client`: unknown, disabled, or not proven"),
-        (status = 429, body = OAuthErrorBody, content_type = "application/json",
-            description = "`temporarily_unavailable`: too many requests, or too many failures; see Retry-After"),
-        (status = 500, body = OAuthErrorBody, content_type = "application/json",
-            description = "`server_error`"),
-        (status = 503, body = OAuthErrorBody, content_type = "application/json",
-            description = "`temporarily_unavailable`: whether the grant was used is unknown")))]
+        OAuthErrors))]
 #[post("/oauth/token")]
 pub async fn create_token(
     state: web::Data<State>,
@@ -203,16 +216,7 @@ fn answer(state: &State, client: &Client, granted: &Granted) -> Result<HttpRespo
     security((), ("client" = [])),
     request_body(content = RevocationForm, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "It counts no more"),
-        (status = 400, body = OAuthErrorBody, content_type = "application/json",
-            description = "`invalid_request`, `invalid_grant` or `unsupported_token_type`"),
-        (status = 401, body = OAuthErrorBody, content_type = "application/json",
-            description = "`invalid_client`: unknown, disabled, or not proven"),
-        (status = 429, body = OAuthErrorBody, content_type = "application/json",
-            description = "`temporarily_unavailable`: too many requests, or too many failures; see Retry-After"),
-        (status = 500, body = OAuthErrorBody, content_type = "application/json",
-            description = "`server_error`"),
-        (status = 503, body = OAuthErrorBody, content_type = "application/json",
-            description = "`temporarily_unavailable`: try again")))]
+        OAuthErrors))]
 #[post("/oauth/revoke")]
 pub async fn revoke_token(
     state: web::Data<State>,
