@@ -20,7 +20,7 @@ use crate::{
     identity::{
         Role,
         clients::Client,
-        kakao::Kakao,
+        kakao::{Kakao, KakaoError},
         oauth::{
             Denial, ErrorWord, LOGIN_LIFE_S,
             authorize::{self, Asked, Beginning},
@@ -191,7 +191,8 @@ async fn log_in(
     now: Timestamp,
 ) -> Result<Secret, Denial> {
     if let Some(error) = parameters.one("error")? {
-        return Err(callback::denial_of_answer(error));
+        let description = parameters.one("error_description")?;
+        return Err(callback::denial_of(&KakaoError::of_callback(error, description)));
     }
     let server_error = |description| Denial::new(ErrorWord::ServerError, description);
     let code = parameters

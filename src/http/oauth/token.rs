@@ -387,8 +387,6 @@ impl Refused {
             | ErrorWord::InvalidScope
             | ErrorWord::UnsupportedTokenType
             | ErrorWord::AccessDenied
-            | ErrorWord::LoginRequired
-            | ErrorWord::ConsentRequired
             | ErrorWord::InteractionRequired => StatusCode::BAD_REQUEST,
         };
         Refused { denial, status, retry_after_ms: None }

@@ -27,39 +27,66 @@ pub struct KakaoUser {
 }
 
 /// Why Kakao did not log somebody in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.word())]
 pub enum KakaoError {
     /// The user said no.
     Refused,
+    /// Kakao wants to ask the user something, and was told not to.
+    InteractionRequired,
     /// KOE320
     CodeInvalid,
-    /// KOE303
-    RedirectMismatch,
-    /// Our app.
-    Misconfigured,
     /// Down.
     Unavailable,
     /// Slow.
     TimedOut,
     /// Not what was agreed.
     Rubbish,
-    /// The id_token is not for us.
-    IdTokenInvalid(&'static str),
+}
+
+/// Whose turn it is to do something about a login that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// The user's: `access_denied`.
+    User,
+    /// Nobody's; it may work in a moment: `temporarily_unavailable`.
+    Moment,
+    /// Those who run the exchange: `server_error`.
+    Operator,
 }
 
 impl KakaoError {
+    /// Of the `error` and `error_description` that Kakao sends the browser back with.
+    pub fn of_callback(error: &str, _description: Option<&str>) -> KakaoError {
+        match error {
+            "access_denied" => KakaoError::Refused,
+            "login_required" | "consent_required" | "interaction_required" => {
+                KakaoError::InteractionRequired
+            }
+            "temporarily_unavailable" | "server_error" => KakaoError::Unavailable,
+            _ => KakaoError::Rubbish,
+        }
+    }
+
     /// For a frontend.
-    pub fn word(&self) -> &'static str {
+    pub const fn word(&self) -> &'static str {
         match self {
-            KakaoError::Refused => "refused",
-            KakaoError::CodeInvalid => "code_invalid",
-            KakaoError::RedirectMismatch => "redirect_mismatch",
-            KakaoError::Misconfigured => "misconfigured",
-            KakaoError::Unavailable => "unavailable",
-            KakaoError::TimedOut => "timed_out",
-            KakaoError::Rubbish => "rubbish",
-            KakaoError::IdTokenInvalid(_) => "id_token_invalid",
+            KakaoError::Refused => "kakao_refused",
+            KakaoError::InteractionRequired => "kakao_interaction_required",
+            KakaoError::CodeInvalid => "kakao_code_invalid",
+            KakaoError::Unavailable => "kakao_unavailable",
+            KakaoError::TimedOut => "kakao_timed_out",
+            KakaoError::Rubbish => "kakao_rubbish",
+        }
+    }
+
+    /// Whose turn it is.
+    pub const fn blame(&self) -> Blame {
+        match self {
+            KakaoError::Refused | KakaoError::InteractionRequired | KakaoError::CodeInvalid => {
+                Blame::User
+            }
+            KakaoError::Unavailable | KakaoError::TimedOut | KakaoError::Rubbish => Blame::Moment,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     domain::time::Timestamp,
     identity::{
         Role,
-        kakao::{KakaoError, KakaoUser},
+        kakao::{Blame, KakaoError, KakaoUser},
     },
     store::{KakaoAccount, LoginRow, NewFamily, Store, StoreError},
 };
@@ -93,50 +93,16 @@ pub async fn take(
     Ok(Returned { login: taken.login, has_others: taken.has_others })
 }
 
-/// What a frontend hears of an error that Kakao sent the browser back with.
-pub fn denial_of_answer(error: &str) -> Denial {
-    match error {
-        "access_denied" => Denial::new(ErrorWord::AccessDenied, "The user said no at Kakao."),
-        "login_required" => Denial::new(ErrorWord::LoginRequired, "Nobody is logged in at Kakao."),
-        "consent_required" => {
-            Denial::new(ErrorWord::ConsentRequired, "The user has not consented at Kakao yet.")
-        }
-        "interaction_required" => {
-            Denial::new(ErrorWord::InteractionRequired, "Kakao must ask the user something.")
-        }
-        "temporarily_unavailable" => {
-            Denial::new(ErrorWord::TemporarilyUnavailable, "Kakao is not available for now.")
-        }
-        _ => Denial::new(ErrorWord::ServerError, "Kakao answered with an error."),
-    }
-}
-
-/// What a frontend hears when Kakao did not say who logged in.
+/// What a frontend hears when Kakao did not say who logged in: the word for it, as a description.
 pub fn denial_of(error: &KakaoError) -> Denial {
-    match error {
-        KakaoError::Refused => Denial::new(ErrorWord::AccessDenied, "refused: The user said no."),
-        KakaoError::CodeInvalid => {
-            Denial::new(ErrorWord::AccessDenied, "code_invalid: Kakao refused its code.")
-        }
-        KakaoError::IdTokenInvalid(_) => {
-            Denial::new(ErrorWord::AccessDenied, "id_token_invalid: Not a login for Hoga.")
-        }
-        KakaoError::RedirectMismatch => {
-            Denial::new(ErrorWord::ServerError, "redirect_mismatch: Hoga is set up wrongly.")
-        }
-        KakaoError::Misconfigured => {
-            Denial::new(ErrorWord::ServerError, "misconfigured: Hoga is set up wrongly at Kakao.")
-        }
-        KakaoError::Rubbish => {
-            Denial::new(ErrorWord::ServerError, "rubbish: Kakao's answer cannot be understood.")
-        }
-        KakaoError::Unavailable => {
-            Denial::new(ErrorWord::TemporarilyUnavailable, "unavailable: Kakao does not answer.")
-        }
-        KakaoError::TimedOut => {
-            Denial::new(ErrorWord::TemporarilyUnavailable, "timed_out: Kakao is too slow.")
-        }
-    }
+    let word = match error.blame() {
+        // As OpenID Connect has it for `prompt=none`, so that a frontend asks again without.
+        Blame::User if *error == KakaoError::InteractionRequired => ErrorWord::InteractionRequired,
+        Blame::User => ErrorWord::AccessDenied,
+        Blame::Moment => ErrorWord::TemporarilyUnavailable,
+        Blame::Operator => ErrorWord::ServerError,
+    };
+    Denial::new(word, error.word())
 }
 
 /// Makes or finds the user of a Kakao account, by its id alone, and a code for the frontend.
@@ -195,24 +161,15 @@ mod tests {
     }
 
     #[test]
-    fn every_error_of_kakao_has_a_word_for_the_frontend() {
-        for error in [
-            KakaoError::Refused,
-            KakaoError::CodeInvalid,
-            KakaoError::RedirectMismatch,
-            KakaoError::Misconfigured,
-            KakaoError::Unavailable,
-            KakaoError::TimedOut,
-            KakaoError::Rubbish,
-            KakaoError::IdTokenInvalid("nonce"),
+    fn an_error_of_kakao_has_a_word_for_the_frontend() {
+        for (said, error, description) in [
+            ("access_denied", ErrorWord::AccessDenied, "kakao_refused"),
+            ("login_required", ErrorWord::InteractionRequired, "kakao_interaction_required"),
+            ("server_error", ErrorWord::TemporarilyUnavailable, "kakao_unavailable"),
+            ("<script>", ErrorWord::TemporarilyUnavailable, "kakao_rubbish"),
         ] {
-            assert!(denial_of(&error).description.starts_with(&format!("{}: ", error.word())));
+            let denial = denial_of(&KakaoError::of_callback(said, None));
+            assert_eq!(denial, Denial::new(error, description));
         }
-    }
-
-    #[test]
-    fn an_unknown_error_of_kakao_is_not_passed_on() {
-        assert_eq!(denial_of_answer("<script>").error, ErrorWord::ServerError);
-        assert_eq!(denial_of_answer("access_denied").error, ErrorWord::AccessDenied);
     }
 }

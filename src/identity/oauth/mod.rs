@@ -43,11 +43,7 @@ pub enum ErrorWord {
     UnsupportedTokenType,
     /// The user or Kakao said no.
     AccessDenied,
-    /// `prompt=none`, and nobody is logged in at Kakao (OpenID Connect, 3.1.2.6).
-    LoginRequired,
-    /// `prompt=none`, and the user has not consented yet.
-    ConsentRequired,
-    /// `prompt=none`, and Kakao must ask the user something.
+    /// `prompt=none`, and Kakao must ask the user something (OpenID Connect, 3.1.2.6).
     InteractionRequired,
     /// Our side is at fault.
     ServerError,
@@ -67,8 +63,6 @@ impl ErrorWord {
             ErrorWord::InvalidScope => "invalid_scope",
             ErrorWord::UnsupportedTokenType => "unsupported_token_type",
             ErrorWord::AccessDenied => "access_denied",
-            ErrorWord::LoginRequired => "login_required",
-            ErrorWord::ConsentRequired => "consent_required",
             ErrorWord::InteractionRequired => "interaction_required",
             ErrorWord::ServerError => "server_error",
             ErrorWord::TemporarilyUnavailable => "temporarily_unavailable",
