@@ -57,6 +57,7 @@ CREATE TABLE logins (
     expires_at      timestamptz NOT NULL
 );
 CREATE INDEX logins_expires_at_idx ON logins (expires_at);
+CREATE INDEX logins_browser_hash_idx ON logins (browser_hash);
 
 -- One line for each login that succeeded: the refresh tokens that follow from it live and die together.
 CREATE TABLE refresh_families (
@@ -64,12 +65,13 @@ CREATE TABLE refresh_families (
     user_id         uuid        NOT NULL CONSTRAINT refresh_families_user_id_fkey REFERENCES users (id),
     client_id       text        NOT NULL CONSTRAINT refresh_families_client_id_fkey REFERENCES clients (id) ON DELETE CASCADE,
     created_at      timestamptz NOT NULL,
+    -- Of its code, then of its newest refresh token; moves on with each rotation, up to a limit.
     expires_at      timestamptz NOT NULL,
     revoked_at      timestamptz,
-    -- `logout`, `reuse`, `code_reuse`, `left`, `unlinked`, `operator`
+    -- `logout`, `reuse`, `code_reuse`, `misuse`, `left`, `unlinked`, `operator`
     revoked_because text
 );
-CREATE INDEX refresh_families_user_id_idx ON refresh_families (user_id);
+CREATE INDEX refresh_families_user_id_idx ON refresh_families (user_id, id);
 CREATE INDEX refresh_families_expires_at_idx ON refresh_families (expires_at);
 
 CREATE TABLE authorization_codes (
@@ -77,10 +79,8 @@ CREATE TABLE authorization_codes (
     family_id       uuid        NOT NULL CONSTRAINT authorization_codes_family_id_fkey REFERENCES refresh_families (id) ON DELETE CASCADE,
     redirect_uri    text        NOT NULL,
     code_challenge  text        NOT NULL,
-    expires_at      timestamptz NOT NULL,
     used_at         timestamptz
 );
-CREATE INDEX authorization_codes_expires_at_idx ON authorization_codes (expires_at);
 
 CREATE TABLE refresh_tokens (
     token_hash      bytea       PRIMARY KEY,
@@ -89,7 +89,8 @@ CREATE TABLE refresh_tokens (
     -- Replaced by the next one then.
     used_at         timestamptz
 );
-CREATE INDEX refresh_tokens_family_id_idx ON refresh_tokens (family_id);
+CREATE INDEX refresh_tokens_family_id_idx ON refresh_tokens (family_id, created_at);
+CREATE INDEX authorization_codes_family_id_idx ON authorization_codes (family_id);
 
 -- What must be told to Kakao, and what Kakao told us: worked off once, after the answer.
 CREATE TABLE kakao_unlinks (

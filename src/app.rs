@@ -25,6 +25,7 @@ use crate::{
         clients::Clients,
         kakao::{BaseUrls, Kakao, KakaoConfig, SetupError, Unlinks},
         keys::{KeyError, KeyFile},
+        oauth::UnderWay,
         tokens::{TOKEN_LIFE_S_MAX, Tokens},
     },
     live::{Hub, LiveOptions},
@@ -47,6 +48,8 @@ const LEASE_CHECKED_EVERY: Duration = Duration::from_secs(5);
 const PURGED_EVERY: Duration = Duration::from_secs(3_600);
 /// People whose records are deleted in one transaction.
 const PURGED_AT_ONCE_MAX: i64 = 500;
+/// How often logins that ended are deleted.
+const LOGINS_PURGED_EVERY: Duration = Duration::from_secs(60);
 
 /// The server could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -156,6 +159,7 @@ impl Application {
         let parts = Parts { exchange, store, tokens, clients, hub, kakao, unlinks };
         let state = State::new(parts, config);
         actix::spawn(keep_up(state.clone(), key_file));
+        actix::spawn(purge_logins(state.store.clone(), Arc::clone(&state.under_way)));
         let server =
             http::serve(state.clone(), listener, workers, guest).map_err(StartError::Http)?;
         Ok(Application { state, address, server })
@@ -333,6 +337,21 @@ async fn keep_up(state: State, mut key_file: KeyFile) {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(error, "clients and revocations stay as they were");
             }
+        }
+    }
+}
+
+/// Deletes logins that never came back and families that have ended, a few at a time, and counts
+/// what is left. What fails is tried again: an ended one does not count anyway.
+async fn purge_logins(store: Store, under_way: Arc<UnderWay>) {
+    let mut every = tokio::time::interval(LOGINS_PURGED_EVERY);
+    loop {
+        every.tick().await;
+        let now = wall_clock::now();
+        while let Ok(1..) = store.purge_logins(now).await {}
+        while let Ok(1..) = store.purge_families(now).await {}
+        if let Ok(rows) = store.logins_under_way().await {
+            under_way.set(rows);
         }
     }
 }

@@ -96,6 +96,9 @@ pub struct RateLimits {
     pub bids_per_second: NonZeroU32,
     /// `HOGA_REQUESTS_PER_SECOND_MAX`: everything else of one user, or of one address.
     pub requests_per_second: NonZeroU32,
+    /// `HOGA_LOGINS_PER_MINUTE_MAX`: steps of logins and refreshes from one address in a minute,
+    /// those of server-side clients apart.
+    pub logins_per_minute: NonZeroU32,
     /// `HOGA_TRUSTED_PROXIES`: whose `X-Forwarded-For` is believed, separated by commas.
     pub trusted_proxies: Vec<IpAddr>,
 }
@@ -104,6 +107,8 @@ pub struct RateLimits {
 const BIDS_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).expect("positive");
 /// Other requests of one user or address in a second, unless the operator says otherwise.
 const REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("positive");
+/// Steps of logins from one address in a minute, unless the operator says otherwise.
+const LOGINS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).expect("positive");
 
 /// Where Postgres is. Printed without its password.
 #[derive(Clone)]
@@ -302,9 +307,11 @@ fn rate_limits(lookup: Lookup<'_>) -> Result<RateLimits, ConfigError> {
         })?;
     let bids = parsed(lookup, "HOGA_BIDS_PER_SECOND_MAX", problem)?;
     let requests = parsed(lookup, "HOGA_REQUESTS_PER_SECOND_MAX", problem)?;
+    let logins = parsed(lookup, "HOGA_LOGINS_PER_MINUTE_MAX", "must be 1 or more a minute")?;
     Ok(RateLimits {
         bids_per_second: bids.unwrap_or(BIDS_PER_SECOND),
         requests_per_second: requests.unwrap_or(REQUESTS_PER_SECOND),
+        logins_per_minute: logins.unwrap_or(LOGINS_PER_MINUTE),
         trusted_proxies,
     })
 }
@@ -370,6 +377,7 @@ mod tests {
             ("HOGA_BID_CAP", "a lot"),
             ("HOGA_BIDS_PER_SECOND_MAX", "0"),
             ("HOGA_REQUESTS_PER_SECOND_MAX", "fast"),
+            ("HOGA_LOGINS_PER_MINUTE_MAX", "0"),
             ("HOGA_TRUSTED_PROXIES", "proxy.local"),
             ("HOGA_LANES", "0"),
             ("HOGA_LANES", "65"),

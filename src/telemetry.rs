@@ -64,6 +64,8 @@ fn describe() {
     describe_counter!("hoga_commands_total", "Commands by what became of them");
     describe_counter!("hoga_batches_total", "Transactions of the lanes by what became of them");
     describe_counter!("hoga_http_answers_total", "Answers by class of status");
+    describe_counter!("hoga_logins_total", "Steps of logins by what became of them");
+    describe_counter!("hoga_grants_total", "Codes and refresh tokens by what became of them");
     describe_histogram!("hoga_batch_commands", "Commands in a transaction");
     describe_histogram!("hoga_batch_seconds", "From BEGIN to the answer to COMMIT");
     describe_gauge!("hoga_lanes_connected", "Lanes that have their connection");

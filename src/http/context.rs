@@ -21,6 +21,7 @@ use super::{
     State,
     caller::caller,
     limits::Told,
+    page,
     problem::{Code, Language, Problem},
 };
 
@@ -30,6 +31,15 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 /// What is left of it.
 pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
+impl Told {
+    fn write(&self, headers: &mut header::HeaderMap) {
+        headers.insert(RATE_LIMIT_POLICY, self.policy.clone());
+        if let Some(left) = &self.left {
+            headers.insert(RATE_LIMIT, left.clone());
+        }
+    }
+}
 /// A longer id from outside is not taken.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -110,6 +120,7 @@ struct About {
     state: Option<web::Data<State>>,
     started: Instant,
     told: Option<Told>,
+    wants_page: bool,
 }
 
 fn is_problem(headers: &header::HeaderMap) -> bool {
@@ -155,6 +166,7 @@ impl About {
             state: request.app_data::<web::Data<State>>().cloned(),
             started: Instant::now(),
             told: None,
+            wants_page: page::is_wanted(request),
         }
     }
 
@@ -177,6 +189,9 @@ impl About {
         let body = problem.body(self.language, base_url, &self.id);
         let mut written = HttpResponse::build(problem.code.status());
         written.content_type("application/problem+json");
+        if self.wants_page {
+            page::write_headers(&mut written);
+        }
         written.insert_header((
             header::CONTENT_LANGUAGE,
             match self.language {
@@ -193,20 +208,25 @@ impl About {
         if let Some(allow) = response.headers().get(header::ALLOW) {
             written.insert_header((header::ALLOW, allow.clone()));
         }
+        if self.wants_page {
+            return written.body(page::of(&body, self.language));
+        }
         written.body(serde_json::to_string(&body).unwrap_or_default())
     }
 
     fn finish<B>(&self, mut response: ServiceResponse<B>) -> ServiceResponse<B> {
+        // A handler that knows better who calls has asked for the budget itself.
+        let told = response.request().extensions_mut().remove::<Told>();
+        if let Some(told) = told {
+            told.write(response.headers_mut());
+        }
         let headers = response.headers_mut();
         if let Ok(value) = HeaderValue::from_str(&self.id) {
             headers.insert(REQUEST_ID, value);
         }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if let Some(told) = &self.told {
-            headers.insert(RATE_LIMIT_POLICY, told.policy.clone());
-            if let Some(left) = &told.left {
-                headers.insert(RATE_LIMIT, left.clone());
-            }
+            told.write(headers);
         }
         if self.state.as_ref().is_some_and(|state| state.is_closing()) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

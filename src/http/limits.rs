@@ -1,5 +1,6 @@
 //! Rate limits: a budget for bids and one for everything else, for each user, or for each address
-//! where there is no user; and those that all users of a client share, where it has them.
+//! where there is no user; one for logins, for each address; and those that all users of a client
+//! share, where it has them.
 //!
 //! Told by `RateLimit-Policy`, `RateLimit` and `Retry-After` (IETF draft-ietf-httpapi-ratelimit-headers).
 
@@ -14,6 +15,7 @@ use std::{
 };
 
 use actix_web::{
+    HttpMessage, HttpRequest,
     dev::ServiceRequest,
     http::{Method, header::HeaderValue},
 };
@@ -26,7 +28,10 @@ use governor::{
     state::{InMemoryState, NotKeyed, StateStore, keyed::ShrinkableKeyedStateStore},
 };
 
-use super::problem::{Code, Problem};
+use super::{
+    failures::{Failures, Guesser},
+    problem::{Code, Problem},
+};
 use crate::{
     config::RateLimits,
     domain::id::UserId,
@@ -40,8 +45,6 @@ use crate::{
 const COUNTED_MAX: usize = 200_000;
 /// How often those who have their whole budget again are forgotten.
 const FORGOTTEN_EVERY: Duration = Duration::from_secs(10);
-/// What a budget's policy counts over, in seconds.
-const WINDOW_S: u32 = 2;
 
 /// Whose budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -114,14 +117,30 @@ impl ShrinkableKeyedStateStore<Who> for Counts {
 type Limiter = RateLimiter<Who, Counts, DefaultClock, StateInformationMiddleware>;
 type OneLimiter = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
 
-/// So many a second, and twice as many at once.
-fn quota(per_second: NonZeroU32) -> (Quota, NonZeroU32) {
-    let burst = per_second.saturating_mul(NonZeroU32::MIN.saturating_add(1));
-    (Quota::per_second(per_second).allow_burst(burst), burst)
+/// How much a budget is, and over how long.
+#[derive(Clone, Copy)]
+struct Rate {
+    quota: Quota,
+    burst: NonZeroU32,
+    window_s: u32,
 }
 
-fn policy(name: &str, burst: NonZeroU32) -> String {
-    format!("\"{name}\";q={burst};w={WINDOW_S}")
+impl Rate {
+    /// So many a second, and twice as many at once.
+    fn per_second(count: NonZeroU32) -> Rate {
+        let burst = count.saturating_mul(NonZeroU32::MIN.saturating_add(1));
+        Rate { quota: Quota::per_second(count).allow_burst(burst), burst, window_s: 2 }
+    }
+
+    /// So many a minute, all of them at once if need be.
+    fn per_minute(count: NonZeroU32) -> Rate {
+        Rate { quota: Quota::per_minute(count), burst: count, window_s: 60 }
+    }
+
+    fn policy(self, name: &str) -> String {
+        let Rate { burst, window_s, .. } = self;
+        format!("\"{name}\";q={burst};w={window_s}")
+    }
 }
 
 /// What became of a request at a budget: how many are left, or for how long to wait.
@@ -144,13 +163,12 @@ struct Budget {
 }
 
 impl Budget {
-    fn new(name: &'static str, per_second: NonZeroU32, counted_max: usize) -> Budget {
-        let (quota, burst) = quota(per_second);
+    fn new(name: &'static str, rate: Rate, counted_max: usize) -> Budget {
         let counts = Counts::up_to(counted_max);
         Budget {
-            limiter: RateLimiter::new(quota, counts, DefaultClock::default()),
+            limiter: RateLimiter::new(rate.quota, counts, DefaultClock::default()),
             name,
-            policy: HeaderValue::from_str(&policy(name, burst)).expect("a policy is visible ASCII"),
+            policy: HeaderValue::from_str(&rate.policy(name)).expect("a policy is visible ASCII"),
         }
     }
 
@@ -191,9 +209,10 @@ struct SharedBudget {
 
 impl SharedBudget {
     fn new(name: &'static str, per_second: NonZeroU32) -> SharedBudget {
-        let (quota, burst) = quota(per_second);
-        let limiter = RateLimiter::new(quota, InMemoryState::default(), DefaultClock::default());
-        SharedBudget { limiter, per_second, name, policy: policy(name, burst) }
+        let rate = Rate::per_second(per_second);
+        let counts = InMemoryState::default();
+        let limiter = RateLimiter::new(rate.quota, counts, DefaultClock::default());
+        SharedBudget { limiter, per_second, name, policy: rate.policy(name) }
     }
 
     /// Tells of itself behind what the caller's own budget has told.
@@ -238,6 +257,8 @@ pub struct Limits {
 struct Inner {
     bids: Budget,
     requests: Budget,
+    logins: Budget,
+    failures: Failures,
     client_bids: SharedBudgets,
     client_requests: SharedBudgets,
     trusted_proxies: Vec<IpAddr>,
@@ -255,8 +276,14 @@ impl Limits {
     /// Budgets as configured. Must be called inside an actix system, which forgets the idle ones.
     pub fn new(limits: &RateLimits) -> Limits {
         let inner = Arc::new(Inner {
-            bids: Budget::new("bids", limits.bids_per_second, COUNTED_MAX),
-            requests: Budget::new("requests", limits.requests_per_second, COUNTED_MAX),
+            bids: Budget::new("bids", Rate::per_second(limits.bids_per_second), COUNTED_MAX),
+            requests: Budget::new(
+                "requests",
+                Rate::per_second(limits.requests_per_second),
+                COUNTED_MAX,
+            ),
+            logins: Budget::new("logins", Rate::per_minute(limits.logins_per_minute), COUNTED_MAX),
+            failures: Failures::default(),
             client_bids: DashMap::new(),
             client_requests: DashMap::new(),
             trusted_proxies: limits.trusted_proxies.clone(),
@@ -269,6 +296,8 @@ impl Limits {
                 let Some(inner) = idle.upgrade() else { return };
                 inner.bids.limiter.retain_recent();
                 inner.requests.limiter.retain_recent();
+                inner.logins.limiter.retain_recent();
+                inner.failures.forget_old();
             }
         });
         Limits { inner }
@@ -282,8 +311,13 @@ impl Limits {
         clients: &Clients,
         caller: impl FnOnce() -> Option<Arc<Caller>>,
     ) -> Option<(Told, Result<(), Problem>)> {
-        let is_free = request.method() == Method::OPTIONS || !request.path().starts_with("/v1/");
-        if is_free {
+        if request.method() == Method::OPTIONS {
+            return None;
+        }
+        if is_step_of_login(request.path()) {
+            return Some(self.inner.logins.admit(self.anonymous(request.request())));
+        }
+        if !request.path().starts_with("/v1/") {
             return None;
         }
         let is_bid = is_bid(request);
@@ -291,9 +325,7 @@ impl Limits {
         let caller = caller();
         let who = caller
             .as_ref()
-            .map(|caller| Who::User(caller.user))
-            .or_else(|| self.address(request).map(Who::Address))
-            .unwrap_or(Who::Crowd);
+            .map_or_else(|| self.anonymous(request.request()), |caller| Who::User(caller.user));
         let (told, admitted) = budget.admit(who);
         let client = caller.as_ref().and_then(|caller| clients.get(caller.client.as_deref()?));
         let shared = client.and_then(|client| self.shared_budget(&client, is_bid));
@@ -313,9 +345,39 @@ impl Limits {
         per_second.map(|per_second| shared(budgets, name, client, per_second))
     }
 
+    /// Whether a request for tokens may go on, of a client that has no secret: a server-side one
+    /// speaks for all its users from one address.
+    ///
+    /// # Errors
+    /// When the budget of its address is used up.
+    pub fn admit_login(&self, request: &HttpRequest) -> Result<(), Problem> {
+        let (told, admitted) = self.inner.logins.admit(self.anonymous(request));
+        request.extensions_mut().insert(told);
+        admitted
+    }
+
+    /// Whether somebody has guessed wrong too often to be heard; how long they must wait, in
+    /// milliseconds.
+    pub fn must_wait(&self, request: &HttpRequest, client_id: Option<&str>) -> Option<u64> {
+        self.inner.failures.must_wait_ms(&self.guesser(request), client_id)
+    }
+
+    /// A wrong code, verifier, secret or refresh token.
+    pub fn note_failure(&self, request: &HttpRequest, client_id: Option<&str>) {
+        self.inner.failures.note(&self.guesser(request), client_id);
+    }
+
+    fn guesser(&self, request: &HttpRequest) -> Guesser {
+        self.address(request).map_or(Guesser::Crowd, Guesser::Address)
+    }
+
+    fn anonymous(&self, request: &HttpRequest) -> Who {
+        self.address(request).map_or(Who::Crowd, Who::Address)
+    }
+
     /// The peer's address; behind trusted proxies, the last one in `X-Forwarded-For` that is not
     /// one of them. An IPv6 network of 64 bits counts as one address.
-    fn address(&self, request: &ServiceRequest) -> Option<IpAddr> {
+    fn address(&self, request: &HttpRequest) -> Option<IpAddr> {
         let peer = request.peer_addr()?.ip();
         if !self.inner.trusted_proxies.contains(&peer) {
             return Some(network(peer));
@@ -329,6 +391,11 @@ impl Limits {
         let stranger = hops.into_iter().rev().find(|hop| !self.inner.trusted_proxies.contains(hop));
         Some(network(stranger.unwrap_or(peer)))
     }
+}
+
+/// Where a person's browser goes. Requests for tokens are admitted once their client is known.
+fn is_step_of_login(path: &str) -> bool {
+    matches!(path, "/oauth/authorize" | "/oauth/kakao/callback")
 }
 
 fn is_bid(request: &ServiceRequest) -> bool {
@@ -366,6 +433,7 @@ mod tests {
         Limits::new(&RateLimits {
             bids_per_second: NonZeroU32::new(1).expect("positive"),
             requests_per_second: NonZeroU32::new(5).expect("positive"),
+            logins_per_minute: NonZeroU32::new(3).expect("positive"),
             trusted_proxies: trusted.iter().map(|ip| ip.parse().expect("an address")).collect(),
         })
     }
@@ -425,6 +493,24 @@ mod tests {
             .uri("/v1/auctions")
             .peer_addr("10.0.0.1:9".parse().expect("an address"));
         assert!(admitted(&limits, &tokens, read).is_ok(), "reads have their own budget");
+    }
+
+    #[actix_web::test]
+    async fn logins_have_a_budget_of_their_own_for_each_address() {
+        let (limits, tokens) = (limits(&[]), tokens());
+        let step = |path: &'static str, ip: &str| {
+            let peer = format!("{ip}:9").parse().expect("an address");
+            TestRequest::get().uri(path).peer_addr(peer)
+        };
+        for path in ["/oauth/authorize", "/oauth/kakao/callback"] {
+            assert!(admitted(&limits, &tokens, step(path, "10.0.0.1")).is_ok());
+        }
+        let token = step("/oauth/token", "10.0.0.1").to_http_request();
+        assert!(limits.admit_login(&token).is_ok());
+        let refused = limits.admit_login(&token).expect_err("the fourth in a minute");
+        assert!(refused.retry_after_ms.is_some_and(|wait| (1..=20_000).contains(&wait)));
+        assert!(admitted(&limits, &tokens, step("/oauth/authorize", "10.0.0.1")).is_err());
+        assert!(admitted(&limits, &tokens, step("/oauth/authorize", "10.0.0.2")).is_ok());
     }
 
     #[actix_web::test]
@@ -495,7 +581,7 @@ mod tests {
     #[actix_web::test]
     async fn past_the_bound_strangers_share_one_budget_until_others_are_forgotten() {
         let per_second = NonZeroU32::new(1).expect("positive");
-        let budget = Budget::new("requests", per_second, 3);
+        let budget = Budget::new("requests", Rate::per_second(per_second), 3);
         let user = |number| Who::User(UserId(uuid::Uuid::from_u128(number)));
         let is_admitted = |number| budget.admit(user(number)).1.is_ok();
         for known in 0..3 {

@@ -11,10 +11,13 @@ pub mod body;
 pub mod caller;
 pub mod clients;
 pub mod context;
+pub mod failures;
 pub mod limits;
 pub mod log;
 pub mod me;
+pub mod oauth;
 pub mod openapi;
+mod page;
 pub mod problem;
 pub mod routes;
 pub mod sellers;
@@ -49,6 +52,7 @@ use crate::{
     identity::{
         clients::Clients,
         kakao::{Kakao, Unlinks},
+        oauth::UnderWay,
         tokens::Tokens,
     },
     live::Hub,
@@ -85,6 +89,8 @@ pub struct State {
     pub kakao: Option<Kakao>,
     /// What is to be unlinked, where people log in.
     pub unlinks: Option<Unlinks>,
+    /// How many logins are at Kakao.
+    pub under_way: Arc<UnderWay>,
     /// The cap on bids of auctions created from now on.
     pub bid_cap: Amount,
     /// Who may sell.
@@ -139,6 +145,7 @@ impl State {
             hub: parts.hub,
             kakao: parts.kakao,
             unlinks: parts.unlinks,
+            under_way: Arc::default(),
             bid_cap: config.bid_cap,
             sellers: config.sellers,
             public_url: config.public_url.as_str().into(),

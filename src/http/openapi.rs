@@ -2,7 +2,7 @@
 //! from one table.
 
 use utoipa::{
-    OpenApi,
+    OpenApi, PartialSchema,
     openapi::{
         Components, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi as Document, Ref,
         ResponseBuilder, Tag,
@@ -17,6 +17,7 @@ use utoipa::{
 use super::{
     access::{self, Proof, Who},
     auctions::{SortWord, StatusWord},
+    oauth::token::OAuthErrorBody,
     problem::{Code, Language, Problem, ProblemBody},
     routes,
     sellers::ApplicationStatus,
@@ -36,11 +37,6 @@ const USER: &[Code] = &[Code::InvalidId, Code::UserNotFound];
 /// What a verdict on a seller application may be refused for.
 const APPLICATION: &[Code] =
     &[Code::InvalidId, Code::SellerApplicationNotFound, Code::SellerApplicationDecided];
-/// What an operation of a logged-in caller may be refused for.
-const CALLER: &[Code] = &[Code::Unauthenticated, Code::TokenExpired, Code::TokenInvalid];
-/// What an operation of the house may be refused for.
-const ADMIN: &[Code] =
-    &[Code::Unauthenticated, Code::TokenExpired, Code::TokenInvalid, Code::Forbidden];
 /// What the live floor may fail with.
 const FLOOR: &[Code] = &[Code::Overloaded, Code::OutcomeUnknown, Code::StorageFull];
 
@@ -112,27 +108,35 @@ const ERRORS: &[(&str, &[&[Code]])] = {
         ("get_log_checkpoint", &[AUCTION]),
         ("watch_auction_events", &[AUCTION, &[InvalidEventId, Overloaded]]),
         ("watch_events", &[AUCTION, &[InvalidQuery, InvalidEventId, TooManyAuctions, Overloaded]]),
-        ("get_me", &[CALLER]),
-        ("update_me", &[CALLER, BODY, &[PreconditionFailed]]),
-        ("delete_me", &[CALLER, &[AccountInUse]]),
-        ("list_addresses", &[CALLER, &[InvalidQuery, InvalidCursor]]),
-        ("create_address", &[CALLER, BODY, &[AddressLimitReached]]),
-        ("get_address", &[CALLER, ADDRESS]),
-        ("update_address", &[CALLER, BODY, ADDRESS, &[PreconditionFailed]]),
-        ("delete_address", &[CALLER, ADDRESS]),
-        ("get_seller_application", &[CALLER, &[SellerApplicationNotFound]]),
-        ("create_seller_application", &[CALLER, BODY, &[SellerApplicationPending]]),
-        ("list_seller_applications", &[ADMIN, &[InvalidQuery, InvalidCursor]]),
-        ("approve_seller_application", &[ADMIN, APPLICATION]),
-        ("refuse_seller_application", &[ADMIN, APPLICATION, BODY]),
-        ("get_user", &[ADMIN, USER]),
-        ("set_user_roles", &[ADMIN, USER, BODY, &[OwnAdminRole, AccountLeft]]),
+        ("get_me", &[]),
+        ("update_me", &[BODY, &[PreconditionFailed]]),
+        ("delete_me", &[&[AccountInUse]]),
+        ("list_addresses", &[&[InvalidQuery, InvalidCursor]]),
+        ("create_address", &[BODY, &[AddressLimitReached]]),
+        ("get_address", &[ADDRESS]),
+        ("update_address", &[BODY, ADDRESS, &[PreconditionFailed]]),
+        ("delete_address", &[ADDRESS]),
+        ("get_seller_application", &[&[SellerApplicationNotFound]]),
+        ("create_seller_application", &[BODY, &[SellerApplicationPending]]),
+        ("list_seller_applications", &[&[InvalidQuery, InvalidCursor]]),
+        ("approve_seller_application", &[APPLICATION]),
+        ("refuse_seller_application", &[APPLICATION, BODY]),
+        ("get_user", &[USER]),
+        ("set_user_roles", &[USER, BODY, &[OwnAdminRole, AccountLeft]]),
         ("list_clients", &[&[InvalidQuery, InvalidCursor]]),
         ("create_client", &[BODY, &[TooManyClients]]),
         ("get_client", &[&[ClientNotFound]]),
         ("update_client", &[BODY, &[ClientNotFound]]),
         ("delete_client", &[&[ClientNotFound]]),
         ("rotate_client_secret", &[&[ClientNotFound, ClientIsPublic]]),
+        (
+            "start_login",
+            &[&[InvalidQuery, ClientUnknown, RedirectUriInvalid, LoginUnavailable, Overloaded]],
+        ),
+        ("finish_login", &[&[InvalidQuery, ClientUnknown, LoginStateInvalid, LoginUnavailable]]),
+        ("create_token", &[]),
+        ("revoke_token", &[]),
+        ("get_authorization_server_metadata", &[]),
         ("get_time", &[]),
         ("get_health", &[]),
         ("get_readiness", &[]),
@@ -156,7 +160,13 @@ const fn common() -> &'static [Code] {
 }
 
 #[derive(OpenApi)]
-#[openapi(components(schemas(ProblemBody, StatusWord, SortWord, ApplicationStatus)))]
+#[openapi(components(schemas(
+    ProblemBody,
+    OAuthErrorBody,
+    StatusWord,
+    SortWord,
+    ApplicationStatus
+)))]
 struct Schemas;
 
 /// The whole document.
@@ -243,6 +253,10 @@ fn tags() -> Vec<Tag> {
         tag("sellers", "As which companies people sell"),
         tag("users", "Accounts and roles, for admins"),
         tag("clients", "The registered frontends, for those who look after the house"),
+        tag(
+            "login",
+            "OAuth 2.0: authorization code with PKCE S256, refresh tokens that rotate, revocation",
+        ),
         tag("service", "Time, health, keys, explanations"),
         tag("webhooks", "What others tell this server"),
     ]
@@ -267,11 +281,17 @@ fn add_errors(operation: &mut Operation) {
     for (status, codes) in by_status {
         let status = status.to_string();
         let responses = &mut operation.responses.responses;
-        responses.entry(status).or_insert_with(|| problem_response(&codes).into());
+        let has_page = operation.operation_id.as_deref().is_some_and(is_for_people);
+        responses.entry(status).or_insert_with(|| problem_response(&codes, has_page).into());
     }
 }
 
-fn problem_response(codes: &[Code]) -> utoipa::openapi::Response {
+/// Where a person's own browser goes, which gets its problems as a page.
+fn is_for_people(operation_id: &str) -> bool {
+    matches!(operation_id, "start_login" | "finish_login")
+}
+
+fn problem_response(codes: &[Code], has_page: bool) -> utoipa::openapi::Response {
     let described: Vec<String> = codes
         .iter()
         .map(|code| format!("`{}`: {}", code.word(), code.title(Language::English)))
@@ -287,10 +307,14 @@ fn problem_response(codes: &[Code]) -> utoipa::openapi::Response {
         .schema(Some(Ref::from_schema_name("Problem")))
         .example(example.and_then(|body| serde_json::to_value(body).ok()))
         .build();
-    ResponseBuilder::new()
+    let response = ResponseBuilder::new()
         .description(described.join("; "))
-        .content("application/problem+json", content)
-        .build()
+        .content("application/problem+json", content);
+    if has_page {
+        let page = ContentBuilder::new().schema(Some(<String as PartialSchema>::schema())).build();
+        return response.content("text/html", page).build();
+    }
+    response.build()
 }
 
 #[cfg(test)]

@@ -77,6 +77,12 @@ codes! {
         "Ids are UUIDs; use one as it was answered." "식별자는 UUID입니다. 응답에 있던 값을 그대로 사용하세요.";
     InvalidEventId "invalid_event_id" 400 "The Last-Event-ID cannot be understood" "Last-Event-ID를 이해할 수 없습니다"
         "Send the id of the last event as it came, or leave it out." "마지막 이벤트의 id를 그대로 보내거나 생략하세요.";
+    ClientUnknown "client_unknown" 400 "The application is not registered here" "등록되지 않은 애플리케이션입니다"
+        "Whoever made the application must register it and use its client_id." "애플리케이션 개발자가 등록하고 client_id를 사용해야 합니다.";
+    RedirectUriInvalid "redirect_uri_invalid" 400 "The application may not be answered at this address" "허용되지 않은 리디렉션 주소입니다"
+        "redirect_uri must be one of those registered, to the letter." "redirect_uri는 등록된 주소와 정확히 같아야 합니다.";
+    LoginStateInvalid "login_state_invalid" 400 "The login cannot be continued" "로그인을 계속할 수 없습니다"
+        "Go back to the application and log in again, in one browser, with cookies allowed." "애플리케이션으로 돌아가 쿠키를 허용한 같은 브라우저에서 다시 로그인하세요.";
     TooManyAuctions "too_many_auctions" 400 "Too many auctions on one stream" "한 스트림에 경매가 너무 많습니다"
         "Ask for fewer auctions, on several streams if need be." "경매 수를 줄이거나 여러 스트림으로 나누세요.";
     IdempotencyKeyMissing "idempotency_key_missing" 400 "The Idempotency-Key is missing" "Idempotency-Key가 없습니다"
@@ -179,6 +185,8 @@ codes! {
         "Wait as long as Retry-After says." "Retry-After만큼 기다린 뒤 다시 시도하세요.";
     Internal "internal" 500 "Something went wrong on our side" "서버에 문제가 생겼습니다"
         "Try again; if it goes on, report the request_id." "다시 시도하고, 계속되면 request_id를 알려 주세요.";
+    LoginUnavailable "login_unavailable" 503 "Nobody can log in for now" "지금은 로그인할 수 없습니다"
+        "Try again later; access tokens that were issued still count." "나중에 다시 시도하세요. 이미 발급된 액세스 토큰은 계속 유효합니다.";
     Overloaded "overloaded" 503 "The exchange is overloaded" "서버가 혼잡합니다"
         "Nothing happened. Retry with the same Idempotency-Key after Retry-After." "처리되지 않았습니다. Retry-After 이후 같은 Idempotency-Key로 재시도하세요.";
     OutcomeUnknown "outcome_unknown" 503 "The outcome is unknown" "결과를 알 수 없습니다"

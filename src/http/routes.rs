@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, dev::ResourceDef, http
 use utoipa_actix_web::{AppExt, scope, service_config::ServiceConfig};
 
 use super::{
-    addresses, auctions, bids, clients, log, me,
+    addresses, auctions, bids, clients, log, me, oauth,
     problem::{Code, Problem},
     sellers, service, streams, users, webhooks,
 };
@@ -63,6 +63,13 @@ pub fn table(config: &mut ServiceConfig<'_>) {
                 // service
                 .service(service::get_time),
         )
+        // login
+        .service(oauth::login::start_login)
+        .service(oauth::login::finish_login)
+        .service(oauth::token::create_token)
+        .service(oauth::token::revoke_token)
+        .service(oauth::metadata::get_authorization_server_metadata)
+        // service
         .service(service::get_health)
         .service(service::get_readiness)
         .service(service::get_metrics)

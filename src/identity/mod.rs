@@ -8,6 +8,7 @@ pub mod business_number;
 pub mod clients;
 pub mod kakao;
 pub mod keys;
+pub mod oauth;
 pub mod phone;
 mod revocations;
 pub mod tokens;

@@ -77,6 +77,13 @@ const UPSERT_MANY: &str = "
     SELECT id, name, name, $3 FROM unnest($1::uuid[], $2::text[]) AS new (id, name)
     ON CONFLICT DO NOTHING";
 
+/// Locks the user either way, so that nobody leaves while they log in. Who is there keeps their
+/// nickname and roles.
+const UPSERT_OF_KAKAO: &str = "
+    INSERT INTO users (id, nickname, roles, created_at, kakao_id) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT ON CONSTRAINT users_kakao_id_key DO UPDATE SET kakao_id = EXCLUDED.kakao_id
+    RETURNING id";
+
 const FIND: &str = "SELECT id, name, nickname, roles FROM users WHERE id = $1";
 
 const FIND_ACCOUNT: &str = "
@@ -96,6 +103,34 @@ const UPDATE_ROLES: &str = "
     UPDATE users SET roles = $2, version = version + 1,
         tokens_valid_from = CASE WHEN $3 THEN $4 ELSE tokens_valid_from END
     WHERE id = $1";
+/// Somebody as Kakao knows them, and what they become here the first time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KakaoAccount {
+    /// The only link.
+    pub kakao_id: i64,
+    /// Of a new user.
+    pub nickname: String,
+    /// Of a new user.
+    pub roles: Vec<&'static str>,
+}
+
+/// The user of a Kakao account, made if there is none. Who left is not found again: their link is
+/// gone, and they start anew.
+pub(super) async fn ensure_kakao_user(
+    transaction: &deadpool_postgres::Transaction<'_>,
+    account: &KakaoAccount,
+    now: Timestamp,
+) -> Result<UserId, StoreError> {
+    let statement = transaction.prepare_cached(UPSERT_OF_KAKAO).await?;
+    let new_id = UserId(uuid::Uuid::now_v7());
+    let row = transaction
+        .query_one(
+            &statement,
+            &[&new_id, &account.nickname, &account.roles, &now, &account.kakao_id],
+        )
+        .await?;
+    Ok(row.get(0))
+}
 
 fn user(row: &tokio_postgres::Row) -> User {
     User { id: row.get(0), name: row.get(1), nickname: row.get(2), roles: row.get(3) }

@@ -12,6 +12,7 @@ mod clients;
 mod lease;
 mod leaving;
 mod log;
+mod logins;
 mod migrate;
 mod outbox;
 mod receipts;
@@ -26,7 +27,7 @@ use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio_postgres::{NoTls, error::SqlState};
 
 pub use self::{
-    accounts::{Account, Profile, RolesSet, User},
+    accounts::{Account, KakaoAccount, Profile, RolesSet, User},
     addresses::{ADDRESSES_PER_USER_MAX, AddressAdded, AddressRow, AddressText},
     batch::{
         BatchWriter, CommitError, EventColumns, KnownReceipt, ReceiptColumns, Rows, StandingColumns,
@@ -36,6 +37,7 @@ pub use self::{
     lease::{Lease, LeaseError},
     leaving::{Leaving, OPEN_LISTED_MAX, OpenKind, OpenMatter},
     log::{BidRow, EventRow, LogRow, PublicEventRow},
+    logins::{CodeBinding, Grant, GrantRow, GrantVerdict, LoginRow, NewFamily, TakenLogin},
     migrate::MigrateError,
     outbox::OutboxRow,
     receipts::{Receipt, ReceiptKey},

@@ -20,6 +20,7 @@ mod keys;
 mod leaving;
 mod log;
 mod me;
+mod oauth;
 mod sellers;
 mod service;
 mod streams;

@@ -1,6 +1,6 @@
 //! The stand-in for Kakao on a port of its own, and a browser in front of its page.
 
-use std::{net::TcpListener, sync::mpsc, thread::JoinHandle};
+use std::{collections::HashMap, net::TcpListener, sync::mpsc, thread::JoinHandle};
 
 use actix_web::dev::ServerHandle;
 use hoga::{
@@ -51,7 +51,15 @@ impl KakaoServer {
             nickname: nickname.to_owned(),
             about: about.to_owned(),
         };
-        let people = vec![person(MINJI, "민지", "minji"), person(JUNHO, "준호", "junho")];
+        let numbered = |id| person(id, &format!("카카오 {id}"), "a user by number");
+        let people = vec![
+            person(MINJI, "민지", "minji"),
+            person(JUNHO, "준호", "junho"),
+            numbered(7),
+            numbered(8),
+            numbered(666),
+            numbered(424_242_424_242),
+        ];
         let stand_in = StandIn::new(&base_url, app, people).expect("a key");
         let (tell, hear) = mpsc::channel();
         let serving = stand_in.clone();
@@ -81,6 +89,31 @@ impl KakaoServer {
         }
     }
 
+    /// The parameters that Hoga sent a browser with.
+    pub fn asked(&self, location: &str) -> HashMap<String, String> {
+        let url = Url::parse(location).expect("a URL");
+        assert!(location.starts_with(self.base_url()), "{location} is not Kakao");
+        url.query_pairs().into_owned().collect()
+    }
+
+    /// Somebody logs in and agrees: where the browser is sent back to.
+    pub async fn consent(&self, location: &str, kakao_id: i64) -> String {
+        open(location).await.press(&kakao_id.to_string()).await.into()
+    }
+
+    /// Somebody says no.
+    pub async fn refusal(&self, location: &str) -> String {
+        open(location).await.press("refuse").await.into()
+    }
+
+    /// From now on nobody is there.
+    pub fn goes_away(&mut self) {
+        blocking(self.handle.stop(false));
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+
     /// The adapter by itself.
     pub fn kakao(&self) -> Kakao {
         self.kakao_with(|_| {})
@@ -101,10 +134,7 @@ impl KakaoServer {
 
 impl Drop for KakaoServer {
     fn drop(&mut self) {
-        blocking(self.handle.stop(false));
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.goes_away();
     }
 }
 

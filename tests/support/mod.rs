@@ -7,6 +7,7 @@ pub mod callers;
 pub mod contract;
 pub mod database;
 pub mod kakao;
+pub mod login;
 pub mod logs;
 pub mod server;
 pub mod streams;

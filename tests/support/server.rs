@@ -230,6 +230,7 @@ fn configure(database_url: &str, data_dir: &str) -> Config {
         // Budgets have tests of their own.
         ("HOGA_BIDS_PER_SECOND_MAX", "1000000"),
         ("HOGA_REQUESTS_PER_SECOND_MAX", "1000000"),
+        ("HOGA_LOGINS_PER_MINUTE_MAX", "1000000"),
     ];
     let lookup = |name: &str| {
         variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
