@@ -159,7 +159,9 @@ impl Store {
     /// # Errors
     /// When Postgres cannot be asked.
     pub async fn clients_stamp(&self) -> Result<ClientsStamp, StoreError> {
-        let row = self.reader().await?.query_one(STAMP, &[]).await?;
+        let reader = self.reader().await?;
+        let statement = reader.prepare_cached(STAMP).await?;
+        let row = reader.query_one(&statement, &[]).await?;
         Ok((row.get(0), row.get(1)))
     }
 
