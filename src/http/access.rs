@@ -30,6 +30,8 @@ pub enum Who {
     SellerOfItOrAdmin,
     /// The bidder of the bid, who may still bid.
     BidderOfIt,
+    /// The user whose address it is: for everybody else it is not there.
+    OwnerOfAddress,
     /// Registered frontends: by their id, and by their secret where they have one. Refused as RFC
     /// 6749 says.
     Client,
@@ -58,6 +60,33 @@ pub const TABLE: &[(&str, Who)] = &[
     // streams
     ("watch_auction_events", Who::Anyone),
     ("watch_events", Who::Anyone),
+    // me
+    ("get_me", Who::User),
+    ("update_me", Who::User),
+    ("delete_me", Who::User),
+    ("list_addresses", Who::User),
+    ("create_address", Who::User),
+    ("get_address", Who::OwnerOfAddress),
+    ("update_address", Who::OwnerOfAddress),
+    ("delete_address", Who::OwnerOfAddress),
+    // sellers
+    ("get_seller_application", Who::User),
+    ("create_seller_application", Who::User),
+    ("list_seller_applications", Who::Admin),
+    ("approve_seller_application", Who::Admin),
+    ("refuse_seller_application", Who::Admin),
+    // users
+    ("get_user", Who::Admin),
+    ("set_user_roles", Who::Admin),
+    // login
+    ("start_login", Who::Anyone),
+    ("finish_login", Who::Anyone),
+    ("create_token", Who::Client),
+    ("revoke_token", Who::Client),
+    ("get_authorization_server_metadata", Who::Anyone),
+    // webhooks
+    ("take_kakao_webhook", Who::Kakao),
+    ("take_kakao_webhook_by_query", Who::Kakao),
     // clients
     ("list_clients", Who::Admin),
     ("create_client", Who::Admin),
@@ -107,7 +136,8 @@ impl Who {
             | Who::SellerOfIt
             | Who::SellerOfItWhoSells
             | Who::SellerOfItOrAdmin
-            | Who::BidderOfIt => Proof::Token,
+            | Who::BidderOfIt
+            | Who::OwnerOfAddress => Proof::Token,
             Who::Client => Proof::Client,
             Who::Kakao => Proof::Kakao,
         }
@@ -124,6 +154,7 @@ impl Who {
             | Who::User
             | Who::SellerOfIt
             | Who::SellerOfItOrAdmin
+            | Who::OwnerOfAddress
             | Who::Client
             | Who::Kakao => None,
         }
@@ -144,6 +175,7 @@ impl Who {
                 Some(Code::NotYourAuction)
             }
             Who::BidderOfIt => Some(Code::NotYourBid),
+            Who::OwnerOfAddress => Some(Code::AddressNotFound),
             Who::Anyone
             | Who::Reader
             | Who::User
@@ -161,7 +193,7 @@ impl Who {
             Proof::None | Proof::Client => &[],
             Proof::OptionalToken => &[Code::TokenExpired, Code::TokenInvalid],
             Proof::Token => &[Code::Unauthenticated, Code::TokenExpired, Code::TokenInvalid],
-            Proof::Kakao => &[Code::Unauthenticated],
+            Proof::Kakao => &[Code::WebhookRefused],
         };
         let by_user = [self.without_role(), self.not_theirs()];
         by_token.iter().copied().chain(by_user.into_iter().flatten()).collect()

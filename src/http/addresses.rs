@@ -181,8 +181,7 @@ impl AddressChangesBody {
 #[utoipa::path(get, path = "/me/addresses", operation_id = "list_addresses", tag = "me",
     params(("limit" = Option<i64>, Query, description = "1 to 100, 20 by default", minimum = 1, maximum = 100),
         ("cursor" = Option<String>, Query, description = "next_cursor of the page before")),
-    responses((status = 200, body = AddressPageBody, description = "A page of addresses")),
-    security(("bearer" = [])))]
+    responses((status = 200, body = AddressPageBody, description = "A page of addresses")))]
 #[get("/me/addresses")]
 pub async fn list_addresses(
     state: web::Data<State>,
@@ -206,8 +205,7 @@ pub async fn list_addresses(
 #[utoipa::path(post, path = "/me/addresses", operation_id = "create_address", tag = "me",
     request_body = NewAddressBody,
     responses((status = 201, body = AddressBody, description = "Kept",
-        headers(("ETag" = String), ("Location" = String)))),
-    security(("bearer" = [])))]
+        headers(("ETag" = String), ("Location" = String)))))]
 #[post("/me/addresses")]
 pub async fn create_address(
     state: web::Data<State>,
@@ -238,8 +236,7 @@ pub async fn create_address(
 #[utoipa::path(get, path = "/me/addresses/{id}", operation_id = "get_address", tag = "me",
     params(("id" = Uuid, Path), ("If-None-Match" = Option<String>, Header)),
     responses((status = 200, body = AddressBody, description = "The address", headers(("ETag" = String))),
-        (status = 304, description = "Not changed since")),
-    security(("bearer" = [])))]
+        (status = 304, description = "Not changed since")))]
 #[get("/me/addresses/{id}")]
 pub async fn get_address(
     state: web::Data<State>,
@@ -259,8 +256,7 @@ pub async fn get_address(
     request_body = AddressChangesBody,
     params(("id" = Uuid, Path),
         ("If-Match" = Option<String>, Header, description = "The ETag that was read")),
-    responses((status = 200, body = AddressBody, description = "Changed", headers(("ETag" = String)))),
-    security(("bearer" = [])))]
+    responses((status = 200, body = AddressBody, description = "Changed", headers(("ETag" = String)))))]
 #[patch("/me/addresses/{id}")]
 pub async fn update_address(
     state: web::Data<State>,
@@ -286,8 +282,7 @@ pub async fn update_address(
 /// The oldest of those that are left takes the default over.
 #[utoipa::path(delete, path = "/me/addresses/{id}", operation_id = "delete_address", tag = "me",
     params(("id" = Uuid, Path)),
-    responses((status = 204, description = "Deleted")),
-    security(("bearer" = [])))]
+    responses((status = 204, description = "Deleted")))]
 #[delete("/me/addresses/{id}")]
 pub async fn delete_address(
     state: web::Data<State>,

@@ -165,8 +165,7 @@ fn etag(account: &Account) -> String {
 #[utoipa::path(get, path = "/me", operation_id = "get_me", tag = "me",
     params(("If-None-Match" = Option<String>, Header)),
     responses((status = 200, body = MeBody, description = "The account", headers(("ETag" = String))),
-        (status = 304, description = "Not changed since")),
-    security(("bearer" = [])))]
+        (status = 304, description = "Not changed since")))]
 #[get("/me")]
 pub async fn get_me(
     state: web::Data<State>,
@@ -186,8 +185,7 @@ pub async fn get_me(
 #[utoipa::path(patch, path = "/me", operation_id = "update_me", tag = "me",
     request_body = MeChangesBody,
     params(("If-Match" = Option<String>, Header, description = "The ETag that was read")),
-    responses((status = 200, body = MeBody, description = "Changed", headers(("ETag" = String)))),
-    security(("bearer" = [])))]
+    responses((status = 200, body = MeBody, description = "Changed", headers(("ETag" = String)))))]
 #[patch("/me")]
 pub async fn update_me(
     state: web::Data<State>,
@@ -215,8 +213,7 @@ pub async fn update_me(
 /// its counts any more. Trade records stay for the statutory time under an alias, and the results of
 /// auctions stay as they are.
 #[utoipa::path(delete, path = "/me", operation_id = "delete_me", tag = "me",
-    responses((status = 204, description = "Left")),
-    security(("bearer" = [])))]
+    responses((status = 204, description = "Left")))]
 #[delete("/me")]
 pub async fn delete_me(state: web::Data<State>, user: User) -> Result<HttpResponse, Problem> {
     let (user, now) = (user.0.user, wall_clock::now());

@@ -31,7 +31,7 @@ const KEY: &[Code] = &[Code::IdempotencyKeyInvalid, Code::IdempotencyKeyReused];
 /// What an auction's id may be refused for.
 const AUCTION: &[Code] = &[Code::InvalidId, Code::AuctionNotFound];
 /// What an address's id may be refused for.
-const ADDRESS: &[Code] = &[Code::InvalidId, Code::AddressNotFound];
+const ADDRESS: &[Code] = &[Code::InvalidId];
 /// What a user's id may be refused for.
 const USER: &[Code] = &[Code::InvalidId, Code::UserNotFound];
 /// What a verdict on a seller application may be refused for.

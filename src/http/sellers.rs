@@ -192,8 +192,7 @@ pub struct RefusalBody {
 #[utoipa::path(get, path = "/me/seller-application", operation_id = "get_seller_application", tag = "sellers",
     params(("If-None-Match" = Option<String>, Header)),
     responses((status = 200, body = ApplicationBody, description = "The application", headers(("ETag" = String))),
-        (status = 304, description = "Not changed since")),
-    security(("bearer" = [])))]
+        (status = 304, description = "Not changed since")))]
 #[get("/me/seller-application")]
 pub async fn get_seller_application(
     state: web::Data<State>,
@@ -213,8 +212,7 @@ pub async fn get_seller_application(
 #[utoipa::path(post, path = "/me/seller-application", operation_id = "create_seller_application", tag = "sellers",
     request_body = NewApplicationBody,
     responses((status = 201, body = ApplicationBody, description = "Waits to be decided",
-        headers(("ETag" = String), ("Location" = String)))),
-    security(("bearer" = [])))]
+        headers(("ETag" = String), ("Location" = String)))))]
 #[post("/me/seller-application")]
 pub async fn create_seller_application(
     state: web::Data<State>,
@@ -253,8 +251,7 @@ struct ListQuery {
     params(("status" = Option<ApplicationStatus>, Query),
         ("limit" = Option<i64>, Query, description = "1 to 100, 20 by default", minimum = 1, maximum = 100),
         ("cursor" = Option<String>, Query, description = "next_cursor of the page before")),
-    responses((status = 200, body = ApplicationPageBody, description = "A page of applications")),
-    security(("bearer" = [])))]
+    responses((status = 200, body = ApplicationPageBody, description = "A page of applications")))]
 #[get("/seller-applications")]
 pub async fn list_seller_applications(
     state: web::Data<State>,
@@ -278,8 +275,7 @@ pub async fn list_seller_applications(
 /// The applicant gets the role `seller`, and the company is shown with their auctions from now on.
 #[utoipa::path(post, path = "/seller-applications/{id}/approval", operation_id = "approve_seller_application",
     tag = "sellers", params(("id" = Uuid, Path)),
-    responses((status = 200, body = ApplicationBody, description = "Approved")),
-    security(("bearer" = [])))]
+    responses((status = 200, body = ApplicationBody, description = "Approved")))]
 #[post("/seller-applications/{id}/approval")]
 pub async fn approve_seller_application(
     state: web::Data<State>,
@@ -296,8 +292,7 @@ pub async fn approve_seller_application(
 /// The applicant reads the reason, and may apply again.
 #[utoipa::path(post, path = "/seller-applications/{id}/refusal", operation_id = "refuse_seller_application",
     tag = "sellers", request_body = RefusalBody, params(("id" = Uuid, Path)),
-    responses((status = 200, body = ApplicationBody, description = "Refused")),
-    security(("bearer" = [])))]
+    responses((status = 200, body = ApplicationBody, description = "Refused")))]
 #[post("/seller-applications/{id}/refusal")]
 pub async fn refuse_seller_application(
     state: web::Data<State>,

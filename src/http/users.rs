@@ -107,8 +107,7 @@ pub struct RolesBody {
 #[utoipa::path(get, path = "/users/{id}", operation_id = "get_user", tag = "users",
     params(("id" = Uuid, Path), ("If-None-Match" = Option<String>, Header)),
     responses((status = 200, body = UserBody, description = "The user", headers(("ETag" = String))),
-        (status = 304, description = "Not changed since")),
-    security(("bearer" = [])))]
+        (status = 304, description = "Not changed since")))]
 #[get("/users/{id}")]
 pub async fn get_user(
     state: web::Data<State>,
@@ -131,8 +130,7 @@ fn etag(account: &Account) -> String {
 #[utoipa::path(put, path = "/users/{id}/roles", operation_id = "set_user_roles", tag = "users",
     request_body = RolesBody, params(("id" = Uuid, Path)),
     responses((status = 200, body = UserBody, description = "They have these roles",
-        headers(("ETag" = String)))),
-    security(("bearer" = [])))]
+        headers(("ETag" = String)))))]
 #[put("/users/{id}/roles")]
 pub async fn set_user_roles(
     state: web::Data<State>,

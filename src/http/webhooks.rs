@@ -47,7 +47,6 @@ pub struct UnlinkedBody {
 /// their account is linked to nobody at Kakao.
 #[utoipa::path(post, path = "/webhooks/kakao", operation_id = "take_kakao_webhook", tag = "webhooks",
     request_body(content = UnlinkedBody, content_type = "application/x-www-form-urlencoded"),
-    security(("kakao_admin_key" = [])),
     responses((status = 200, description = "It is noted")))]
 #[post("/webhooks/kakao")]
 pub async fn take_kakao_webhook(
@@ -65,7 +64,6 @@ pub async fn take_kakao_webhook(
 #[utoipa::path(get, path = "/webhooks/kakao", operation_id = "take_kakao_webhook_by_query", tag = "webhooks",
     params(("app_id" = i64, Query), ("user_id" = i64, Query),
         ("referrer_type" = Option<String>, Query, description = "Such as `UNLINK_FROM_APPS`")),
-    security(("kakao_admin_key" = [])),
     responses((status = 200, description = "It is noted")))]
 #[get("/webhooks/kakao")]
 pub async fn take_kakao_webhook_by_query(

@@ -15,11 +15,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use sha2::{Digest, Sha256};
 use url::Url;
 
+use super::secret;
 use crate::{
     domain::time::Timestamp,
     store::{CLIENTS_MAX, ClientChanges, ClientRow, ClientsStamp, Store, StoreError},
@@ -37,8 +36,6 @@ pub const URI_CHARS_MAX: usize = 2_000;
 pub const PER_SECOND_MAX: u32 = 1_000_000;
 /// Random bytes in an id.
 const ID_BYTES: usize = 16;
-/// Random bytes in a secret.
-const SECRET_BYTES: usize = 32;
 
 /// A registered frontend.
 #[derive(Clone, PartialEq, Eq)]
@@ -81,7 +78,7 @@ impl Client {
     /// Whether this is its secret; takes as long for a wrong one as for the right one.
     pub fn has_secret(&self, secret: &str) -> bool {
         let Some(expected) = self.secret_hash else { return false };
-        verify_slices_are_equal(&expected, &hash(secret)).is_ok()
+        secret::are_equal(&expected, &secret::hash(secret))
     }
 
     /// From a stored row; none when the row makes no sense.
@@ -106,15 +103,10 @@ impl Client {
     }
 }
 
-fn hash(secret: &str) -> [u8; 32] {
-    Sha256::digest(secret).into()
-}
-
 /// A secret, to be shown once, and what is kept of it.
 pub fn new_secret() -> (String, Vec<u8>) {
-    let random: [u8; SECRET_BYTES] = rand::random();
-    let secret = format!("hs_{}", URL_SAFE_NO_PAD.encode(random));
-    let kept = hash(&secret).to_vec();
+    let secret = format!("hs_{}", secret::Secret::random().expose());
+    let kept = secret::hash(&secret).to_vec();
     (secret, kept)
 }
 

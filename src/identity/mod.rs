@@ -11,6 +11,7 @@ pub mod keys;
 pub mod oauth;
 pub mod phone;
 mod revocations;
+pub mod secret;
 pub mod tokens;
 
 use serde::{Deserialize, Serialize};

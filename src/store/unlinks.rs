@@ -80,7 +80,19 @@ const LINK: &str = "
     UPDATE users SET kakao_id = $2 WHERE id = $1 AND kakao_id IS DISTINCT FROM $2
     AND NOT EXISTS (SELECT FROM users WHERE kakao_id = $2)";
 
+const IS_LINKED: &str = "SELECT EXISTS (SELECT FROM users WHERE kakao_id = $1)";
+
 impl Store {
+    /// Whether somebody here logs in with this account of Kakao's.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn has_user_at_kakao(&self, kakao_id: i64) -> Result<bool, StoreError> {
+        let reader = self.reader().await?;
+        let statement = reader.prepare_cached(IS_LINKED).await?;
+        Ok(reader.query_one(&statement, &[&kakao_id]).await?.get(0))
+    }
+
     /// Notes that Kakao has unlinked somebody, whether we know them or not. A row given up after
     /// `attempts_max` is tried again.
     ///

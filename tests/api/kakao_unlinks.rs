@@ -248,6 +248,16 @@ async fn kakao_is_told_of_who_left_once_it_can_hear_it() {
 }
 
 #[tokio::test]
+async fn whoever_left_and_has_logged_in_again_keeps_the_new_link() {
+    let works = Works::start();
+    works.leave(1).await;
+    linked(&works.database, &works.store, "minji", 5_000_001).await;
+    assert_eq!(works.work_off(wall_clock::now()).await, done(1));
+    assert_eq!(works.kakao.stand_in.requests(Endpoint::Unlink), 0);
+    assert!(works.store.has_user_at_kakao(5_000_001).await.unwrap());
+}
+
+#[tokio::test]
 async fn an_unlink_that_never_works_is_given_up_aloud_and_can_be_taken_up_again() {
     let works = Works::start();
     works.leave(1).await;

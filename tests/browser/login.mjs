@@ -29,7 +29,12 @@ await new Promise((listening) => server.listen(FRONTEND_PORT, 'localhost', liste
 
 const browser = await chromium.launch({
   executablePath: CHROMIUM,
-  args: ['--no-sandbox', '--disable-dev-shm-usage'],
+  args: [
+    '--no-sandbox',
+    '--disable-dev-shm-usage',
+    // The embedded default lets every page of this machine call: a stranger has a name.
+    '--host-resolver-rules=MAP stranger.test 127.0.0.1',
+  ],
 })
 
 let heard = 0
@@ -128,18 +133,20 @@ try {
 
   await test('a callback that another browser began is refused', async (page, context) => {
     // The redirect back to Hoga is caught on its way and opened by somebody who did not begin it.
-    let caught
-    await context.route('**/oauth/kakao/callback*', (route) => {
-      caught = route.request().url()
-      return route.abort()
+    const caught = new Promise((catches) => {
+      context.route('**/demo/kakao/**', async (route) => {
+        if (route.request().method() !== 'POST') return route.continue()
+        const answer = await route.fetch({ maxRedirects: 0 })
+        await route.abort()
+        catches(answer.headers().location)
+      })
     })
     await page.click('#login')
     await page.click('button:has-text("민지")')
-    while (!caught) await page.waitForEvent('requestfailed')
     const victim = await browser.newContext()
     try {
       const elsewhere = await victim.newPage()
-      const answer = await elsewhere.goto(caught)
+      const answer = await elsewhere.goto(await caught)
       assert.equal(answer.status(), 400)
       assert.equal(new URL(elsewhere.url()).origin, HOGA_URL, 'nobody is sent on')
     } finally {
@@ -149,9 +156,9 @@ try {
 
   await test('a page of an unregistered origin cannot read the API', async (page) => {
     const stranger = createServer((_, response) => response.end('<!doctype html><title>x</title>'))
-    await new Promise((listening) => stranger.listen(0, 'localhost', listening))
+    await new Promise((listening) => stranger.listen(0, '127.0.0.1', listening))
     try {
-      await page.goto(`http://localhost:${stranger.address().port}`)
+      await page.goto(`http://stranger.test:${stranger.address().port}`)
       const read = await page.evaluate(
         (url) => fetch(url).then(() => 'read', () => 'refused'), `${HOGA_URL}/v1/auctions`)
       assert.equal(read, 'refused')

@@ -146,7 +146,6 @@ pub struct RevocationForm {
 /// Wrong codes, verifiers, secrets and refresh tokens are counted by address and by client: after
 /// ten in a minute the address is answered 429.
 #[utoipa::path(post, path = "/oauth/token", operation_id = "create_token", tag = "login",
-    security((), ("client" = [])),
     request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, body = TokenBody, description = "Tokens; not to be cached"),
         OAuthErrors))]
@@ -213,7 +212,6 @@ fn answer(state: &State, client: &Client, granted: &Granted) -> Result<HttpRespo
 /// that nobody knows is answered 200 as well. An access token cannot be revoked by itself
 /// (`unsupported_token_type`): it ends within 15 minutes. Another client's token is refused.
 #[utoipa::path(post, path = "/oauth/revoke", operation_id = "revoke_token", tag = "login",
-    security((), ("client" = [])),
     request_body(content = RevocationForm, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "It counts no more"),
         OAuthErrors))]

@@ -135,10 +135,14 @@ impl Unlinks {
         outcome
     }
 
+    /// Whoever left and has logged in again since is somebody new, who keeps their link.
     async fn tell_kakao(&self, unlink: &Unlink, now: Timestamp) -> Result<(), Failed> {
-        self.kakao.unlink(unlink.kakao_id).await?;
+        let is_wanted_again = self.store.has_user_at_kakao(unlink.kakao_id).await?;
+        if !is_wanted_again {
+            self.kakao.unlink(unlink.kakao_id).await?;
+        }
         self.store.unlink_done(unlink.id, now).await?;
-        tracing::info!(unlink_id = unlink.id, "unlinked at Kakao");
+        tracing::info!(unlink_id = unlink.id, is_wanted_again, "an unlink at Kakao is settled");
         Ok(())
     }
 

@@ -3,11 +3,13 @@
 use super::{
     Denial, ErrorWord, LOGIN_LIFE_S,
     pkce::{self, Challenge},
-    secret::Secret,
 };
 use crate::{
     domain::time::Timestamp,
-    identity::kakao::{Ask, Kakao},
+    identity::{
+        kakao::{Ask, Kakao},
+        secret::Secret,
+    },
     store::{LoginRow, Store, StoreError},
 };
 

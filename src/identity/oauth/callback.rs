@@ -2,21 +2,18 @@
 
 use uuid::Uuid;
 
-use super::{
-    CODE_LIFE_S, Denial, ErrorWord,
-    secret::{self, Secret},
-};
+use super::{CODE_LIFE_S, Denial, ErrorWord};
 use crate::{
     domain::time::Timestamp,
     identity::{
         Role,
+        account::{self, NICKNAME_CHARS_MAX},
         kakao::{Blame, KakaoError, KakaoUser},
+        secret::{self, Secret},
     },
     store::{KakaoAccount, LoginRow, NewFamily, Store, StoreError},
 };
 
-/// Characters of a nickname.
-const NICKNAME_CHARS_MAX: usize = 30;
 /// Logins of one user that can be refreshed, over all frontends and devices; the oldest give way.
 const FAMILIES_PER_USER_MAX: i64 = 100;
 
@@ -142,8 +139,7 @@ fn nickname(given: Option<&str>) -> String {
         .filter(|c| !c.is_control())
         .take(NICKNAME_CHARS_MAX)
         .collect();
-    let kept = kept.trim();
-    if kept.is_empty() { format!("user-{:06x}", rand::random::<u32>() >> 8) } else { kept.into() }
+    account::nickname(&kept).unwrap_or_else(|_| format!("user-{:06x}", rand::random::<u32>() >> 8))
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 //! either from another client than its own show that somebody has what is not theirs: the whole
 //! family is revoked, and its user logs in again (RFC 9700, 4.14.2).
 
-use super::{Denial, ErrorWord, FAMILY_LIFE_S, REFRESH_TOKEN_LIFE_S, pkce, secret::Secret};
+use super::{Denial, ErrorWord, FAMILY_LIFE_S, REFRESH_TOKEN_LIFE_S, pkce};
+use crate::identity::secret::Secret;
 use crate::{
     domain::{id::UserId, time::Timestamp},
     identity::{Role, clients::Client},

@@ -8,7 +8,6 @@ pub mod authorize;
 pub mod callback;
 pub mod grant;
 pub mod pkce;
-pub mod secret;
 mod under_way;
 
 pub use self::under_way::UnderWay;

@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
-use super::secret::are_equal;
+use crate::identity::secret::are_equal;
 
 /// The only method there is.
 pub const METHOD: &str = "S256";
