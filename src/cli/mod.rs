@@ -9,6 +9,7 @@ pub mod csv_file;
 pub mod import;
 pub mod keys;
 pub mod replay;
+pub mod roles;
 pub mod serve;
 pub mod setup;
 pub mod token;
@@ -75,6 +76,13 @@ enum Command {
     /// Works on HOGA_DATABASE_URL, or on the private Postgres under HOGA_DATA_DIR (.hoga), whether
     /// or not the server runs; a running one hears of it within seconds.
     Client(clients::ClientArgs),
+    /// Show a user's roles, or set them: bidder, seller, admin
+    ///
+    /// The first admin of an exchange is made here; admins make others over HTTP. Works on
+    /// HOGA_DATABASE_URL, or on the private Postgres under HOGA_DATA_DIR (.hoga), whether or not the
+    /// server runs. A new role is in the user's next access token; where one is taken away, their
+    /// tokens stop counting within seconds.
+    Roles(roles::RolesArgs),
     /// List, rotate or drop the keys that sign access tokens and log checkpoints
     ///
     /// They stand in the file HOGA_SIGNING_KEY_FILE (signing-key.pem under HOGA_DATA_DIR), readable
@@ -128,6 +136,7 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         | Command::Replay(_)
         | Command::Client(_)
         | Command::Keys(_)
+        | Command::Roles(_)
         | Command::Token(_) => {}
     }
     let config = Config::from_env().map_err(|error| Failed { code: 2, error: Box::new(error) })?;
@@ -139,6 +148,7 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         Command::Token(args) => token::run(&config, &args),
         Command::Client(args) => clients::run(&config, args),
         Command::Keys(args) => keys::run(&config, &args),
+        Command::Roles(args) => roles::run(&config, &args),
         Command::Openapi | Command::Verify(_) => Ok(ExitCode::SUCCESS),
     }
 }

@@ -46,7 +46,8 @@ pub(super) fn user_name(text: &str) -> Result<String, String> {
     }
 }
 
-fn role(text: &str) -> Result<Role, String> {
+/// One of the three.
+pub(super) fn role(text: &str) -> Result<Role, String> {
     Role::from_word(text).ok_or_else(|| "the roles are bidder, seller and admin".into())
 }
 

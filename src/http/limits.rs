@@ -317,7 +317,7 @@ impl Limits {
         if is_step_of_login(request.path()) {
             return Some(self.inner.logins.admit(self.anonymous(request.request())));
         }
-        if !request.path().starts_with("/v1/") {
+        if !["/v1/", "/webhooks/"].iter().any(|start| request.path().starts_with(start)) {
             return None;
         }
         let is_bid = is_bid(request);

@@ -6,6 +6,7 @@ mod house;
 mod import;
 mod keys;
 mod live;
+mod roles;
 mod saved_logs;
 mod stub;
 mod wrong_input;
