@@ -184,7 +184,7 @@ impl Market {
         println!("{} bids sent, {answered} answered", sent.len());
         assert!(answered > 500, "too little happened for the test to mean anything");
         check_denied(hoga, &sent).await;
-        self.every_key_has_one_outcome(&mut sent).await;
+        self.every_key_has_one_outcome(hoga, &mut sent).await;
         self.wait_for_short_auctions(hoga).await;
         let logs = self.read_logs().await;
         check_receipts(&sent, &logs);
@@ -192,16 +192,23 @@ impl Market {
     }
 
     /// The same key hears the same answer, whether it was heard before or not.
-    async fn every_key_has_one_outcome(&self, sent: &mut [Sent]) {
+    async fn every_key_has_one_outcome(&self, hoga: &Hoga, sent: &mut [Sent]) {
+        let mut two_outcomes = Vec::new();
         for bid in sent {
+            let was_heard = bid.answer.is_some();
             let first = match &bid.answer {
                 Some(answer) => answer.clone(),
                 None => self.answered(bid).await,
             };
             let again = self.answered(bid).await;
-            assert_eq!(first, again, "key {} has two outcomes", bid.key);
+            if first != again {
+                let rows = receipts_of(hoga, &bid.key).await;
+                two_outcomes.push(format!("{was_heard} {first:?}\n{again:?}\n{rows:#?}"));
+            }
             bid.answer = Some(first);
         }
+        let (count, all) = (two_outcomes.len(), two_outcomes.join("\n\n"));
+        assert_eq!(count, 0, "heard while bidding?, first, again, receipts:\n{all}");
     }
 
     async fn answered(&self, bid: &Sent) -> (u16, String) {
@@ -254,6 +261,15 @@ impl Bidding {
         }
         Story(all)
     }
+}
+
+/// What is kept under a key, and which transaction wrote it: for whoever has to find out why.
+async fn receipts_of(hoga: &Hoga, key: &str) -> Vec<String> {
+    let rows = "SELECT format('%s %s %s %s', xmin, created_at, user_id, answer) FROM receipts \
+                WHERE key = $1";
+    let sql = hoga.sql().await;
+    let rows = sql.query(rows, &[&key]).await.expect("read");
+    rows.iter().map(|row| row.get(0)).collect()
 }
 
 /// What the server said did not happen has no receipt.
