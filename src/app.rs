@@ -16,7 +16,7 @@ use std::{
 use actix_web::dev::{Server, ServerHandle};
 
 use crate::{
-    config::{Config, KakaoApp},
+    config::{Config, KakaoApp, StreamsMax},
     embedded::kakao::{self as stand_in, StandIn},
     events::{in_process::InProcessBus, relay::Relay},
     exchange::{self, CatchUpError, Exchange},
@@ -28,7 +28,7 @@ use crate::{
         oauth::UnderWay,
         tokens::{TOKEN_LIFE_S_MAX, Tokens},
     },
-    live::{Hub, LiveOptions},
+    live::{Hub, LiveOptions, PlacesMax},
     store::{Lease, LeaseError, MigrateError, Store, StoreError},
     telemetry, wall_clock,
 };
@@ -136,7 +136,7 @@ impl Application {
         actix::spawn(purge_records(store.clone()));
 
         let bus = InProcessBus::default();
-        let hub = Hub::start(&bus, store.clone(), LiveOptions::default());
+        let hub = Hub::start(bus.subscribe(), store.clone(), live_options(config));
         let (relay_handle, relay) = Relay::new(store.clone(), bus);
         actix::spawn(relay.run());
         let defaults = exchange::Options::default();
@@ -195,6 +195,11 @@ impl Application {
         go_down(&self.state, &handle).await;
         Ok(())
     }
+}
+
+fn live_options(config: &Config) -> LiveOptions {
+    let StreamsMax { all, per_address, per_user } = config.streams;
+    LiveOptions { places_max: PlacesMax { all, per_address, per_user }, ..LiveOptions::default() }
 }
 
 /// Where people log in.

@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -15,6 +15,7 @@ use dashmap::DashMap;
 
 use super::{
     frame::{Form, is_price, retry},
+    places::{Places, PlacesMax, Watcher},
     queue::{COALESCE_ABOVE, FRAMES_WAITING_MAX, Queue},
     topic::{Offered, Topic, ViewerNo},
     viewer::Viewer,
@@ -43,8 +44,7 @@ const FRAMES_PER_ROUND_MAX: usize = 16_384;
 
 /// See the module.
 pub(super) struct Floor {
-    viewers_max: usize,
-    viewers: AtomicUsize,
+    places: Arc<Places>,
     next_no: AtomicU64,
     is_closing: AtomicBool,
     turns: [Mutex<HashMap<ViewerNo, Arc<Queue>>>; TURNS],
@@ -94,10 +94,9 @@ pub(super) struct Round {
 }
 
 impl Floor {
-    pub fn new(viewers_max: usize) -> Floor {
+    pub fn new(places_max: PlacesMax) -> Floor {
         Floor {
-            viewers_max,
-            viewers: AtomicUsize::new(0),
+            places: Places::new(places_max),
             next_no: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
             turns: Default::default(),
@@ -106,7 +105,11 @@ impl Floor {
     }
 
     pub fn viewers(&self) -> usize {
-        self.viewers.load(Ordering::Relaxed)
+        self.places.taken()
+    }
+
+    pub fn places(&self) -> &Arc<Places> {
+        &self.places
     }
 
     pub fn is_closing(&self) -> bool {
@@ -124,16 +127,14 @@ impl Floor {
     /// A new viewer, whose stream begins with the `retry:`.
     pub fn admit(
         self: &Arc<Self>,
+        who: Watcher,
         form: Form,
         auctions: Vec<AuctionId>,
     ) -> Result<Viewer, WatchError> {
-        let more = |viewers| (viewers < self.viewers_max).then_some(viewers + 1);
-        self.viewers
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
-            .map_err(|_| WatchError::Full)?;
+        let place = self.places.take(who)?;
         let no = self.next_no.fetch_add(1, Ordering::Relaxed);
-        // From here on the drop of the viewer counts it out again.
-        let viewer = Viewer::new(no, form, auctions, Arc::clone(self));
+        // From here on the drop of the viewer gives its place back.
+        let viewer = Viewer::new(no, form, auctions, Arc::clone(self), place);
         viewer.queue.begin([retry(jittered(RETRY_JITTER_MS))]);
         let mut turn = self.turn_of(no);
         // Under the lock: either close() sees this viewer, or this sees close().
@@ -164,7 +165,6 @@ impl Floor {
                 topic.is_over(now)
             });
         }
-        self.viewers.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Sends committed events to those who watch, in the order in which they were committed.
@@ -202,6 +202,15 @@ impl Floor {
             !topic.is_over(now)
         });
         behind
+    }
+
+    /// What somebody watches, each with the last event that its topic has.
+    pub fn watched(&self) -> Vec<(AuctionId, u64)> {
+        let watched = self.topics.iter().filter_map(|entry| {
+            let topic = entry.topic();
+            topic.head().filter(|_| topic.viewers() > 0).map(|head| (entry.id, head))
+        });
+        watched.collect()
     }
 
     /// One part of the viewers gets its keep-alive. After the last part, topics that nobody needs

@@ -87,6 +87,11 @@ impl Topic {
         self.viewers.len()
     }
 
+    /// The last event that the topic has, once it knows.
+    pub fn head(&self) -> Option<u64> {
+        self.head
+    }
+
     /// A viewer is about to join: from now on nothing that it could need is forgotten silently.
     pub fn enter(&mut self, no: ViewerNo, queue: Arc<Queue>) {
         self.viewers.insert(no, Seat { queue, has: None });
