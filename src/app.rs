@@ -20,11 +20,11 @@ use crate::{
     embedded::kakao::{self as stand_in, StandIn},
     events::{in_process::InProcessBus, relay::Relay},
     exchange::{self, CatchUpError, Exchange},
-    http::{self, Guest, Parts, State},
+    http::{self, Guest, Parts, Site, State},
     identity::{
         clients::Clients,
         kakao::{BaseUrls, Kakao, KakaoConfig, SetupError, Unlinks},
-        keys::{KeyError, KeyFile},
+        keys::{KeyError, KeyFile, KeyRing},
         oauth::UnderWay,
         tokens::{TOKEN_LIFE_S_MAX, Tokens},
     },
@@ -114,6 +114,17 @@ pub fn listen(config: &Config) -> Result<TcpListener, StartError> {
     Ok(socket.into())
 }
 
+/// Has the system let this process hold as many connections as it may: many systems allow 1,024 at
+/// first, and a viewer is one each.
+pub fn allow_many_connections() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is (see `ulimit -n`)");
+    }
+}
+
 impl Application {
     /// Starts everything on a database and a listener. Must be called inside an actix system.
     /// Requests are answered at once; `/readyz` says yes after [`Application::catch_up`].
@@ -161,7 +172,45 @@ impl Application {
         actix::spawn(keep_up(state.clone(), key_file));
         actix::spawn(purge_logins(state.store.clone(), Arc::clone(&state.under_way)));
         let server =
-            http::serve(state.clone(), listener, workers, guest).map_err(StartError::Http)?;
+            http::serve(state.clone(), listener, workers, Site::Exchange(guest))
+                .map_err(StartError::Http)?;
+        Ok(Application { state, address, server })
+    }
+
+    /// Starts a broadcaster: streams from a database that an exchange writes, which this only
+    /// reads. It takes no lease and decides nothing, so any number of them stand side by side. Must
+    /// be called inside an actix system.
+    ///
+    /// # Errors
+    /// What could not be started.
+    pub async fn build_broadcaster(
+        config: &Config,
+        database: tokio_postgres::Config,
+        listener: TcpListener,
+    ) -> Result<Application, StartError> {
+        telemetry::count();
+        let key_file = &config.signing_key_file;
+        if KeyRing::load(key_file)?.is_none() {
+            return Err(StartError::Key(KeyError::Missing(key_file.clone())));
+        }
+        let (keys, key_file) = KeyFile::open(key_file)?;
+        let store = Store::new(database)?;
+        let clients = Arc::new(Clients::default());
+        clients.refresh(&store).await?;
+        let tokens = Tokens::new(keys, &config.public_url).of_clients(Arc::clone(&clients));
+        let long_ago = wall_clock::now().plus_s(-TOKEN_LIFE_S_MAX);
+        tokens.hear_revocations(&store, long_ago).await?;
+        let hub = Hub::follow(store.clone(), live_options(config));
+        let (relay, _) = Relay::new(store.clone(), InProcessBus::default());
+        let exchange = Exchange::elsewhere(store.clone(), relay);
+        let tokens = Arc::new(tokens);
+        let parts = Parts { exchange, store, tokens, clients, hub, kakao: None, unlinks: None };
+        let state = State::new(parts, config);
+        actix::spawn(keep_up(state.clone(), key_file));
+        let address = listener.local_addr().map_err(StartError::Http)?;
+        let workers = config.http_workers.unwrap_or(exchange::Options::default().lanes);
+        let server = http::serve(state.clone(), listener, workers, Site::Streams)
+            .map_err(StartError::Http)?;
         Ok(Application { state, address, server })
     }
 

@@ -18,6 +18,7 @@ use crate::{
 /// What could not be started, in words that say what to do.
 pub fn run(config: &Config) -> Result<ExitCode, Failed> {
     telemetry::init();
+    app::allow_many_connections();
     let lock = config
         .is_embedded()
         .then(|| DataDirLock::acquire(&config.data_dir, &config.public_url))
@@ -63,7 +64,7 @@ async fn serve(
 }
 
 /// Ready on SIGTERM or Ctrl-C.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
