@@ -171,9 +171,8 @@ impl Application {
         let state = State::new(parts, config);
         actix::spawn(keep_up(state.clone(), key_file));
         actix::spawn(purge_logins(state.store.clone(), Arc::clone(&state.under_way)));
-        let server =
-            http::serve(state.clone(), listener, workers, Site::Exchange(guest))
-                .map_err(StartError::Http)?;
+        let server = http::serve(state.clone(), listener, workers, Site::Exchange(guest))
+            .map_err(StartError::Http)?;
         Ok(Application { state, address, server })
     }
 

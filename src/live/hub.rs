@@ -15,9 +15,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt, future::try_join_all};
 use tokio::{
-    sync::{
-        Notify, Semaphore, SemaphorePermit,
-    },
+    sync::{Notify, Semaphore, SemaphorePermit},
     time::{Instant, MissedTickBehavior},
 };
 

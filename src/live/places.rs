@@ -191,9 +191,7 @@ mod tests {
                 let places = Arc::clone(&places);
                 scope.spawn(move || {
                     for round in 0..2_000_u128 {
-                        let kept = (0..3).map(|k| {
-                            places.take(at(n % 3, Some(round % 4 + k)))
-                        });
+                        let kept = (0..3).map(|k| places.take(at(n % 3, Some(round % 4 + k))));
                         drop(kept.collect::<Vec<_>>());
                     }
                 });

@@ -78,11 +78,7 @@ impl Tail {
     }
 
     /// Reads what has happened to what is watched; whether the hub is still there.
-    async fn look(
-        &self,
-        store: &Store,
-        watched: &[(AuctionId, u64)],
-    ) -> Result<bool, StoreError> {
+    async fn look(&self, store: &Store, watched: &[(AuctionId, u64)]) -> Result<bool, StoreError> {
         if watched.is_empty() {
             return Ok(!self.sender.is_closed());
         }

@@ -298,7 +298,8 @@ async fn no_more_viewers_than_there_may_be() {
 async fn many_who_come_at_once_share_a_read() {
     let log = Log::of(&[(auction(1), 300)]);
     let hub = hub(&log);
-    let joins = (0..200).map(|n| hub.watch(ANYONE, one(auction(1), (n % 2 == 0).then_some(100 + n))));
+    let joins =
+        (0..200).map(|n| hub.watch(ANYONE, one(auction(1), (n % 2 == 0).then_some(100 + n))));
     let viewers = join_all(joins).await;
     assert!(viewers.iter().all(Result::is_ok));
     assert!(log.reads() < 20, "{}", log.reads());
