@@ -114,10 +114,17 @@ pub fn listen(config: &Config) -> Result<TcpListener, StartError> {
     Ok(socket.into())
 }
 
-/// Has the system let this process hold as many connections as it may: many systems allow 1,024 at
-/// first, and a viewer is one each.
-pub fn allow_many_connections() {
+/// Suits this process to ten thousands of connections. Call it once, after Postgres was started,
+/// which would inherit it.
+///
+/// Many systems allow 1,024 open files at first, and a viewer is one. And each connection has two
+/// buffers of 8 KiB of which an idle viewer has touched little: in huge pages all of them would be
+/// resident.
+pub fn expect_many_connections() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
+        tracing::debug!(%error, "memory may be used in huge pages");
+    }
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {

@@ -4,11 +4,17 @@ use std::{
     cell::{Cell, RefCell},
     io,
     net::SocketAddr,
+    pin::Pin,
     rc::Rc,
+    task::{Poll, ready},
     time::{Duration, Instant},
 };
 
-use tokio::{io::AsyncWriteExt, net::TcpSocket, sync::Notify};
+use tokio::{
+    io::{AsyncRead, AsyncWriteExt, ReadBuf},
+    net::TcpSocket,
+    sync::Notify,
+};
 
 use super::Failed;
 
@@ -89,26 +95,24 @@ impl Crowd {
         Ok(())
     }
 
-    async fn watch(self: Rc<Self>, stream: tokio::net::TcpStream, never_reads: bool) {
-        let mut tail = [0; END.len() - 1];
+    async fn watch(self: Rc<Self>, mut stream: tokio::net::TcpStream, never_reads: bool) {
+        let mut tail = 0;
         let mut has_begun = false;
         loop {
-            if stream.readable().await.is_err() {
+            // One buffer for all; a short read tells that there is no more, without asking again.
+            let read = std::future::poll_fn(|context| {
+                let mut buffer = self.buffer.borrow_mut();
+                let mut buffer = ReadBuf::new(&mut buffer);
+                ready!(Pin::new(&mut stream).poll_read(context, &mut buffer))?;
+                if !std::mem::replace(&mut has_begun, true) {
+                    self.begun.set(self.begun.get() + 1);
+                }
+                self.take(buffer.filled(), &mut tail);
+                Poll::Ready(io::Result::Ok(buffer.filled().len()))
+            });
+            if !matches!(read.await, Ok(1..)) {
                 break;
             }
-            let mut buffer = self.buffer.borrow_mut();
-            match stream.try_read(&mut buffer) {
-                Ok(0) => break,
-                Ok(length) => {
-                    if !std::mem::replace(&mut has_begun, true) {
-                        self.begun.set(self.begun.get() + 1);
-                    }
-                    self.take(&buffer[..length], &mut tail);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => break,
-            }
-            drop(buffer);
             if never_reads {
                 // Until it is cut: reading nothing, it only hears of that.
                 let _ = stream.ready(tokio::io::Interest::ERROR).await;
@@ -118,14 +122,19 @@ impl Crowd {
         self.ended.set(self.ended.get() + 1);
     }
 
-    /// Counts the events that end in what was read.
-    fn take(&self, read: &[u8], tail: &mut [u8; END.len() - 1]) {
+    /// Counts the events that end in what was read; `matched` is how much of an end was read last.
+    fn take(&self, read: &[u8], matched: &mut usize) {
         let mut events = 0;
-        let edge = [&tail[..], &read[..read.len().min(END.len() - 1)]].concat();
-        events += edge.windows(END.len()).filter(|window| *window == END).count();
-        events += read.windows(END.len()).filter(|window| *window == END).count();
-        let whole = [&tail[..], &read[read.len().saturating_sub(END.len() - 1)..]].concat();
-        tail.copy_from_slice(&whole[whole.len() - (END.len() - 1)..]);
+        for byte in read {
+            *matched = match *matched {
+                matched if *byte == END[matched] => matched + 1,
+                _ => usize::from(*byte == END[0]),
+            };
+            if *matched == END.len() {
+                *matched = 0;
+                events += 1;
+            }
+        }
         if events == 0 {
             return;
         }

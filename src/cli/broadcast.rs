@@ -25,9 +25,9 @@ struct NoExchange {
 /// What could not be started, in words that say what to do.
 pub fn run(config: &Config) -> Result<ExitCode, Failed> {
     telemetry::init();
-    app::allow_many_connections();
     let listener = app::listen(config)?;
     let database = Database::open(config)?;
+    app::expect_many_connections();
     if !database.is_kept_by_another() {
         database.leave()?;
         return Err(NoExchange { data_dir: config.data_dir.display().to_string() }.into());

@@ -18,13 +18,13 @@ use crate::{
 /// What could not be started, in words that say what to do.
 pub fn run(config: &Config) -> Result<ExitCode, Failed> {
     telemetry::init();
-    app::allow_many_connections();
     let lock = config
         .is_embedded()
         .then(|| DataDirLock::acquire(&config.data_dir, &config.public_url))
         .transpose()?;
     let listener = app::listen(config)?;
     let database = Database::open(config)?;
+    app::expect_many_connections();
     let outcome = actix::System::new().block_on(serve(config, database.config.clone(), listener));
     database.stop()?;
     drop(lock);
