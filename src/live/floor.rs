@@ -3,11 +3,12 @@
 //! Owns the count of viewers, the table of topics and the shared ticker's turns. Waits for nothing.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::Waker,
     time::Instant,
 };
 
@@ -41,6 +42,9 @@ pub(super) const PRICES_PER_ROUND_MAX: usize = COALESCE_ABOVE;
 pub(super) const EVENTS_AT_ONCE_MAX: usize = FRAMES_WAITING_MAX * 3 / 4;
 /// Frames to viewers in one round, before each auction's newest price has to do.
 const FRAMES_PER_ROUND_MAX: usize = 16_384;
+
+/// Fewer viewers are told of a storm at once.
+const STORM_VIEWERS_MIN: usize = 1_000;
 
 /// See the module.
 pub(super) struct Floor {
@@ -91,6 +95,11 @@ pub(super) struct Round {
     pub sent: usize,
     /// Topics that must catch up from the log.
     pub gaps: Vec<Arc<Entry>>,
+    /// Topics whose viewers have not been woken, because prices come faster than so many can be
+    /// told: they are to be woken a few at a time.
+    pub storms: Vec<AuctionId>,
+    /// Those viewers.
+    pub to_wake: Vec<Waker>,
 }
 
 impl Floor {
@@ -168,8 +177,15 @@ impl Floor {
     }
 
     /// Sends committed events to those who watch, in the order in which they were committed.
-    pub fn deliver(&self, commits: &[Committed], now: Timestamp) -> Round {
+    /// Nothing is told of those in `resting`.
+    pub fn deliver(
+        &self,
+        commits: &[Committed],
+        resting: &HashSet<AuctionId>,
+        now: Timestamp,
+    ) -> Round {
         let events = commits.iter().flat_map(|commit| commit.iter());
+        let events = events.filter(|event| !resting.contains(&event.auction_id));
         let watched: Vec<(Arc<Entry>, &Envelope)> = events
             .filter_map(|event| {
                 self.topics.get(&event.auction_id).map(|entry| (Arc::clone(&entry), event))
@@ -178,15 +194,24 @@ impl Floor {
         let frames: usize = watched.iter().map(|(entry, _)| entry.viewers()).sum();
         let prices_max = if frames > FRAMES_PER_ROUND_MAX { 1 } else { PRICES_PER_ROUND_MAX };
         let superseded = superseded(watched.iter().map(|(_, event)| *event), prices_max);
-        let mut round = Round { sent: 0, gaps: crowded(&watched, &superseded) };
+        let storms = storms(&watched, &superseded);
+        let gaps = crowded(&watched, &superseded);
+        let mut round = Round { sent: 0, gaps, storms: Vec::new(), to_wake: Vec::new() };
         for ((entry, event), is_superseded) in watched.iter().zip(superseded) {
-            let offered = entry.topic().offer(event, is_superseded, now);
+            let mut topic = entry.topic();
+            if storms.contains(&entry.id) {
+                topic.hold_wakers();
+            }
+            let offered = topic.offer(event, is_superseded, now);
+            round.to_wake.append(&mut topic.take_to_wake());
+            drop(topic);
             match offered {
                 Offered::Taken(sent) => round.sent += sent,
                 Offered::Passed => {}
                 Offered::Gap => round.gaps.push(Arc::clone(entry)),
             }
         }
+        round.storms.extend(storms);
         round
     }
 
@@ -244,6 +269,17 @@ impl Floor {
     pub fn topics(&self) -> usize {
         self.topics.len()
     }
+}
+
+/// Topics that many watch and of which prices are left out: telling them as fast as possible would
+/// take the processor from those who bid.
+fn storms(watched: &[(Arc<Entry>, &Envelope)], superseded: &[bool]) -> HashSet<AuctionId> {
+    let left_out = watched.iter().zip(superseded).filter(|(_, superseded)| **superseded);
+    let mut storms: HashSet<AuctionId> = left_out.map(|((entry, _), _)| entry.id).collect();
+    storms.retain(|id| {
+        watched.iter().any(|(entry, _)| entry.id == *id && entry.viewers() >= STORM_VIEWERS_MIN)
+    });
+    storms
 }
 
 /// Topics with more to tell in one round than a queue takes. They are told from the log instead, in

@@ -22,6 +22,7 @@ use tokio::{
 use super::{
     floor::{Entry, Floor, PRICES_PER_ROUND_MAX, TURNS, superseded},
     frame::{Frame, Reset, reset},
+    pace::{Pace, TURN_EVERY},
     places::{Places, PlacesMax, Watcher},
     queue::FRAMES_WAITING_MAX,
     reads::{Reads, Standing},
@@ -35,14 +36,14 @@ use crate::{
     events::{
         envelope::Envelope,
         feed::{Feed, Heard},
-        in_process::Committed,
+        in_process::{COMMITS_KEPT_MAX, Committed},
     },
     store::{Store, StoreError},
     wall_clock,
 };
 
 /// Commits that are taken from the bus at once.
-const COMMITS_PER_ROUND_MAX: usize = 256;
+const COMMITS_PER_ROUND_MAX: usize = COMMITS_KEPT_MAX;
 /// Pause after a round, for each frame that it sent: the connections need the processor too, and
 /// what collects meanwhile is told as one newest price.
 const PAUSE_PER_FRAME: Duration = Duration::from_micros(5);
@@ -186,6 +187,9 @@ impl Inner {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut turns = (0..TURNS).cycle();
         let mut commits = Vec::new();
+        let mut pace = Pace::default();
+        let mut turn = tokio::time::interval(TURN_EVERY);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let heard = tokio::select! {
                 () = self.closing.notified() => return,
@@ -193,18 +197,34 @@ impl Inner {
                     self.floor.tick(turns.next().expect("a cycle has no end"));
                     continue;
                 }
+                _ = turn.tick(), if pace.is_under_way() => {
+                    if let Some(held) = pace.turn() {
+                        self.tell(&held, &mut pace);
+                    }
+                    continue;
+                }
                 heard = feed.next() => heard,
             };
             let Some(has_lost) = collect(heard, &mut feed, &mut commits) else { return };
-            let round = self.floor.deliver(&commits, wall_clock::now());
+            let sent = self.tell(&commits, &mut pace);
             commits.clear();
-            self.start_to_catch_up(round.gaps);
             if has_lost {
                 self.losses.fetch_add(1, Ordering::AcqRel);
                 self.start_to_catch_up(self.floor.lost_some());
             }
-            pause_after(round.sent, PAUSE_MAX).await;
+            pause_after(sent, PAUSE_MAX).await;
         }
+    }
+
+    /// Tells what was committed, but for what rests; how many frames that are, those of storms not
+    /// counted, which have their own pace.
+    fn tell(self: &Arc<Self>, commits: &[Committed], pace: &mut Pace) -> usize {
+        pace.hold(commits);
+        let mut round = self.floor.deliver(commits, pace.resting(), wall_clock::now());
+        let in_storms = round.to_wake.len();
+        pace.take(&mut round);
+        self.start_to_catch_up(round.gaps);
+        round.sent.saturating_sub(in_storms)
     }
 
     fn start_to_catch_up(self: &Arc<Self>, behind: Vec<Arc<Entry>>) {
@@ -395,7 +415,9 @@ fn collect(
             Heard::LostSome => has_lost = true,
         }
         // One that has ended says so again when it is waited for.
-        let Some(Some(next)) = feed.next().now_or_never() else { break };
+        let Some(Some(next)) = tokio::task::unconstrained(feed.next()).now_or_never() else {
+            break;
+        };
         heard = next;
     }
     Some(has_lost)

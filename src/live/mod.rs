@@ -12,6 +12,7 @@ mod floor;
 mod frame;
 mod hub;
 pub mod last_event_id;
+mod pace;
 mod places;
 mod queue;
 mod reads;
