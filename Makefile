@@ -2,7 +2,7 @@
 # whatever else they need.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench bench-bids bench-memory openapi setup
+.PHONY: help run test check bench bench-bids bench-fanout bench-memory openapi setup
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,11 +23,15 @@ check: ## Formatting, lints, docs, the API document, dependencies
 	scripts/check-openapi
 	scripts/check-dependencies
 
-bench: bench-bids bench-memory ## Every benchmark
+bench: bench-bids bench-fanout bench-memory ## Every benchmark
 
 bench-bids: ## Bids a second against row locks, PL/pgSQL and the HTTP ceiling
 	@scripts/setup test
 	cargo bench --bench bids
+
+bench-fanout: ## Events to 10,000 viewers against nginx with nchan, and beside bidders
+	@scripts/setup bench
+	cargo bench --bench fanout -- $(ARGS)
 
 bench-memory: ## Memory of 100,000 live auctions
 	@scripts/setup test

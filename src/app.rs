@@ -16,19 +16,19 @@ use std::{
 use actix_web::dev::{Server, ServerHandle};
 
 use crate::{
-    config::{Config, KakaoApp},
+    config::{Config, KakaoApp, StreamsMax},
     embedded::kakao::{self as stand_in, StandIn},
     events::{in_process::InProcessBus, relay::Relay},
     exchange::{self, CatchUpError, Exchange},
-    http::{self, Guest, Parts, State},
+    http::{self, Guest, Parts, Site, State},
     identity::{
         clients::Clients,
         kakao::{BaseUrls, Kakao, KakaoConfig, SetupError, Unlinks},
-        keys::{KeyError, KeyFile},
+        keys::{KeyError, KeyFile, KeyRing},
         oauth::UnderWay,
         tokens::{TOKEN_LIFE_S_MAX, Tokens},
     },
-    live::{Hub, LiveOptions},
+    live::{Hub, LiveOptions, PlacesMax},
     store::{Lease, LeaseError, MigrateError, Store, StoreError},
     telemetry, wall_clock,
 };
@@ -114,6 +114,24 @@ pub fn listen(config: &Config) -> Result<TcpListener, StartError> {
     Ok(socket.into())
 }
 
+/// Suits this process to ten thousands of connections. Call it once, after Postgres was started,
+/// which would inherit it.
+///
+/// Many systems allow 1,024 open files at first, and a viewer is one. And each connection has two
+/// buffers of 8 KiB of which an idle viewer has touched little: in huge pages all of them would be
+/// resident.
+pub fn expect_many_connections() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
+        tracing::debug!(%error, "memory may be used in huge pages");
+    }
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is (see `ulimit -n`)");
+    }
+}
+
 impl Application {
     /// Starts everything on a database and a listener. Must be called inside an actix system.
     /// Requests are answered at once; `/readyz` says yes after [`Application::catch_up`].
@@ -136,7 +154,7 @@ impl Application {
         actix::spawn(purge_records(store.clone()));
 
         let bus = InProcessBus::default();
-        let hub = Hub::start(&bus, store.clone(), LiveOptions::default());
+        let hub = Hub::start(bus.subscribe(), store.clone(), live_options(config));
         let (relay_handle, relay) = Relay::new(store.clone(), bus);
         actix::spawn(relay.run());
         let defaults = exchange::Options::default();
@@ -160,8 +178,45 @@ impl Application {
         let state = State::new(parts, config);
         actix::spawn(keep_up(state.clone(), key_file));
         actix::spawn(purge_logins(state.store.clone(), Arc::clone(&state.under_way)));
-        let server =
-            http::serve(state.clone(), listener, workers, guest).map_err(StartError::Http)?;
+        let server = http::serve(state.clone(), listener, workers, Site::Exchange(guest))
+            .map_err(StartError::Http)?;
+        Ok(Application { state, address, server })
+    }
+
+    /// Starts a broadcaster: streams from a database that an exchange writes, which this only
+    /// reads. It takes no lease and decides nothing, so any number of them stand side by side. Must
+    /// be called inside an actix system.
+    ///
+    /// # Errors
+    /// What could not be started.
+    pub async fn build_broadcaster(
+        config: &Config,
+        database: tokio_postgres::Config,
+        listener: TcpListener,
+    ) -> Result<Application, StartError> {
+        telemetry::count();
+        let key_file = &config.signing_key_file;
+        if KeyRing::load(key_file)?.is_none() {
+            return Err(StartError::Key(KeyError::Missing(key_file.clone())));
+        }
+        let (keys, key_file) = KeyFile::open(key_file)?;
+        let store = Store::new(database)?;
+        let clients = Arc::new(Clients::default());
+        clients.refresh(&store).await?;
+        let tokens = Tokens::new(keys, &config.public_url).of_clients(Arc::clone(&clients));
+        let long_ago = wall_clock::now().plus_s(-TOKEN_LIFE_S_MAX);
+        tokens.hear_revocations(&store, long_ago).await?;
+        let hub = Hub::follow(store.clone(), live_options(config));
+        let (relay, _) = Relay::new(store.clone(), InProcessBus::default());
+        let exchange = Exchange::elsewhere(store.clone(), relay);
+        let tokens = Arc::new(tokens);
+        let parts = Parts { exchange, store, tokens, clients, hub, kakao: None, unlinks: None };
+        let state = State::new(parts, config);
+        actix::spawn(keep_up(state.clone(), key_file));
+        let address = listener.local_addr().map_err(StartError::Http)?;
+        let workers = config.http_workers.unwrap_or(exchange::Options::default().lanes);
+        let server = http::serve(state.clone(), listener, workers, Site::Streams)
+            .map_err(StartError::Http)?;
         Ok(Application { state, address, server })
     }
 
@@ -195,6 +250,11 @@ impl Application {
         go_down(&self.state, &handle).await;
         Ok(())
     }
+}
+
+fn live_options(config: &Config) -> LiveOptions {
+    let StreamsMax { all, per_address, per_user } = config.streams;
+    LiveOptions { places_max: PlacesMax { all, per_address, per_user }, ..LiveOptions::default() }
 }
 
 /// Where people log in.

@@ -29,6 +29,8 @@ pub struct Config {
     pub bid_cap: Amount,
     /// How often callers may call.
     pub rate_limits: RateLimits,
+    /// How many streams there may be at once.
+    pub streams: StreamsMax,
     /// `HOGA_LANES`: threads that decide and commit; 1 to 64.
     pub lanes: Option<usize>,
     /// `HOGA_HTTP_WORKERS`: threads that speak HTTP; 1 to 64.
@@ -103,6 +105,23 @@ pub struct RateLimits {
     pub trusted_proxies: Vec<IpAddr>,
 }
 
+/// How many streams there may be at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamsMax {
+    /// `HOGA_STREAMS_MAX`: in all.
+    pub all: usize,
+    /// `HOGA_STREAMS_PER_ADDRESS_MAX`: of one address, whoever they are.
+    pub per_address: usize,
+    /// `HOGA_STREAMS_PER_USER_MAX`: of one user, from anywhere.
+    pub per_user: usize,
+}
+
+impl Default for StreamsMax {
+    fn default() -> Self {
+        StreamsMax { all: 40_000, per_address: 1_000, per_user: 50 }
+    }
+}
+
 /// Bids of one user in a second, unless the operator says otherwise.
 const BIDS_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).expect("positive");
 /// Other requests of one user or address in a second, unless the operator says otherwise.
@@ -162,6 +181,7 @@ impl Config {
             allowed_origins: allowed_origins(lookup)?,
             bid_cap: bid_cap(lookup)?,
             rate_limits: rate_limits(lookup)?,
+            streams: streams(lookup)?,
             lanes: threads(lookup, "HOGA_LANES")?,
             http_workers: threads(lookup, "HOGA_HTTP_WORKERS")?,
             sellers: sellers(lookup)?,
@@ -316,6 +336,20 @@ fn rate_limits(lookup: Lookup<'_>) -> Result<RateLimits, ConfigError> {
     })
 }
 
+fn streams(lookup: Lookup<'_>) -> Result<StreamsMax, ConfigError> {
+    let count = |variable, default| {
+        let problem = "must be a number of streams, 1 or more";
+        let count: Option<NonZeroU32> = parsed(lookup, variable, problem)?;
+        Ok(count.map_or(default, |count| count.get() as usize))
+    };
+    let default = StreamsMax::default();
+    Ok(StreamsMax {
+        all: count("HOGA_STREAMS_MAX", default.all)?,
+        per_address: count("HOGA_STREAMS_PER_ADDRESS_MAX", default.per_address)?,
+        per_user: count("HOGA_STREAMS_PER_USER_MAX", default.per_user)?,
+    })
+}
+
 fn threads(lookup: Lookup<'_>, variable: &'static str) -> Result<Option<usize>, ConfigError> {
     let problem = "must be 1 to 64";
     let count: Option<usize> = parsed(lookup, variable, problem)?;
@@ -379,6 +413,9 @@ mod tests {
             ("HOGA_REQUESTS_PER_SECOND_MAX", "fast"),
             ("HOGA_LOGINS_PER_MINUTE_MAX", "0"),
             ("HOGA_TRUSTED_PROXIES", "proxy.local"),
+            ("HOGA_STREAMS_MAX", "0"),
+            ("HOGA_STREAMS_PER_ADDRESS_MAX", "many"),
+            ("HOGA_STREAMS_PER_USER_MAX", "-1"),
             ("HOGA_LANES", "0"),
             ("HOGA_LANES", "65"),
             ("HOGA_HTTP_WORKERS", "-1"),

@@ -115,7 +115,8 @@ impl CpuPerBid {
     }
 }
 
-fn percentile(sorted: &[u32], percent: usize) -> u32 {
+/// Of values in order: the one that so many of a hundred do not exceed.
+pub fn percentile(sorted: &[u32], percent: usize) -> u32 {
     let place = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
     sorted.get(place).copied().unwrap_or(0)
 }

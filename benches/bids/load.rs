@@ -142,7 +142,7 @@ async fn read_response(stream: &mut TcpStream, buffer: &mut [u8]) -> std::io::Re
 }
 
 /// Of the whole response, once its head is there.
-fn expected_length(response: &[u8]) -> Option<usize> {
+pub fn expected_length(response: &[u8]) -> Option<usize> {
     const LENGTH: &[u8] = b"content-length: ";
     let head = response.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let start = response[..head]

@@ -38,6 +38,21 @@ impl CpuTimes {
     }
 }
 
+/// CPU time of one process so far, in microseconds.
+#[allow(dead_code, reason = "for the benchmark of fan-out")]
+pub fn cpu_us(pid: u32) -> io::Result<u64> {
+    Ok(stat(pid)?.own_us)
+}
+
+/// Resident memory of one process.
+#[allow(dead_code, reason = "for the benchmark of fan-out")]
+pub fn resident_bytes(pid: u32) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.map(|kib| kib * 1_024).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
 struct Stat {
     parent: u32,
     own_us: u64,

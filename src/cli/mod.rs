@@ -3,6 +3,7 @@
 //! Owns the texts that people read in a terminal and the exit codes: 0 it is done, 1 it failed,
 //! 2 the command line or the environment is wrong. Must never hold a rule of the exchange.
 
+pub mod broadcast;
 pub mod client;
 pub mod clients;
 pub mod csv_file;
@@ -39,6 +40,15 @@ enum Command {
     /// Uses HOGA_DATABASE_URL, or starts a private Postgres under HOGA_DATA_DIR (.hoga) with a
     /// demo catalogue. Stops on SIGTERM or Ctrl-C: what was accepted is finished first.
     Serve,
+    /// Carry streams alone, beside one or more `hoga serve`
+    ///
+    /// Serves the event streams of auctions, the time, health and metrics, and nothing else, from
+    /// the database of an exchange, which it only reads: HOGA_DATABASE_URL, or the private Postgres
+    /// of the `hoga serve` that runs on HOGA_DATA_DIR. Any number may run side by side, each on its
+    /// own HOGA_BIND, so that viewers never weigh on bidding. It needs the exchange's
+    /// HOGA_SIGNING_KEY_FILE, to count the streams of each user. Stops on SIGTERM or Ctrl-C: viewers
+    /// are told to come back, spread over some seconds.
+    Broadcast,
     /// Bring the database's schema up to date, and stop
     Migrate,
     /// Print the API document (OpenAPI 3.1)
@@ -131,6 +141,7 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         }
         Command::Verify(args) => return verify::run(&args),
         Command::Serve
+        | Command::Broadcast
         | Command::Migrate
         | Command::Import(_)
         | Command::Replay(_)
@@ -142,6 +153,7 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
     let config = Config::from_env().map_err(|error| Failed { code: 2, error: Box::new(error) })?;
     match command {
         Command::Serve => serve::run(&config),
+        Command::Broadcast => broadcast::run(&config),
         Command::Replay(args) => replay::run(&config, &args),
         Command::Import(args) => import::run(&config, &args),
         Command::Migrate => setup::migrate(&config),

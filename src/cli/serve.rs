@@ -24,6 +24,7 @@ pub fn run(config: &Config) -> Result<ExitCode, Failed> {
         .transpose()?;
     let listener = app::listen(config)?;
     let database = Database::open(config)?;
+    app::expect_many_connections();
     let outcome = actix::System::new().block_on(serve(config, database.config.clone(), listener));
     database.stop()?;
     drop(lock);
@@ -63,7 +64,7 @@ async fn serve(
 }
 
 /// Ready on SIGTERM or Ctrl-C.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

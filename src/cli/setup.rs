@@ -36,6 +36,11 @@ impl Database {
         Ok(Database { config: cluster.config(EMBEDDED_DATABASE), cluster: Some(cluster) })
     }
 
+    /// Whether somebody else keeps it running.
+    pub fn is_kept_by_another(&self) -> bool {
+        self.cluster.as_ref().is_none_or(Cluster::was_adopted)
+    }
+
     /// Stops the private cluster.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 
 pub mod audit;
 pub mod envelope;
+pub mod feed;
 pub mod hash;
 pub mod in_process;
 pub mod log;

@@ -123,6 +123,15 @@ impl Exchange {
         exchange
     }
 
+    /// No floor: of a process that decides nothing. It has no lanes and no clock, and refuses
+    /// everything.
+    pub fn elsewhere(store: Store, relay: RelayHandle) -> Exchange {
+        let (clock, _) = Clock::new(store.clone());
+        let (directory, lanes) = (Directory::new(Vec::new()), Vec::new());
+        let closing = AtomicBool::new(true);
+        Exchange { inner: Arc::new(Inner { directory, lanes, clock, relay, closing, store }) }
+    }
+
     /// Asks something of an auction and waits for the durable answer. The command is made with the
     /// time at which it counts as received: taken once it has its place, so that what was received
     /// before the end is decided before the close.

@@ -377,7 +377,7 @@ impl Limits {
 
     /// The peer's address; behind trusted proxies, the last one in `X-Forwarded-For` that is not
     /// one of them. An IPv6 network of 64 bits counts as one address.
-    fn address(&self, request: &HttpRequest) -> Option<IpAddr> {
+    pub fn address(&self, request: &HttpRequest) -> Option<IpAddr> {
         let peer = request.peer_addr()?.ip();
         if !self.inner.trusted_proxies.contains(&peer) {
             return Some(network(peer));

@@ -183,7 +183,43 @@ impl State {
     }
 }
 
-/// The server on a listener, with a guest where there is one; runs when awaited.
+/// What a server answers.
+#[derive(Clone)]
+pub enum Site {
+    /// The whole API, with a guest where there is one.
+    Exchange(Option<Guest>),
+    /// Streams alone: a broadcaster.
+    Streams,
+}
+
+impl Site {
+    fn routes(&self, config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
+        match self {
+            Site::Exchange(_) => routes::table(config),
+            Site::Streams => routes::streams_alone(config),
+        }
+    }
+
+    /// What stands besides the table: the document, the guest, and the answer to everything else.
+    fn rest(&self, config: &mut web::ServiceConfig) {
+        let Site::Exchange(guest) = self else {
+            config.default_service(web::to(routes::not_here));
+            return;
+        };
+        let docs = SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", openapi::document());
+        config
+            .service(service::get_openapi)
+            .service(docs)
+            .service(web::redirect("/docs", "/docs/"))
+            .default_service(web::to(routes::elsewhere));
+        if let Some(guest) = guest {
+            let scope = web::scope(guest.path).wrap_fn(context::leave_as_it_is);
+            config.service(scope.configure(|config| (guest.mount)(config)));
+        }
+    }
+}
+
+/// The server on a listener; runs when awaited.
 ///
 /// # Errors
 /// When the listener cannot be used.
@@ -191,11 +227,10 @@ pub fn serve(
     state: State,
     listener: TcpListener,
     workers: usize,
-    guest: Option<Guest>,
+    site: Site,
 ) -> std::io::Result<Server> {
     let server = HttpServer::new(move || {
-        let guest = guest.clone();
-        let document = openapi::document();
+        let site = site.clone();
         App::new()
             .app_data(web::Data::new(state.clone()))
             .app_data(web::PayloadConfig::new(body::BODY_BYTES_MAX))
@@ -203,18 +238,9 @@ pub fn serve(
             .wrap_fn(context::wrap)
             .wrap(cors(&state))
             .into_utoipa_app()
-            .configure(routes::table)
+            .configure(|config| site.routes(config))
             .into_app()
-            .service(service::get_openapi)
-            .service(SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", document))
-            .service(web::redirect("/docs", "/docs/"))
-            .configure(|config| {
-                if let Some(guest) = guest {
-                    let scope = web::scope(guest.path).wrap_fn(context::leave_as_it_is);
-                    config.service(scope.configure(|config| (guest.mount)(config)));
-                }
-            })
-            .default_service(web::to(routes::elsewhere))
+            .configure(|config| site.rest(config))
     });
     Ok(server
         .workers(workers)

@@ -40,6 +40,9 @@ const APPLICATION: &[Code] =
 /// What the live floor may fail with.
 const FLOOR: &[Code] = &[Code::Overloaded, Code::OutcomeUnknown, Code::StorageFull];
 
+/// What a stream may be refused for.
+const STREAM: &[Code] = &[Code::TooManyStreams, Code::StreamsFull, Code::Overloaded];
+
 /// Every operation's own errors, in groups, besides those that [`common`] gives to all and those that
 /// follow from who may call it ([`access`]).
 const ERRORS: &[(&str, &[&[Code]])] = {
@@ -106,8 +109,8 @@ const ERRORS: &[(&str, &[&[Code]])] = {
         ("get_bidding", &[AUCTION, &[Overloaded]]),
         ("get_log", &[AUCTION, &[InvalidQuery]]),
         ("get_log_checkpoint", &[AUCTION]),
-        ("watch_auction_events", &[AUCTION, &[InvalidEventId, Overloaded]]),
-        ("watch_events", &[AUCTION, &[InvalidQuery, InvalidEventId, TooManyAuctions, Overloaded]]),
+        ("watch_auction_events", &[AUCTION, STREAM, &[InvalidEventId]]),
+        ("watch_events", &[AUCTION, STREAM, &[InvalidQuery, InvalidEventId, TooManyAuctions]]),
         ("get_me", &[]),
         ("update_me", &[BODY, &[PreconditionFailed]]),
         ("delete_me", &[&[AccountInUse]]),

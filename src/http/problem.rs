@@ -183,6 +183,8 @@ codes! {
         "Send If-Match with the ETag of the auction." "경매의 ETag를 If-Match로 보내세요.";
     RateLimited "rate_limited" 429 "Too many requests" "요청이 너무 많습니다"
         "Wait as long as Retry-After says." "Retry-After만큼 기다린 뒤 다시 시도하세요.";
+    TooManyStreams "too_many_streams" 429 "Too many streams at once" "동시에 연 스트림이 너무 많습니다"
+        "Close a stream, or follow many auctions over one: GET /v1/events?auctions=." "다른 스트림을 닫거나 GET /v1/events?auctions=로 여러 경매를 한 스트림에서 받으세요.";
     Internal "internal" 500 "Something went wrong on our side" "서버에 문제가 생겼습니다"
         "Try again; if it goes on, report the request_id." "다시 시도하고, 계속되면 request_id를 알려 주세요.";
     LoginUnavailable "login_unavailable" 503 "Nobody can log in for now" "지금은 로그인할 수 없습니다"
@@ -193,6 +195,8 @@ codes! {
         "Retry with the same Idempotency-Key to hear the truth." "같은 Idempotency-Key로 재시도하면 결과를 알 수 있습니다.";
     StorageFull "storage_full" 503 "The database has no room left" "저장 공간이 부족합니다"
         "Nothing happened. Try again later." "처리되지 않았습니다. 나중에 다시 시도하세요.";
+    StreamsFull "streams_full" 503 "The server carries no more streams" "서버가 더 이상 스트림을 받을 수 없습니다"
+        "Try again after Retry-After; everything else works as always." "Retry-After 이후 다시 시도하세요. 다른 기능은 정상 동작합니다.";
     ShuttingDown "shutting_down" 503 "The server is shutting down" "서버가 종료되는 중입니다"
         "Nothing happened. Retry in a moment." "처리되지 않았습니다. 잠시 후 다시 시도하세요.";
     Unavailable "unavailable" 503 "The database does not answer" "데이터베이스가 응답하지 않습니다"
@@ -235,6 +239,9 @@ impl Code {
     pub const fn retry_after_ms(self) -> Option<u64> {
         if matches!(self, Code::StorageFull) {
             return Some(30_000);
+        }
+        if matches!(self, Code::TooManyStreams | Code::StreamsFull) {
+            return Some(10_000);
         }
         if self.line().status == 503 { Some(1_000) } else { None }
     }

@@ -80,6 +80,27 @@ pub fn table(config: &mut ServiceConfig<'_>) {
         .service(webhooks::take_kakao_webhook_by_query);
 }
 
+/// What a broadcaster answers: the streams, and what is asked of every service.
+pub fn streams_alone(config: &mut ServiceConfig<'_>) {
+    config
+        .service(
+            scope::scope("/v1")
+                .service(streams::watch_auction_events)
+                .service(streams::watch_events)
+                .service(service::get_time),
+        )
+        .service(service::get_health)
+        .service(service::get_readiness_of_streams)
+        .service(service::get_metrics)
+        .service(service::get_problem);
+}
+
+/// Whatever a broadcaster does not have.
+pub async fn not_here() -> HttpResponse {
+    let found = "This server carries streams alone; the exchange has another address.";
+    Problem::found(Code::NotFound, found).error_response()
+}
+
 /// The document that the table makes, before its errors are added.
 pub fn collected() -> utoipa::openapi::OpenApi {
     let app = actix_web::App::new().into_utoipa_app().configure(table);

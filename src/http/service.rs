@@ -82,6 +82,32 @@ pub async fn get_readiness(state: web::Data<State>) -> HttpResponse {
     response
 }
 
+/// Whether streams should be opened here.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReadinessOfStreams)]
+pub struct StreamsReadinessBody {
+    /// `ready` or `not_ready`
+    status: &'static str,
+    /// Postgres answers readers.
+    database: bool,
+}
+
+/// Ask whether a broadcaster is ready
+#[utoipa::path(get, path = "/readyz", operation_id = "get_readiness_of_streams", tag = "service",
+    responses((status = 200, body = StreamsReadinessBody, description = "Open streams"),
+        (status = 503, body = StreamsReadinessBody, description = "Not now", content_type = "application/json")))]
+#[get("/readyz")]
+pub async fn get_readiness_of_streams(state: web::Data<State>) -> HttpResponse {
+    let database = state.store.ping().await.is_ok();
+    let is_ready = database && !state.is_closing();
+    let status = if is_ready { "ready" } else { "not_ready" };
+    let mut builder =
+        if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    let mut response = builder.json(StreamsReadinessBody { status, database });
+    response.extensions_mut().insert(super::context::NotAProblem);
+    response
+}
+
 /// Read the metrics
 ///
 /// For Prometheus: commands, batches, answers, lanes, auctions in memory, streams, the outbox.

@@ -9,11 +9,12 @@ use serde::Deserialize;
 
 use super::{
     State, body,
+    caller::caller,
     problem::{Code, Problem},
 };
 use crate::{
     domain::id::AuctionId,
-    live::{LastEventIdError, Wanted, WatchError},
+    live::{LastEventIdError, NoPlace, Wanted, WatchError, Watcher},
 };
 
 /// Where a viewer that comes back left off.
@@ -33,11 +34,30 @@ impl From<WatchError> for Problem {
             WatchError::TooManyAuctions => {
                 Problem::found(Code::TooManyAuctions, format!("{error}."))
             }
-            WatchError::Full | WatchError::Busy(_) => Code::Overloaded.into(),
+            WatchError::NoPlace(no_place) => no_place.into(),
+            WatchError::Busy(_) => Code::Overloaded.into(),
             WatchError::Closing => Code::ShuttingDown.into(),
             WatchError::Store(error) => error.into(),
         }
     }
+}
+
+impl From<NoPlace> for Problem {
+    fn from(no_place: NoPlace) -> Problem {
+        match no_place {
+            NoPlace::Full => Code::StreamsFull.into(),
+            NoPlace::Address(_) | NoPlace::User(_) => {
+                Problem::found(Code::TooManyStreams, format!("{no_place}."))
+            }
+        }
+    }
+}
+
+/// Whose stream it is. A token that does not count is none: it may expire while somebody watches,
+/// and their stream must come back all the same.
+pub(super) fn watcher(state: &State, request: &HttpRequest) -> Watcher {
+    let user = caller(request).ok().flatten().map(|caller| caller.user);
+    Watcher { address: state.limits.address(request), user }
 }
 
 /// The header, or for browsers that cannot send one, the query.
@@ -47,8 +67,12 @@ fn last_event_id(request: &HttpRequest) -> Result<Option<String>, Problem> {
     Ok(Some(text.to_owned()))
 }
 
-async fn stream(state: &State, wanted: Wanted) -> Result<HttpResponse, Problem> {
-    let viewer = state.hub.watch(wanted).await?;
+async fn stream(
+    state: &State,
+    request: &HttpRequest,
+    wanted: Wanted,
+) -> Result<HttpResponse, Problem> {
+    let viewer = state.hub.watch(watcher(state, request), wanted).await?;
     Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -76,7 +100,7 @@ pub async fn watch_auction_events(
 ) -> Result<HttpResponse, Problem> {
     let id = body::auction_id(&id)?;
     let last = last_event_id(&request)?;
-    stream(&state, Wanted::one(id, last.as_deref())?).await
+    stream(&state, &request, Wanted::one(id, last.as_deref())?).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -106,5 +130,5 @@ pub async fn watch_events(
         .map(body::auction_id)
         .collect::<Result<Vec<AuctionId>, Problem>>()?;
     let last = last_event_id(&request)?;
-    stream(&state, Wanted::many(auctions, last.as_deref())?).await
+    stream(&state, &request, Wanted::many(auctions, last.as_deref())?).await
 }

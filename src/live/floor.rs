@@ -3,11 +3,12 @@
 //! Owns the count of viewers, the table of topics and the shared ticker's turns. Waits for nothing.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::Waker,
     time::Instant,
 };
 
@@ -15,6 +16,7 @@ use dashmap::DashMap;
 
 use super::{
     frame::{Form, is_price, retry},
+    places::{Places, PlacesMax, Watcher},
     queue::{COALESCE_ABOVE, FRAMES_WAITING_MAX, Queue},
     topic::{Offered, Topic, ViewerNo},
     viewer::Viewer,
@@ -41,10 +43,12 @@ pub(super) const EVENTS_AT_ONCE_MAX: usize = FRAMES_WAITING_MAX * 3 / 4;
 /// Frames to viewers in one round, before each auction's newest price has to do.
 const FRAMES_PER_ROUND_MAX: usize = 16_384;
 
+/// Fewer viewers are told of a storm at once.
+const STORM_VIEWERS_MIN: usize = 1_000;
+
 /// See the module.
 pub(super) struct Floor {
-    viewers_max: usize,
-    viewers: AtomicUsize,
+    places: Arc<Places>,
     next_no: AtomicU64,
     is_closing: AtomicBool,
     turns: [Mutex<HashMap<ViewerNo, Arc<Queue>>>; TURNS],
@@ -91,13 +95,17 @@ pub(super) struct Round {
     pub sent: usize,
     /// Topics that must catch up from the log.
     pub gaps: Vec<Arc<Entry>>,
+    /// Topics whose viewers have not been woken, because prices come faster than so many can be
+    /// told: they are to be woken a few at a time.
+    pub storms: Vec<AuctionId>,
+    /// Those viewers.
+    pub to_wake: Vec<Waker>,
 }
 
 impl Floor {
-    pub fn new(viewers_max: usize) -> Floor {
+    pub fn new(places_max: PlacesMax) -> Floor {
         Floor {
-            viewers_max,
-            viewers: AtomicUsize::new(0),
+            places: Places::new(places_max),
             next_no: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
             turns: Default::default(),
@@ -106,7 +114,11 @@ impl Floor {
     }
 
     pub fn viewers(&self) -> usize {
-        self.viewers.load(Ordering::Relaxed)
+        self.places.taken()
+    }
+
+    pub fn places(&self) -> &Arc<Places> {
+        &self.places
     }
 
     pub fn is_closing(&self) -> bool {
@@ -124,16 +136,14 @@ impl Floor {
     /// A new viewer, whose stream begins with the `retry:`.
     pub fn admit(
         self: &Arc<Self>,
+        who: Watcher,
         form: Form,
         auctions: Vec<AuctionId>,
     ) -> Result<Viewer, WatchError> {
-        let more = |viewers| (viewers < self.viewers_max).then_some(viewers + 1);
-        self.viewers
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
-            .map_err(|_| WatchError::Full)?;
+        let place = self.places.take(who)?;
         let no = self.next_no.fetch_add(1, Ordering::Relaxed);
-        // From here on the drop of the viewer counts it out again.
-        let viewer = Viewer::new(no, form, auctions, Arc::clone(self));
+        // From here on the drop of the viewer gives its place back.
+        let viewer = Viewer::new(no, form, auctions, Arc::clone(self), place);
         viewer.queue.begin([retry(jittered(RETRY_JITTER_MS))]);
         let mut turn = self.turn_of(no);
         // Under the lock: either close() sees this viewer, or this sees close().
@@ -164,12 +174,18 @@ impl Floor {
                 topic.is_over(now)
             });
         }
-        self.viewers.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Sends committed events to those who watch, in the order in which they were committed.
-    pub fn deliver(&self, commits: &[Committed], now: Timestamp) -> Round {
+    /// Nothing is told of those in `resting`.
+    pub fn deliver(
+        &self,
+        commits: &[Committed],
+        resting: &HashSet<AuctionId>,
+        now: Timestamp,
+    ) -> Round {
         let events = commits.iter().flat_map(|commit| commit.iter());
+        let events = events.filter(|event| !resting.contains(&event.auction_id));
         let watched: Vec<(Arc<Entry>, &Envelope)> = events
             .filter_map(|event| {
                 self.topics.get(&event.auction_id).map(|entry| (Arc::clone(&entry), event))
@@ -178,15 +194,24 @@ impl Floor {
         let frames: usize = watched.iter().map(|(entry, _)| entry.viewers()).sum();
         let prices_max = if frames > FRAMES_PER_ROUND_MAX { 1 } else { PRICES_PER_ROUND_MAX };
         let superseded = superseded(watched.iter().map(|(_, event)| *event), prices_max);
-        let mut round = Round { sent: 0, gaps: crowded(&watched, &superseded) };
+        let storms = storms(&watched, &superseded);
+        let gaps = crowded(&watched, &superseded);
+        let mut round = Round { sent: 0, gaps, storms: Vec::new(), to_wake: Vec::new() };
         for ((entry, event), is_superseded) in watched.iter().zip(superseded) {
-            let offered = entry.topic().offer(event, is_superseded, now);
+            let mut topic = entry.topic();
+            if storms.contains(&entry.id) {
+                topic.hold_wakers();
+            }
+            let offered = topic.offer(event, is_superseded, now);
+            round.to_wake.append(&mut topic.take_to_wake());
+            drop(topic);
             match offered {
                 Offered::Taken(sent) => round.sent += sent,
                 Offered::Passed => {}
                 Offered::Gap => round.gaps.push(Arc::clone(entry)),
             }
         }
+        round.storms.extend(storms);
         round
     }
 
@@ -202,6 +227,15 @@ impl Floor {
             !topic.is_over(now)
         });
         behind
+    }
+
+    /// What somebody watches, each with the last event that its topic has.
+    pub fn watched(&self) -> Vec<(AuctionId, u64)> {
+        let watched = self.topics.iter().filter_map(|entry| {
+            let topic = entry.topic();
+            topic.head().filter(|_| topic.viewers() > 0).map(|head| (entry.id, head))
+        });
+        watched.collect()
     }
 
     /// One part of the viewers gets its keep-alive. After the last part, topics that nobody needs
@@ -235,6 +269,17 @@ impl Floor {
     pub fn topics(&self) -> usize {
         self.topics.len()
     }
+}
+
+/// Topics that many watch and of which prices are left out: telling them as fast as possible would
+/// take the processor from those who bid.
+fn storms(watched: &[(Arc<Entry>, &Envelope)], superseded: &[bool]) -> HashSet<AuctionId> {
+    let left_out = watched.iter().zip(superseded).filter(|(_, superseded)| **superseded);
+    let mut storms: HashSet<AuctionId> = left_out.map(|((entry, _), _)| entry.id).collect();
+    storms.retain(|id| {
+        watched.iter().any(|(entry, _)| entry.id == *id && entry.viewers() >= STORM_VIEWERS_MIN)
+    });
+    storms
 }
 
 /// Topics with more to tell in one round than a queue takes. They are told from the log instead, in

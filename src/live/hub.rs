@@ -13,23 +13,20 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::future::try_join_all;
+use futures_util::{FutureExt, future::try_join_all};
 use tokio::{
-    sync::{
-        Notify, Semaphore, SemaphorePermit,
-        broadcast::{
-            self,
-            error::{RecvError, TryRecvError},
-        },
-    },
+    sync::{Notify, Semaphore, SemaphorePermit},
     time::{Instant, MissedTickBehavior},
 };
 
 use super::{
     floor::{Entry, Floor, PRICES_PER_ROUND_MAX, TURNS, superseded},
     frame::{Frame, Reset, reset},
+    pace::{Pace, TURN_EVERY},
+    places::{Places, PlacesMax, Watcher},
     queue::FRAMES_WAITING_MAX,
     reads::{Reads, Standing},
+    tail,
     topic::{EVENTS_REPLAYED_MAX, FRAMES_REMEMBERED_MAX},
     viewer::Viewer,
     wanted::{Wanted, WatchError},
@@ -38,14 +35,15 @@ use crate::{
     domain::id::AuctionId,
     events::{
         envelope::Envelope,
-        in_process::{Committed, InProcessBus},
+        feed::{Feed, Heard},
+        in_process::{COMMITS_KEPT_MAX, Committed},
     },
     store::{Store, StoreError},
     wall_clock,
 };
 
 /// Commits that are taken from the bus at once.
-const COMMITS_PER_ROUND_MAX: usize = 256;
+const COMMITS_PER_ROUND_MAX: usize = COMMITS_KEPT_MAX;
 /// Pause after a round, for each frame that it sent: the connections need the processor too, and
 /// what collects meanwhile is told as one newest price.
 const PAUSE_PER_FRAME: Duration = Duration::from_micros(5);
@@ -72,14 +70,15 @@ const READ_AGAIN_AFTER: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone)]
 pub struct LiveOptions {
     /// Streams at once.
-    pub viewers_max: usize,
+    pub places_max: PlacesMax,
     /// Between two comments to a viewer to whom nothing else was sent.
     pub keep_alive_every: Duration,
 }
 
 impl Default for LiveOptions {
     fn default() -> Self {
-        LiveOptions { viewers_max: 100_000, keep_alive_every: Duration::from_secs(15) }
+        let places_max = PlacesMax { all: 40_000, per_address: 1_000, per_user: 50 };
+        LiveOptions { places_max, keep_alive_every: Duration::from_secs(15) }
     }
 }
 
@@ -106,22 +105,32 @@ pub(super) struct LastRead {
 }
 
 impl Hub {
-    /// Starts to take events from the bus. Call it within a tokio or actix runtime, before the first
-    /// viewer; it runs until it is closed or the bus is gone.
-    pub fn start(bus: &InProcessBus, store: Store, options: LiveOptions) -> Hub {
-        Hub::start_with(bus, Reads::from_store(store), &options)
+    /// Starts to take events from a feed. Call it within a tokio or actix runtime, before the first
+    /// viewer; it runs until it is closed or the feed has ended.
+    pub fn start(feed: impl Feed, store: Store, options: LiveOptions) -> Hub {
+        Hub::start_with(feed, Reads::from_store(store), &options)
     }
 
-    pub(super) fn start_with(bus: &InProcessBus, reads: Reads, options: &LiveOptions) -> Hub {
+    /// Starts to follow the log in Postgres, where no bus reaches: what is watched is looked after
+    /// every [`super::FOLLOWED_EVERY`].
+    pub fn follow(store: Store, options: LiveOptions) -> Hub {
+        let reads = Reads::from_store(store.clone());
+        let (tail, feed) = tail::tail();
+        let hub = Hub::start_with(feed, reads, &options);
+        tokio::spawn(tail.run(store, Arc::downgrade(&hub.inner.floor)));
+        hub
+    }
+
+    pub(super) fn start_with(feed: impl Feed, reads: Reads, options: &LiveOptions) -> Hub {
         let inner = Arc::new(Inner {
-            floor: Arc::new(Floor::new(options.viewers_max)),
+            floor: Arc::new(Floor::new(options.places_max)),
             reads,
             reading: Semaphore::new(READS_AT_ONCE_MAX),
             losses: AtomicU64::new(0),
             closing: Notify::new(),
         });
         let every = options.keep_alive_every / TURNS as u32;
-        tokio::spawn(Arc::clone(&inner).run(bus.subscribe(), every));
+        tokio::spawn(Arc::clone(&inner).run(feed, every));
         Hub { inner }
     }
 
@@ -129,16 +138,21 @@ impl Hub {
     ///
     /// # Errors
     /// When an auction does not exist or cannot be read, or no more viewers are taken.
-    pub async fn watch(&self, wanted: Wanted) -> Result<Viewer, WatchError> {
+    pub async fn watch(&self, who: Watcher, wanted: Wanted) -> Result<Viewer, WatchError> {
         let (form, auctions) = wanted.folded()?;
         let ids = auctions.iter().map(|(id, _)| *id).collect();
-        let viewer = self.inner.floor.admit(form, ids)?;
+        let viewer = self.inner.floor.admit(who, form, ids)?;
         for some in auctions.chunks(JOINS_AT_ONCE) {
             let joins = some.iter().map(|(id, last)| self.inner.join(&viewer, *id, *last));
             let beginnings = try_join_all(joins).await?;
             viewer.queue.begin(beginnings.into_iter().flatten());
         }
         if self.inner.floor.is_closing() { Err(WatchError::Closing) } else { Ok(viewer) }
+    }
+
+    /// The places of streams, for those of other kinds that are counted with them.
+    pub fn places(&self) -> &Arc<Places> {
+        self.inner.floor.places()
     }
 
     /// How many streams are open.
@@ -168,30 +182,49 @@ enum Beginning {
 }
 
 impl Inner {
-    async fn run(self: Arc<Self>, mut bus: broadcast::Receiver<Committed>, tick_every: Duration) {
+    async fn run(self: Arc<Self>, mut feed: impl Feed, tick_every: Duration) {
         let mut ticks = tokio::time::interval_at(Instant::now() + tick_every, tick_every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut turns = (0..TURNS).cycle();
         let mut commits = Vec::new();
+        let mut pace = Pace::default();
+        let mut turn = tokio::time::interval(TURN_EVERY);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let received = tokio::select! {
+            let heard = tokio::select! {
                 () = self.closing.notified() => return,
                 _ = ticks.tick() => {
                     self.floor.tick(turns.next().expect("a cycle has no end"));
                     continue;
                 }
-                received = bus.recv() => received,
+                _ = turn.tick(), if pace.is_under_way() => {
+                    if let Some(held) = pace.turn() {
+                        self.tell(&held, &mut pace);
+                    }
+                    continue;
+                }
+                heard = feed.next() => heard,
             };
-            let Some(has_lost) = collect(received, &mut bus, &mut commits) else { return };
-            let round = self.floor.deliver(&commits, wall_clock::now());
+            let Some(has_lost) = collect(heard, &mut feed, &mut commits) else { return };
+            let sent = self.tell(&commits, &mut pace);
             commits.clear();
-            self.start_to_catch_up(round.gaps);
             if has_lost {
                 self.losses.fetch_add(1, Ordering::AcqRel);
                 self.start_to_catch_up(self.floor.lost_some());
             }
-            pause_after(round.sent, PAUSE_MAX).await;
+            pause_after(sent, PAUSE_MAX).await;
         }
+    }
+
+    /// Tells what was committed, but for what rests; how many frames that are, those of storms not
+    /// counted, which have their own pace.
+    fn tell(self: &Arc<Self>, commits: &[Committed], pace: &mut Pace) -> usize {
+        pace.hold(commits);
+        let mut round = self.floor.deliver(commits, pace.resting(), wall_clock::now());
+        let in_storms = round.to_wake.len();
+        pace.take(&mut round);
+        self.start_to_catch_up(round.gaps);
+        round.sent.saturating_sub(in_storms)
     }
 
     fn start_to_catch_up(self: &Arc<Self>, behind: Vec<Arc<Entry>>) {
@@ -367,25 +400,25 @@ impl Inner {
     }
 }
 
-/// What waits on the bus, up to a bound, and whether the bus had to drop some; `None` when the bus
-/// is gone.
+/// What waits on the feed, up to a bound, and whether the feed had to leave some out; `None` when
+/// it has ended.
 fn collect(
-    first: Result<Committed, RecvError>,
-    bus: &mut broadcast::Receiver<Committed>,
+    first: Option<Heard>,
+    feed: &mut impl Feed,
     commits: &mut Vec<Committed>,
 ) -> Option<bool> {
     let mut has_lost = false;
-    match first {
-        Ok(commit) => commits.push(commit),
-        Err(RecvError::Lagged(_)) => has_lost = true,
-        Err(RecvError::Closed) => return None,
-    }
-    while commits.len() < COMMITS_PER_ROUND_MAX {
-        match bus.try_recv() {
-            Ok(commit) => commits.push(commit),
-            Err(TryRecvError::Lagged(_)) => has_lost = true,
-            Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+    let mut heard = first?;
+    for _ in 0..COMMITS_PER_ROUND_MAX {
+        match heard {
+            Heard::Committed(commit) => commits.push(commit),
+            Heard::LostSome => has_lost = true,
         }
+        // One that has ended says so again when it is waited for.
+        let Some(Some(next)) = tokio::task::unconstrained(feed.next()).now_or_never() else {
+            break;
+        };
+        heard = next;
     }
     Some(has_lost)
 }

@@ -12,8 +12,11 @@ mod floor;
 mod frame;
 mod hub;
 pub mod last_event_id;
+mod pace;
+mod places;
 mod queue;
 mod reads;
+mod tail;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -25,6 +28,8 @@ mod wanted;
 pub use self::{
     hub::{Hub, LiveOptions},
     last_event_id::LastEventIdError,
+    places::{NoPlace, Place, Places, PlacesMax, Watcher},
+    tail::FOLLOWED_EVERY,
     viewer::Viewer,
     wanted::{AUCTIONS_PER_STREAM_MAX, Wanted, WatchError},
 };

@@ -79,30 +79,39 @@ impl Queue {
 
     /// An event, or a snapshot.
     pub fn push(&self, frame: &Frame) -> Pushed {
+        let (pushed, waker) = self.push_quietly(frame);
+        waker.into_iter().for_each(Waker::wake);
+        pushed
+    }
+
+    /// An event, or a snapshot, and the waker of a connection that waits for it: it hears of
+    /// nothing more before that is used.
+    pub fn push_quietly(&self, frame: &Frame) -> (Pushed, Option<Waker>) {
         let price_of = frame.is_price.then(|| frame.auction());
         self.put(Waiting { bytes: frame.bytes(self.form), price_of })
     }
 
     /// Something that is no event.
     pub fn push_bytes(&self, bytes: Bytes) -> Pushed {
-        self.put(Waiting { bytes, price_of: None })
+        let (pushed, waker) = self.put(Waiting { bytes, price_of: None });
+        waker.into_iter().for_each(Waker::wake);
+        pushed
     }
 
-    fn put(&self, frame: Waiting) -> Pushed {
+    fn put(&self, frame: Waiting) -> (Pushed, Option<Waker>) {
         let mut state = self.state();
         if state.has_ended {
-            return Pushed::Gone;
+            return (Pushed::Gone, None);
         }
         if state.waiting.len() > COALESCE_ABOVE && frame.price_of.is_some() {
             state.waiting.retain(|older| older.price_of != frame.price_of);
         }
         if state.waiting.len() >= FRAMES_WAITING_MAX {
             state.cut();
-            return Pushed::Gone;
+            return (Pushed::Gone, None);
         }
         state.waiting.push_back(frame);
-        state.wake();
-        Pushed::Waiting
+        (Pushed::Waiting, state.waker.take())
     }
 
     /// The shared ticker's turn: a comment if nothing else is on its way, and the end for a viewer

@@ -13,13 +13,15 @@ use super::{
 };
 use crate::domain::id::AuctionId;
 
+/// Who watches, where it does not matter.
+const ANYONE: Watcher = Watcher { address: None, user: None };
 const EDITED: &str = "auction.edited";
 const BID: &str = "bid.placed";
 /// No fact that a test waits for takes longer.
 const AT_MOST: Duration = Duration::from_secs(20);
 
 fn hub(log: &Arc<Log>) -> Hub {
-    Hub::start_with(&log.bus, log.as_reads(), &LiveOptions::default())
+    Hub::start_with(log.bus.subscribe(), log.as_reads(), &LiveOptions::default())
 }
 
 fn one(auction: AuctionId, last_seq: Option<u64>) -> Wanted {
@@ -51,7 +53,7 @@ fn kinds(frames: &[Bytes]) -> Vec<&str> {
 async fn a_stream_begins_with_retry_and_a_snapshot_and_goes_on_live() {
     let log = Log::of(&[(auction(1), 3)]);
     let hub = hub(&log);
-    let mut viewer = hub.watch(one(auction(1), None)).await.expect("a stream");
+    let mut viewer = hub.watch(ANYONE, one(auction(1), None)).await.expect("a stream");
     let first = next(&mut viewer).await.expect("a frame");
     let retry: u64 = field(&first, "retry").expect("retry").parse().expect("ms");
     assert!((2_000..=3_000).contains(&retry));
@@ -67,9 +69,9 @@ async fn an_unknown_auction_is_not_found_and_leaves_nothing_behind() {
     let log = Log::of(&[(auction(1), 1)]);
     let hub = hub(&log);
     let auctions = vec![auction(1), auction(2)];
-    let refused = hub.watch(Wanted::Many { auctions, last: HashMap::new() }).await;
+    let refused = hub.watch(ANYONE, Wanted::Many { auctions, last: HashMap::new() }).await;
     assert!(matches!(refused, Err(WatchError::NotFound(id)) if id == auction(2)));
-    let refused = hub.watch(one(auction(2), Some(4))).await;
+    let refused = hub.watch(ANYONE, one(auction(2), Some(4))).await;
     assert!(matches!(refused, Err(WatchError::NotFound(_))));
     assert_eq!(hub.viewers(), 0);
     assert!(hub.topics() <= 1, "the topic of an unknown auction goes at once");
@@ -79,7 +81,7 @@ async fn an_unknown_auction_is_not_found_and_leaves_nothing_behind() {
 async fn what_was_missed_comes_in_order_from_the_log() {
     let log = Log::of(&[(auction(1), 900)]);
     let hub = hub(&log);
-    let mut viewer = hub.watch(one(auction(1), Some(10))).await.expect("a stream");
+    let mut viewer = hub.watch(ANYONE, one(auction(1), Some(10))).await.expect("a stream");
     log.commit(auction(1), EDITED);
     let frames = until(&mut viewer, 901).await;
     assert_eq!(seqs(&frames), (11..=901).collect::<Vec<_>>());
@@ -89,17 +91,17 @@ async fn what_was_missed_comes_in_order_from_the_log() {
 async fn who_comes_back_soon_is_told_from_memory() {
     let log = Log::of(&[(auction(1), 1)]);
     let hub = hub(&log);
-    let mut first = hub.watch(one(auction(1), None)).await.expect("a stream");
+    let mut first = hub.watch(ANYONE, one(auction(1), None)).await.expect("a stream");
     for _ in 0..5 {
         log.commit(auction(1), EDITED);
     }
     until(&mut first, 6).await;
     drop(first);
     log.commit(auction(1), EDITED);
-    let mut witness = hub.watch(one(auction(1), None)).await.expect("a stream");
+    let mut witness = hub.watch(ANYONE, one(auction(1), None)).await.expect("a stream");
     until(&mut witness, 7).await;
     let reads = log.reads();
-    let mut again = hub.watch(one(auction(1), Some(3))).await.expect("a stream");
+    let mut again = hub.watch(ANYONE, one(auction(1), Some(3))).await.expect("a stream");
     assert_eq!(seqs(&until(&mut again, 7).await), [4, 5, 6, 7]);
     assert_eq!(log.reads(), reads);
 }
@@ -108,12 +110,12 @@ async fn who_comes_back_soon_is_told_from_memory() {
 async fn further_back_than_memory_is_read_once_and_shared() {
     let log = Log::of(&[(auction(1), 800)]);
     let hub = hub(&log);
-    let mut witness = hub.watch(one(auction(1), None)).await.expect("a stream");
+    let mut witness = hub.watch(ANYONE, one(auction(1), None)).await.expect("a stream");
     until(&mut witness, 800).await;
-    let mut back = hub.watch(one(auction(1), Some(100))).await.expect("a stream");
+    let mut back = hub.watch(ANYONE, one(auction(1), Some(100))).await.expect("a stream");
     assert_eq!(seqs(&until(&mut back, 800).await), (101..=800).collect::<Vec<_>>());
     let reads = log.reads();
-    let mut other = hub.watch(one(auction(1), Some(101))).await.expect("a stream");
+    let mut other = hub.watch(ANYONE, one(auction(1), Some(101))).await.expect("a stream");
     assert_eq!(seqs(&until(&mut other, 800).await), (102..=800).collect::<Vec<_>>());
     assert_eq!(log.reads(), reads);
 }
@@ -122,7 +124,7 @@ async fn further_back_than_memory_is_read_once_and_shared() {
 async fn nothing_missed_is_nothing_told() {
     let log = Log::of(&[(auction(1), 4)]);
     let hub = hub(&log);
-    let mut viewer = hub.watch(one(auction(1), Some(4))).await.expect("a stream");
+    let mut viewer = hub.watch(ANYONE, one(auction(1), Some(4))).await.expect("a stream");
     log.commit(auction(1), EDITED);
     assert_eq!(seqs(&until(&mut viewer, 5).await), [5]);
 }
@@ -134,12 +136,12 @@ async fn too_far_back_and_ahead_of_the_log_are_a_reset_and_a_snapshot() {
     for (last, reason) in
         [(499, "too_far_back"), (1_501, "ahead_of_log"), (u64::MAX, "ahead_of_log")]
     {
-        let mut viewer = hub.watch(one(auction(1), Some(last))).await.expect("a stream");
+        let mut viewer = hub.watch(ANYONE, one(auction(1), Some(last))).await.expect("a stream");
         let frames = until(&mut viewer, 1_500).await;
         assert_eq!(kinds(&frames), ["reset", "snapshot"]);
         assert!(field(&frames[0], "data").expect("data").contains(reason));
     }
-    let mut viewer = hub.watch(one(auction(1), Some(500))).await.expect("a stream");
+    let mut viewer = hub.watch(ANYONE, one(auction(1), Some(500))).await.expect("a stream");
     assert_eq!(until(&mut viewer, 1_500).await.len(), 1_000);
 }
 
@@ -150,7 +152,7 @@ async fn a_stream_of_many_resumes_the_named_and_snapshots_the_others() {
     let hub = hub(&log);
     let header = format!("{b}:3");
     let wanted = Wanted::many(vec![a, b, a, c], Some(&header)).expect("a position");
-    let mut viewer = hub.watch(wanted).await.expect("a stream");
+    let mut viewer = hub.watch(ANYONE, wanted).await.expect("a stream");
     log.publish(vec![log.append(c, EDITED), log.append(a, EDITED), log.append(b, BID)]);
     let mut frames = Vec::new();
     while frames.len() < 8 {
@@ -167,7 +169,7 @@ async fn a_stream_of_many_resumes_the_named_and_snapshots_the_others() {
 async fn a_second_time_and_out_of_turn_are_told_once_and_in_order() {
     let log = Log::of(&[(auction(1), 2)]);
     let hub = hub(&log);
-    let mut viewer = hub.watch(one(auction(1), None)).await.expect("a stream");
+    let mut viewer = hub.watch(ANYONE, one(auction(1), None)).await.expect("a stream");
     let events: Vec<_> = (0..5).map(|_| log.append(auction(1), EDITED)).collect();
     for n in [0, 0, 3, 1, 2, 1, 4, 3] {
         log.publish(vec![events[n].clone()]);
@@ -180,7 +182,7 @@ async fn a_second_time_and_out_of_turn_are_told_once_and_in_order() {
 async fn what_the_bus_never_carried_is_read_from_the_log_even_if_that_fails_at_first() {
     let log = Log::of(&[(auction(1), 2)]);
     let hub = hub(&log);
-    let mut viewer = hub.watch(one(auction(1), None)).await.expect("a stream");
+    let mut viewer = hub.watch(ANYONE, one(auction(1), None)).await.expect("a stream");
     log.append(auction(1), EDITED);
     log.append(auction(1), EDITED);
     log.fail_next(1);
@@ -193,8 +195,8 @@ async fn a_hub_that_lags_catches_up_every_watched_topic() {
     let (quiet, busy, noise) = (auction(1), auction(2), auction(3));
     let log = Log::of(&[(quiet, 1), (busy, 1), (noise, 1)]);
     let hub = hub(&log);
-    let mut few = hub.watch(one(quiet, None)).await.expect("a stream");
-    let mut storm = hub.watch(one(busy, None)).await.expect("a stream");
+    let mut few = hub.watch(ANYONE, one(quiet, None)).await.expect("a stream");
+    let mut storm = hub.watch(ANYONE, one(busy, None)).await.expect("a stream");
     until(&mut few, 1).await;
     until(&mut storm, 1).await;
     for _ in 0..10 {
@@ -219,7 +221,7 @@ async fn a_hub_that_lags_catches_up_every_watched_topic() {
 async fn a_burst_that_no_queue_holds_cuts_nobody_who_reads() {
     let log = Log::of(&[(auction(1), 1)]);
     let hub = hub(&log);
-    let mut viewer = hub.watch(one(auction(1), None)).await.expect("a stream");
+    let mut viewer = hub.watch(ANYONE, one(auction(1), None)).await.expect("a stream");
     let burst = (0..400).map(|_| log.append(auction(1), EDITED)).collect();
     log.publish(burst);
     assert_eq!(seqs(&until(&mut viewer, 401).await), (1..=401).collect::<Vec<_>>());
@@ -229,7 +231,7 @@ async fn a_burst_that_no_queue_holds_cuts_nobody_who_reads() {
 async fn a_storm_is_told_as_ever_newer_prices_up_to_the_last() {
     let log = Log::of(&[(auction(1), 1)]);
     let hub = hub(&log);
-    let mut viewer = hub.watch(one(auction(1), None)).await.expect("a stream");
+    let mut viewer = hub.watch(ANYONE, one(auction(1), None)).await.expect("a stream");
     for n in 0..3_000 {
         log.commit(auction(1), if n % 1_000 == 500 { "auction.extended" } else { BID });
         if n % 100 == 0 {
@@ -250,8 +252,8 @@ async fn a_storm_is_told_as_ever_newer_prices_up_to_the_last() {
 async fn who_does_not_read_is_cut_and_holds_nobody_up() {
     let log = Log::of(&[(auction(1), 1)]);
     let hub = hub(&log);
-    let mut reader = hub.watch(one(auction(1), None)).await.expect("a stream");
-    let mut sleeper = hub.watch(one(auction(1), None)).await.expect("a stream");
+    let mut reader = hub.watch(ANYONE, one(auction(1), None)).await.expect("a stream");
+    let mut sleeper = hub.watch(ANYONE, one(auction(1), None)).await.expect("a stream");
     for _ in 0..100 {
         let seq = log.commit(auction(1), EDITED);
         until(&mut reader, seq).await;
@@ -266,36 +268,38 @@ async fn who_does_not_read_is_cut_and_holds_nobody_up() {
 async fn closing_ends_every_stream_with_a_hint_and_refuses_new_ones() {
     let log = Log::of(&[(auction(1), 1)]);
     let hub = hub(&log);
-    let mut viewer = hub.watch(one(auction(1), Some(1))).await.expect("a stream");
+    let mut viewer = hub.watch(ANYONE, one(auction(1), Some(1))).await.expect("a stream");
     next(&mut viewer).await.expect("retry");
     assert!(viewer.next().now_or_never().is_none());
     hub.close();
     let last = next(&mut viewer).await.expect("a hint");
     assert!(field(&last, "retry").is_some());
     assert_eq!(next(&mut viewer).await, None);
-    let refused = hub.watch(one(auction(1), None)).await;
+    let refused = hub.watch(ANYONE, one(auction(1), None)).await;
     assert!(matches!(refused, Err(WatchError::Closing)));
 }
 
 #[tokio::test]
 async fn no_more_viewers_than_there_may_be() {
     let log = Log::of(&[(auction(1), 1)]);
-    let options = LiveOptions { viewers_max: 2, ..LiveOptions::default() };
-    let hub = Hub::start_with(&log.bus, log.as_reads(), &options);
-    let first = hub.watch(one(auction(1), None)).await.expect("a stream");
-    let _second = hub.watch(one(auction(1), None)).await.expect("a stream");
-    let third = hub.watch(one(auction(1), None)).await;
-    assert!(matches!(third, Err(WatchError::Full)));
+    let places_max = PlacesMax { all: 2, per_address: 2, per_user: 2 };
+    let options = LiveOptions { places_max, ..LiveOptions::default() };
+    let hub = Hub::start_with(log.bus.subscribe(), log.as_reads(), &options);
+    let first = hub.watch(ANYONE, one(auction(1), None)).await.expect("a stream");
+    let _second = hub.watch(ANYONE, one(auction(1), None)).await.expect("a stream");
+    let third = hub.watch(ANYONE, one(auction(1), None)).await;
+    assert!(matches!(third, Err(WatchError::NoPlace(NoPlace::Full))));
     assert_eq!(hub.viewers(), 2);
     drop(first);
-    assert!(hub.watch(one(auction(1), None)).await.is_ok());
+    assert!(hub.watch(ANYONE, one(auction(1), None)).await.is_ok());
 }
 
 #[tokio::test]
 async fn many_who_come_at_once_share_a_read() {
     let log = Log::of(&[(auction(1), 300)]);
     let hub = hub(&log);
-    let joins = (0..200).map(|n| hub.watch(one(auction(1), (n % 2 == 0).then_some(100 + n))));
+    let joins =
+        (0..200).map(|n| hub.watch(ANYONE, one(auction(1), (n % 2 == 0).then_some(100 + n))));
     let viewers = join_all(joins).await;
     assert!(viewers.iter().all(Result::is_ok));
     assert!(log.reads() < 20, "{}", log.reads());
@@ -306,8 +310,8 @@ async fn a_quiet_stream_hears_that_it_lives() {
     let log = Log::of(&[(auction(1), 1)]);
     let options =
         LiveOptions { keep_alive_every: Duration::from_millis(30), ..LiveOptions::default() };
-    let hub = Hub::start_with(&log.bus, log.as_reads(), &options);
-    let mut viewer = hub.watch(one(auction(1), Some(1))).await.expect("a stream");
+    let hub = Hub::start_with(log.bus.subscribe(), log.as_reads(), &options);
+    let mut viewer = hub.watch(ANYONE, one(auction(1), Some(1))).await.expect("a stream");
     next(&mut viewer).await.expect("retry");
     for _ in 0..3 {
         assert_eq!(next(&mut viewer).await.expect("a comment"), ": keep-alive\n\n");
@@ -367,7 +371,7 @@ async fn told(
     let log = Log::of(&[(id, 10)]);
     let hub = hub(&log);
     let _witness = match watched_before {
-        true => Some(hub.watch(one(id, None)).await.expect("a stream")),
+        true => Some(hub.watch(ANYONE, one(id, None)).await.expect("a stream")),
         false => None,
     };
     let (mut before, mut after) = (before.into_iter(), after.into_iter());
@@ -375,7 +379,7 @@ async fn told(
         move |log| before.next().unwrap_or(Meanwhile::Nothing).happens(log),
         move |log| after.next().unwrap_or(Meanwhile::Nothing).happens(log),
     );
-    let mut viewer = hub.watch(one(id, last)).await.expect("a stream");
+    let mut viewer = hub.watch(ANYONE, one(id, last)).await.expect("a stream");
     Meanwhile::Commits(2).happens(&log);
     tokio::task::yield_now().await;
     log.around_reads(|_| {}, |_| {});

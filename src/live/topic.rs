@@ -7,6 +7,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
+    task::Waker,
     time::{Duration, Instant},
 };
 
@@ -60,6 +61,8 @@ pub(super) struct Topic {
     /// The bus lost events after the log was last asked: what it answered may lack them.
     lost_since_read: bool,
     watched_until: Instant,
+    /// While a storm is told: those who are to be woken, instead of waking them.
+    to_wake: Option<Vec<Waker>>,
 }
 
 struct Seat {
@@ -80,11 +83,17 @@ impl Topic {
             is_catching_up: false,
             lost_since_read: false,
             watched_until: Instant::now(),
+            to_wake: None,
         }
     }
 
     pub fn viewers(&self) -> usize {
         self.viewers.len()
+    }
+
+    /// The last event that the topic has, once it knows.
+    pub fn head(&self) -> Option<u64> {
+        self.head
     }
 
     /// A viewer is about to join: from now on nothing that it could need is forgotten silently.
@@ -102,6 +111,16 @@ impl Topic {
     pub fn is_over(&self, now: Instant) -> bool {
         let is_stale = now.saturating_duration_since(self.watched_until) >= KEPT_UNWATCHED;
         self.viewers.is_empty() && (self.head.is_none() || is_stale)
+    }
+
+    /// From now on nobody is woken, until [`Topic::take_to_wake`].
+    pub fn hold_wakers(&mut self) {
+        self.to_wake.get_or_insert_default();
+    }
+
+    /// Those who have something waiting and do not know yet.
+    pub fn take_to_wake(&mut self) -> Vec<Waker> {
+        self.to_wake.take().unwrap_or_default()
     }
 
     /// An event from the bus. A superseded one is a price that a newer event of the same round
@@ -149,7 +168,12 @@ impl Topic {
             }
             seat.has = Some(frame.seq);
             sent += 1;
-            seat.queue.push(frame) == Pushed::Waiting
+            let (pushed, waker) = seat.queue.push_quietly(frame);
+            match &mut self.to_wake {
+                Some(to_wake) => to_wake.extend(waker),
+                None => waker.into_iter().for_each(Waker::wake),
+            }
+            pushed == Pushed::Waiting
         });
         sent
     }

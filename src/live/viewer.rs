@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::Stream;
 
-use super::{floor::Floor, frame::Form, queue::Queue, topic::ViewerNo};
+use super::{floor::Floor, frame::Form, places::Place, queue::Queue, topic::ViewerNo};
 use crate::domain::id::AuctionId;
 
 /// The frames of one stream, ready to be the body of a `text/event-stream`. Dropping it
@@ -20,6 +20,8 @@ pub struct Viewer {
     pub(super) queue: Arc<Queue>,
     auctions: Vec<AuctionId>,
     floor: Arc<Floor>,
+    /// Given back after the topics have been left.
+    _place: Place,
 }
 
 impl Viewer {
@@ -28,8 +30,9 @@ impl Viewer {
         form: Form,
         auctions: Vec<AuctionId>,
         floor: Arc<Floor>,
+        place: Place,
     ) -> Viewer {
-        Viewer { no, queue: Arc::new(Queue::new(form)), auctions, floor }
+        Viewer { no, queue: Arc::new(Queue::new(form)), auctions, floor, _place: place }
     }
 }
 

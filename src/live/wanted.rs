@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::{
     frame::Form,
     last_event_id::{LastEventIdError, parse_positions, parse_seq},
+    places::NoPlace,
 };
 use crate::{domain::id::AuctionId, store::StoreError};
 
@@ -46,9 +47,9 @@ pub enum WatchError {
     /// More than [`AUCTIONS_PER_STREAM_MAX`].
     #[error("a stream carries at most {AUCTIONS_PER_STREAM_MAX} auctions")]
     TooManyAuctions,
-    /// As many viewers as there may be.
-    #[error("there are as many viewers as this server serves")]
-    Full,
+    /// As many streams as there may be.
+    #[error(transparent)]
+    NoPlace(#[from] NoPlace),
     /// The server shuts down.
     #[error("the server is shutting down")]
     Closing,

@@ -87,6 +87,11 @@ const RANGES: &str = "
     JOIN events e ON e.auction_id = r.auction_id AND e.seq BETWEEN r.first AND r.last
     ORDER BY e.auction_id, e.seq";
 
+const MOVED_ON: &str = "
+    SELECT s.auction_id, w.head, s.seq
+    FROM unnest($1::uuid[], $2::int8[]) AS w (id, head)
+    JOIN standings s ON s.auction_id = w.id AND s.seq > w.head";
+
 const BIDS: &str = "
     SELECT b.seq, b.at, b.data,
            EXISTS (SELECT 1 FROM events r
@@ -170,6 +175,24 @@ impl Store {
                 hash: row.get(5),
             })
             .collect())
+    }
+
+    /// Which of these auctions have events after the given one: with it, and the newest.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn moved_on(
+        &self,
+        heads: &[(AuctionId, u64)],
+    ) -> Result<Vec<(AuctionId, u64, u64)>, StoreError> {
+        let ids: Vec<AuctionId> = heads.iter().map(|(id, _)| *id).collect();
+        let seqs: Vec<i64> =
+            heads.iter().map(|(_, seq)| i64::try_from(*seq).unwrap_or(i64::MAX)).collect();
+        let reader = self.reader().await?;
+        let statement = reader.prepare_cached(MOVED_ON).await?;
+        let rows = reader.query(&statement, &[&ids, &seqs]).await?;
+        let seq = |seq: i64| u64::try_from(seq).unwrap_or(0);
+        Ok(rows.iter().map(|row| (row.get(0), seq(row.get(1)), seq(row.get(2)))).collect())
     }
 
     /// The accepted bids before `before_seq`, newest first.

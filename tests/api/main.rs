@@ -9,6 +9,7 @@ mod addresses;
 mod auctions;
 mod bad_input;
 mod bids;
+mod broadcast;
 mod clients;
 mod clock;
 mod cors;

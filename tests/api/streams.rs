@@ -266,3 +266,162 @@ async fn a_shutdown_ends_every_stream_and_says_when_to_come_back() {
     assert!(raw.trim_end().lines().last().unwrap().starts_with("retry: "), "{raw}");
     server.stop();
 }
+
+/// An auction, and the path of its stream.
+async fn watched(server: &TestServer) -> String {
+    let sora = server.seller("sora").await;
+    let id = sora.sells(an_auction()).await;
+    format!("/v1/auctions/{id}/events")
+}
+
+async fn until_viewers(server: &TestServer, count: usize) {
+    eventually("so many viewers", || async {
+        (server.state().hub.viewers() == count).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_streams_and_one_that_ends_gives_its_place_back() {
+    let server = TestServer::spawn_with(|config| config.streams.per_address = 2);
+    let path = watched(&server).await;
+    let anyone = server.anonymous();
+    let first = anyone.stream(&path, None).await;
+    let _second = anyone.stream(&path, None).await;
+    let refused = anyone.get(&path).await;
+    refused.refused(429, "too_many_streams");
+    assert_eq!(refused.header("retry-after"), Some("10"));
+    let korean = anyone.request(reqwest::Method::GET, &path).header("accept-language", "ko");
+    let korean = anyone.send(korean).await.refused(429, "too_many_streams");
+    assert_eq!(korean["title"], "동시에 연 스트림이 너무 많습니다");
+    // Who was refused for something else takes no place.
+    anyone.get("/v1/events?auctions=").await.refused(400, "invalid_query");
+    assert_eq!(server.state().hub.viewers(), 2);
+    drop(first);
+    until_viewers(&server, 1).await;
+    anyone.stream(&path, None).await;
+}
+
+#[tokio::test]
+async fn a_user_has_so_many_streams_wherever_they_are() {
+    let server = TestServer::spawn_with(|config| config.streams.per_user = 1);
+    let path = watched(&server).await;
+    let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
+    let _first = minji.stream(&path, None).await;
+    minji.get(&path).await.refused(429, "too_many_streams");
+    let _others = (junho.stream(&path, None).await, server.anonymous().stream(&path, None).await);
+    // A token that does not count any more is nobody's: the stream of its user must come back.
+    let expired = server.caller_with(&server.token(minji.id, &[], -60));
+    expired.stream(&path, None).await;
+}
+
+#[tokio::test]
+async fn a_full_server_says_so_and_goes_on_with_everything_else() {
+    let server = TestServer::spawn_with(|config| config.streams.all = 1);
+    let path = watched(&server).await;
+    let anyone = server.anonymous();
+    let first = anyone.stream(&path, None).await;
+    let refused = anyone.get(&path).await;
+    refused.refused(503, "streams_full");
+    assert_eq!(refused.header("retry-after"), Some("10"));
+    anyone.get("/v1/auctions").await.with_status(200);
+    drop(first);
+    until_viewers(&server, 0).await;
+    anyone.stream(&path, None).await;
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_each_viewer_counts_from_where_it_is() {
+    let server = TestServer::spawn_with(|config| {
+        config.streams.per_address = 1;
+        config.rate_limits.trusted_proxies = vec![[127, 0, 0, 1].into()];
+    });
+    let path = watched(&server).await;
+    let anyone = server.anonymous();
+    let from = |address: &str| {
+        let request = anyone.request(reqwest::Method::GET, &path);
+        request.header("x-forwarded-for", address.to_owned()).send()
+    };
+    let first = from("203.0.113.1").await.expect("an answer");
+    let second = from("203.0.113.2").await.expect("an answer");
+    let again = from("203.0.113.1").await.expect("an answer");
+    assert_eq!(
+        [first.status(), second.status(), again.status()].map(|s| s.as_u16()),
+        [200, 200, 429]
+    );
+}
+
+#[tokio::test]
+async fn a_viewer_that_is_gone_is_noticed_though_it_only_ever_read() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = TestServer::spawn();
+    let path = watched(&server).await;
+    let mut viewer = tokio::net::TcpStream::connect(server.address()).await.expect("connected");
+    let ask = format!("GET {path} HTTP/1.1\r\nHost: hoga.test\r\n\r\n");
+    viewer.write_all(ask.as_bytes()).await.expect("sent");
+    viewer.read_exact(&mut [0; 12]).await.expect("an answer");
+    until_viewers(&server, 1).await;
+    // It says goodbye, and reads no more; nothing happens in the auction.
+    viewer.shutdown().await.expect("half closed");
+    until_viewers(&server, 0).await;
+}
+
+#[tokio::test]
+async fn a_shutdown_spreads_the_return_of_its_viewers_over_seconds() {
+    let mut server = TestServer::spawn();
+    let path = watched(&server).await;
+    let mut viewers = Vec::new();
+    for _ in 0..60 {
+        viewers.push(server.anonymous().stream(&path, None).await);
+    }
+    server.begin_to_stop();
+    let mut waits_ms = Vec::new();
+    for mut events in viewers {
+        while events.next().await.is_some() {}
+        waits_ms.push(events.retry_ms.expect("a last word"));
+    }
+    server.stop();
+    let (soonest, latest) = (waits_ms.iter().min().unwrap(), waits_ms.iter().max().unwrap());
+    assert!(*soonest >= 2_000, "nobody comes before the server is back: {soonest}");
+    assert!(latest - soonest >= 4_000, "spread over {soonest} to {latest} ms");
+    // None of eight parts of the span gets much more than its share.
+    for part in 0..8 {
+        let span = 2_000 + part * 1_000..2_000 + (part + 1) * 1_000;
+        let count = waits_ms.iter().filter(|wait| span.contains(*wait)).count();
+        assert!(count <= 25, "{count} of 60 come back within {span:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_id_of_another_auction_or_of_the_future_never_hides_anything() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
+    let (id, other) = (sora.sells(an_auction()).await, sora.sells(an_auction()).await);
+    sora.auction_once(&id, "live").await;
+    sora.auction_once(&other, "live").await;
+    bids([&minji, &junho], &other, 10_000, 8).await;
+    let anyone = server.anonymous();
+    // On a stream of one there is no telling whose number it is, but it has not happened here.
+    let mut events = anyone.events_after(&id, "10").await;
+    let told = events.take(2).await;
+    assert_eq!((&*told[0].event, &*told[1].event), ("reset", "snapshot"));
+    // On a stream of many, one that is not wanted says nothing of those that are.
+    let path = format!("/v1/events?auctions={id}");
+    let mut events = anyone.stream(&path, Some(&format!("{other}:10"))).await;
+    let told = events.next().await.expect("a snapshot");
+    assert_eq!((&*told.event, told.id), ("snapshot", Some(format!("{id}:2"))));
+    let path = format!("/v1/events?auctions={id},{other}");
+    let last = format!("{id}:18446744073709551615,{other}:9");
+    let mut events = anyone.stream(&path, Some(&last)).await;
+    let told = events.take(3).await;
+    let kinds: Vec<&str> = told.iter().map(|told| &*told.event).collect();
+    assert_eq!(kinds, ["reset", "snapshot", "bid.placed"]);
+    assert_eq!(told[0].data["reason"], "ahead_of_log");
+    assert_eq!(told[2].id, Some(format!("{other}:10")));
+    let many = [(); 51].map(|()| format!("{}:1", uuid::Uuid::now_v7())).join(",");
+    let request = anyone.request(reqwest::Method::GET, &path).header("last-event-id", many);
+    anyone.send(request).await.refused(400, "invalid_event_id");
+    let binary = anyone.request(reqwest::Method::GET, &path).header("last-event-id", &b"\xff1"[..]);
+    anyone.send(binary).await.refused(400, "invalid_event_id");
+}

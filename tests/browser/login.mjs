@@ -2,10 +2,9 @@
 // for Kakao, and back. Started by tests/browser/main.rs, which says where everything is.
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
-import { createServer } from 'node:http'
-import { chromium } from 'playwright-core'
+import { HOGA_URL, launch, serve } from './common.mjs'
 
-const { HOGA_URL, CLIENT_ID, FRONTEND_PORT, CHROMIUM } = process.env
+const { CLIENT_ID, FRONTEND_PORT } = process.env
 const frontend = `http://localhost:${FRONTEND_PORT}`
 const files = {
   '/': ['frontend/index.html', 'text/html'],
@@ -14,7 +13,7 @@ const files = {
   '/oauth4webapi.js': ['node_modules/oauth4webapi/build/index.js', 'text/javascript'],
 }
 
-const server = createServer(async (request, response) => {
+const server = await serve(async (request, response) => {
   const { pathname } = new URL(request.url, frontend)
   if (pathname === '/config.json') {
     response.setHeader('Content-Type', 'application/json')
@@ -24,18 +23,9 @@ const server = createServer(async (request, response) => {
   if (!path) return response.writeHead(404).end()
   response.setHeader('Content-Type', type)
   response.end(await readFile(new URL(path, import.meta.url)))
-})
-await new Promise((listening) => server.listen(FRONTEND_PORT, 'localhost', listening))
+}, FRONTEND_PORT)
 
-const browser = await chromium.launch({
-  executablePath: CHROMIUM,
-  args: [
-    '--no-sandbox',
-    '--disable-dev-shm-usage',
-    // The embedded default lets every page of this machine call: a stranger has a name.
-    '--host-resolver-rules=MAP stranger.test 127.0.0.1',
-  ],
-})
+const browser = await launch()
 
 let heard = 0
 /// Presses a button and waits for what the frontend says of it.
@@ -155,8 +145,8 @@ try {
   })
 
   await test('a page of an unregistered origin cannot read the API', async (page) => {
-    const stranger = createServer((_, response) => response.end('<!doctype html><title>x</title>'))
-    await new Promise((listening) => stranger.listen(0, '127.0.0.1', listening))
+    const stranger = await serve(
+      (_, response) => response.end('<!doctype html><title>x</title>'), 0, '127.0.0.1')
     try {
       await page.goto(`http://stranger.test:${stranger.address().port}`)
       const read = await page.evaluate(

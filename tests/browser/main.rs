@@ -1,8 +1,10 @@
-//! A login as a user sees it: the real program on its embedded default, a frontend on another
-//! origin with an OAuth library that is not ours, and a real Chromium. The steps are in `login.mjs`.
+//! Hoga as a user's browser meets it: the real program on its embedded default, pages on another
+//! origin, libraries that are not ours, and a real Chromium. The steps are in `login.mjs` and
+//! `streams.mjs`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
+    io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -62,6 +64,22 @@ impl Hoga {
         }
     }
 
+    /// An access token for a user.
+    fn token(&self, user: &str) -> String {
+        let made = self.command(&["token", "--user", user]).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        String::from_utf8(made.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Ends the server by a signal, and starts it again where it was.
+    fn restart(&mut self, signal: nix::sys::signal::Signal) {
+        let mut serving = self.serving.take().unwrap();
+        let pid = nix::unistd::Pid::from_raw(serving.id().cast_signed());
+        nix::sys::signal::kill(pid, signal).unwrap();
+        serving.wait().unwrap();
+        self.serve();
+    }
+
     fn is_ready(&self) -> bool {
         let answer = status_of(self.port, "/readyz");
         answer.is_some_and(|status| status == 200)
@@ -79,7 +97,6 @@ impl Drop for Hoga {
 
 /// The status of a `GET`, if there is an answer.
 fn status_of(port: u16, path: &str) -> Option<u16> {
-    use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
@@ -99,27 +116,63 @@ fn program(names: &[&str]) -> PathBuf {
         .unwrap_or_else(|| panic!("{} is not installed: run scripts/setup test", names[0]))
 }
 
-#[test]
-fn people_log_in_from_a_frontend_on_another_origin() {
+/// Node on one of the scripts here; its packages must be there.
+fn node(script: &str, hoga: &Hoga) -> Command {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
     assert!(
-        here.join("node_modules/oauth4webapi").is_dir(),
+        here.join("node_modules/eventsource").is_dir(),
         "the browser tests' packages are not installed: run scripts/setup test"
     );
+    let mut node = Command::new(program(&["node", "nodejs"]));
+    node.arg(here.join(script))
+        .env("HOGA_URL", hoga.url())
+        .env("CHROMIUM", program(&["chromium", "chromium-browser", "google-chrome"]));
+    node
+}
+
+#[test]
+fn people_log_in_from_a_frontend_on_another_origin() {
     let frontend_port = free_port();
     let mut hoga = Hoga::new();
     let client = hoga.register(&format!("http://localhost:{frontend_port}"));
     hoga.serve();
-    let driven = Command::new(program(&["node", "nodejs"]))
-        .arg(here.join("login.mjs"))
-        .env("HOGA_URL", hoga.url())
+    let driven = node("login.mjs", &hoga)
         .env("CLIENT_ID", client)
         .env("FRONTEND_PORT", frontend_port.to_string())
-        .env("CHROMIUM", program(&["chromium", "chromium-browser", "google-chrome"]))
         .output()
         .unwrap();
     let (said, wrong) =
         (String::from_utf8_lossy(&driven.stdout), String::from_utf8_lossy(&driven.stderr));
     assert!(driven.status.success(), "{said}\n{wrong}");
     assert!(said.contains("every browser test passed"), "{said}");
+}
+
+/// The script asks for a restart by a line, `restart SIGKILL`, and hears a line when it is done.
+#[test]
+fn event_sources_resume_after_the_server_was_killed_or_stopped() {
+    let mut hoga = Hoga::new();
+    hoga.serve();
+    let mut script = node("streams.mjs", &hoga)
+        .env("SELLER", hoga.token("sora"))
+        .env("BIDDERS", format!("{},{}", hoga.token("minji"), hoga.token("junho")))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut orders = script.stdin.take().unwrap();
+    let mut said = String::new();
+    for line in BufReader::new(script.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        if let Some(signal) = line.strip_prefix("restart ") {
+            hoga.restart(signal.parse().unwrap());
+            writeln!(orders, "restarted").unwrap();
+        }
+        said.push_str(&line);
+        said.push('\n');
+    }
+    let mut wrong = String::new();
+    script.stderr.take().unwrap().read_to_string(&mut wrong).unwrap();
+    assert!(script.wait().unwrap().success(), "{said}\n{wrong}");
+    assert!(said.contains("every stream went on"), "{said}");
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of it")]
 
 pub mod auctions;
+pub mod broadcaster;
 pub mod callers;
 pub mod contract;
 pub mod database;

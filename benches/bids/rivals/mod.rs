@@ -89,7 +89,7 @@ fn state(config: &Config, database: tokio_postgres::Config) -> Result<State, Fai
     let key = KeyRing::load_or_create(&config.signing_key_file)?;
     let store = Store::new(database)?;
     let bus = InProcessBus::default();
-    let hub = Hub::start(&bus, store.clone(), LiveOptions::default());
+    let hub = Hub::start(bus.subscribe(), store.clone(), LiveOptions::default());
     let (relay, _) = Relay::new(store.clone(), bus);
     let options = exchange::Options { lanes: 1, ..exchange::Options::default() };
     let exchange = Exchange::start(store.clone(), relay, options);

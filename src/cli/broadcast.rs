@@ -1,0 +1,55 @@
+//! `hoga broadcast`: streams alone, until it is told to stop.
+
+use std::{net::TcpListener, process::ExitCode};
+
+use super::{Failed, serve::stop_signal, setup::Database};
+use crate::{
+    app::{self, Application},
+    config::Config,
+    live::FOLLOWED_EVERY,
+    telemetry,
+};
+
+/// There is no exchange to tell of.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no `hoga serve` runs on {data_dir}; start it first, or set HOGA_DATABASE_URL to the database of an exchange"
+)]
+struct NoExchange {
+    data_dir: String,
+}
+
+/// `hoga broadcast`
+///
+/// # Errors
+/// What could not be started, in words that say what to do.
+pub fn run(config: &Config) -> Result<ExitCode, Failed> {
+    telemetry::init();
+    let listener = app::listen(config)?;
+    let database = Database::open(config)?;
+    app::expect_many_connections();
+    if !database.is_kept_by_another() {
+        database.leave()?;
+        return Err(NoExchange { data_dir: config.data_dir.display().to_string() }.into());
+    }
+    let outcome =
+        actix::System::new().block_on(broadcast(config, database.config.clone(), listener));
+    database.leave()?;
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+async fn broadcast(
+    config: &Config,
+    database: tokio_postgres::Config,
+    listener: TcpListener,
+) -> Result<(), Failed> {
+    let application = Application::build_broadcaster(config, database, listener).await?;
+    let stop = stop_signal()?;
+    println!(
+        "Hoga's streams are ready on {}. No bus is configured (HOGA_AMQP_URL): following the log in \
+         Postgres, so that an event is told up to {} ms and two queries after its commit.",
+        application.address,
+        FOLLOWED_EVERY.as_millis()
+    );
+    Ok(application.run_until(stop).await?)
+}

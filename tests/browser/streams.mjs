@@ -1,0 +1,138 @@
+// Real clients of the streams: the npm package `eventsource`, and Chromium's own EventSource on a
+// page of another origin. Both watch one auction, and both watch two over one stream, while the
+// server is killed and started again, then stopped and started again; bids come before, between and
+// after. In the end each has been told every event exactly once, in order. Started by
+// tests/browser/main.rs, which restarts the server for us.
+import assert from 'node:assert/strict'
+import { createInterface } from 'node:readline'
+import { EventSource } from 'eventsource'
+import { HOGA_URL, launch, serve } from './common.mjs'
+
+const { SELLER, BIDDERS } = process.env
+const bidders = BIDDERS.split(',')
+const orders = createInterface({ input: process.stdin })[Symbol.asyncIterator]()
+const TYPES = ['snapshot', 'reset', 'auction.created', 'auction.scheduled', 'auction.opened', 'bid.placed']
+/// After a shutdown viewers are asked to come back within ten seconds; and machines are slow.
+const PATIENCE_MS = 60_000
+
+async function post(path, token, body) {
+  const answer = await fetch(`${HOGA_URL}/v1${path}`, {
+    method: 'POST',
+    headers: {
+      authorization: `Bearer ${token}`,
+      'content-type': 'application/json',
+      'idempotency-key': crypto.randomUUID(),
+    },
+    body: JSON.stringify(body),
+  })
+  const text = await answer.text()
+  assert.equal(answer.status, 201, text)
+  return JSON.parse(text)
+}
+
+async function restart(signal) {
+  console.log(`restart ${signal}`)
+  await orders.next()
+}
+
+async function until(what, holds) {
+  const deadline = Date.now() + PATIENCE_MS
+  while (!(await holds())) {
+    assert.ok(Date.now() < deadline, `waited in vain: ${what}`)
+    await new Promise((later) => setTimeout(later, 50))
+  }
+}
+
+async function auction(title) {
+  const ends_at = new Date(Date.now() + 3_600_000).toISOString()
+  const { id } = await post('/auctions', SELLER, {
+    title, opening_price: 1_000, increment: { kind: 'fixed', step: 1 }, ends_at })
+  await until('the auction opens', async () =>
+    (await (await fetch(`${HOGA_URL}/v1/auctions/${id}`)).json()).status === 'live')
+  return id
+}
+
+let bids = 0
+/// So many bids, each answered before the next: nothing to tell together.
+async function bid(ids, count) {
+  let seq
+  for (let n = 0; n < count; n += 1) {
+    for (const id of ids) {
+      const token = bidders[bids % bidders.length]
+      ;({ seq } = await post(`/auctions/${id}/bids`, token, { amount: 1_000 + bids }))
+    }
+    bids += 1
+  }
+  return seq
+}
+
+/// What a client hears, by type and id. Runs here and in the page.
+function listen(Source, url, types) {
+  const told = []
+  const source = new Source(url)
+  for (const type of types) {
+    source.addEventListener(type, (event) => told.push([type, event.lastEventId]))
+  }
+  return { told, source }
+}
+
+const page_server = await serve((_, response) => response.end('<!doctype html><title>x</title>'))
+const browser = await launch()
+try {
+  const [first, second] = [await auction('달항아리'), await auction('백자')]
+  const paths = [`/v1/auctions/${first}/events`, `/v1/events?auctions=${first},${second}`]
+  const page = await browser.newPage()
+  await page.goto(`http://localhost:${page_server.address().port}`)
+  await page.evaluate(`globalThis.listen = ${listen}`)
+  const clients = []
+  for (const path of paths) {
+    const url = HOGA_URL + path
+    const here = listen(EventSource, url, TYPES)
+    clients.push({ who: `eventsource ${path}`, told: () => here.told, close: () => here.source.close() })
+    const there = await page.evaluateHandle(
+      ([url, types]) => globalThis.listen(EventSource, url, types), [url, TYPES])
+    clients.push({
+      who: `Chromium ${path}`,
+      told: () => there.evaluate(({ told }) => told),
+      close: () => there.evaluate(({ source }) => source.close()),
+    })
+  }
+  for (const { who, told } of clients) {
+    await until(`${who} has its snapshots`, async () => (await told()).some(([type]) => type === 'snapshot'))
+  }
+
+  await bid([first, second], 5)
+  await restart('SIGKILL')
+  // They come back after some seconds; until then they miss these.
+  await bid([first, second], 10)
+  for (const { who, told } of clients) {
+    await until(`${who} is back`, async () => (await told()).length >= 16)
+  }
+  await bid([first, second], 3)
+  await restart('SIGTERM')
+  await bid([first, second], 10)
+  const last = await bid([first, second], 1)
+
+  for (const { who, told, close } of clients) {
+    const reached = (id) => Number(id.split(':').pop()) === last
+    const streams = who.includes('?') ? 2 : 1
+    await until(`${who} has everything`, async () =>
+      (await told()).filter(([, id]) => reached(id)).length >= streams)
+    const heard = await told()
+    console.log(`${who}: ${heard.length} events`)
+    for (const id of streams === 1 ? [''] : [first, second]) {
+      const own = heard.filter(([, event]) => event.startsWith(id))
+      assert.equal(own[0][0], 'snapshot')
+      assert.ok(own.slice(1).every(([type]) => type !== 'snapshot' && type !== 'reset'), who)
+      const seqs = own.map(([, event]) => Number(event.split(':').pop()))
+      const expected = Array.from({ length: last - seqs[0] + 1 }, (_, n) => seqs[0] + n)
+      assert.deepEqual(seqs, expected, `${who} was told every event once, in order`)
+    }
+    await close()
+  }
+  console.log('every stream went on')
+} finally {
+  await browser.close()
+  page_server.close()
+  process.stdin.destroy()
+}
