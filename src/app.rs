@@ -18,7 +18,12 @@ use actix_web::dev::{Server, ServerHandle};
 use crate::{
     config::{Config, KakaoApp},
     embedded::kakao::{self as stand_in, StandIn},
-    events::{in_process::InProcessBus, relay::Relay},
+    events::{
+        bus::{Bus, Consumer},
+        in_process::InProcessBus,
+        rabbitmq::{Broker, Names, RabbitMq},
+        relay::Relay,
+    },
     exchange::{self, CatchUpError, Exchange},
     http::{self, Guest, Parts, State},
     identity::{
@@ -135,9 +140,10 @@ impl Application {
         actix::spawn(keep_lease(store.clone(), lease));
         actix::spawn(purge_records(store.clone()));
 
-        let bus = InProcessBus::default();
-        let hub = Hub::start(&bus, store.clone(), LiveOptions::default());
-        let (relay_handle, relay) = Relay::new(store.clone(), bus);
+        // Whoever must have every event.
+        let consumers = Vec::new();
+        let (bus, hub) = start_bus(config, &store, consumers, LiveOptions::default());
+        let (relay_handle, relay) = Relay::new(store.clone(), Arc::clone(&bus));
         actix::spawn(relay.run());
         let defaults = exchange::Options::default();
         let options =
@@ -156,7 +162,7 @@ impl Application {
         if let Some(unlinks) = unlinks.clone() {
             actix::spawn(unlinks.run(wall_clock::now));
         }
-        let parts = Parts { exchange, store, tokens, clients, hub, kakao, unlinks };
+        let parts = Parts { exchange, store, tokens, clients, hub, bus, kakao, unlinks };
         let state = State::new(parts, config);
         actix::spawn(keep_up(state.clone(), key_file));
         actix::spawn(purge_logins(state.store.clone(), Arc::clone(&state.under_way)));
@@ -195,6 +201,34 @@ impl Application {
         go_down(&self.state, &handle).await;
         Ok(())
     }
+}
+
+/// The bus that is configured, and the streams that listen to it.
+fn start_bus(
+    config: &Config,
+    store: &Store,
+    consumers: Vec<Arc<dyn Consumer>>,
+    options: LiveOptions,
+) -> (Arc<dyn Bus>, Hub) {
+    match broker(config) {
+        Some(broker) => {
+            let bus = RabbitMq::start(broker, consumers);
+            let hub = Hub::start(bus.subscribe(), store.clone(), options);
+            (Arc::new(bus), hub)
+        }
+        None => {
+            let bus = InProcessBus::start(store, consumers);
+            let hub = Hub::start(bus.subscribe(), store.clone(), options);
+            (Arc::new(bus), hub)
+        }
+    }
+}
+
+/// The broker that is configured.
+pub fn broker(config: &Config) -> Option<Broker> {
+    let url = config.amqp_url.as_ref()?;
+    let names = Names::with_prefix(&config.amqp_prefix);
+    Some(Broker { uri: url.0.clone(), names })
 }
 
 /// Where people log in.

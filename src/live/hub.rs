@@ -13,15 +13,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::future::try_join_all;
+use futures_util::{FutureExt, future::try_join_all};
 use tokio::{
-    sync::{
-        Notify, Semaphore, SemaphorePermit,
-        broadcast::{
-            self,
-            error::{RecvError, TryRecvError},
-        },
-    },
+    sync::{Notify, Semaphore, SemaphorePermit},
     time::{Instant, MissedTickBehavior},
 };
 
@@ -38,7 +32,8 @@ use crate::{
     domain::id::AuctionId,
     events::{
         envelope::Envelope,
-        in_process::{Committed, InProcessBus},
+        feed::{Feed, Heard},
+        in_process::Committed,
     },
     store::{Store, StoreError},
     wall_clock,
@@ -106,13 +101,13 @@ pub(super) struct LastRead {
 }
 
 impl Hub {
-    /// Starts to take events from the bus. Call it within a tokio or actix runtime, before the first
-    /// viewer; it runs until it is closed or the bus is gone.
-    pub fn start(bus: &InProcessBus, store: Store, options: LiveOptions) -> Hub {
-        Hub::start_with(bus, Reads::from_store(store), &options)
+    /// Starts to take events from a feed. Call it within a tokio or actix runtime, before the first
+    /// viewer; it runs until it is closed or the feed has ended.
+    pub fn start(feed: impl Feed, store: Store, options: LiveOptions) -> Hub {
+        Hub::start_with(feed, Reads::from_store(store), &options)
     }
 
-    pub(super) fn start_with(bus: &InProcessBus, reads: Reads, options: &LiveOptions) -> Hub {
+    pub(super) fn start_with(feed: impl Feed, reads: Reads, options: &LiveOptions) -> Hub {
         let inner = Arc::new(Inner {
             floor: Arc::new(Floor::new(options.viewers_max)),
             reads,
@@ -121,7 +116,7 @@ impl Hub {
             closing: Notify::new(),
         });
         let every = options.keep_alive_every / TURNS as u32;
-        tokio::spawn(Arc::clone(&inner).run(bus.subscribe(), every));
+        tokio::spawn(Arc::clone(&inner).run(feed, every));
         Hub { inner }
     }
 
@@ -168,21 +163,21 @@ enum Beginning {
 }
 
 impl Inner {
-    async fn run(self: Arc<Self>, mut bus: broadcast::Receiver<Committed>, tick_every: Duration) {
+    async fn run(self: Arc<Self>, mut feed: impl Feed, tick_every: Duration) {
         let mut ticks = tokio::time::interval_at(Instant::now() + tick_every, tick_every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut turns = (0..TURNS).cycle();
         let mut commits = Vec::new();
         loop {
-            let received = tokio::select! {
+            let heard = tokio::select! {
                 () = self.closing.notified() => return,
                 _ = ticks.tick() => {
                     self.floor.tick(turns.next().expect("a cycle has no end"));
                     continue;
                 }
-                received = bus.recv() => received,
+                heard = feed.next() => heard,
             };
-            let Some(has_lost) = collect(received, &mut bus, &mut commits) else { return };
+            let Some(has_lost) = collect(heard, &mut feed, &mut commits) else { return };
             let round = self.floor.deliver(&commits, wall_clock::now());
             commits.clear();
             self.start_to_catch_up(round.gaps);
@@ -367,25 +362,23 @@ impl Inner {
     }
 }
 
-/// What waits on the bus, up to a bound, and whether the bus had to drop some; `None` when the bus
-/// is gone.
+/// What waits on the feed, up to a bound, and whether the feed had to leave some out; `None` when
+/// it has ended.
 fn collect(
-    first: Result<Committed, RecvError>,
-    bus: &mut broadcast::Receiver<Committed>,
+    first: Option<Heard>,
+    feed: &mut impl Feed,
     commits: &mut Vec<Committed>,
 ) -> Option<bool> {
     let mut has_lost = false;
-    match first {
-        Ok(commit) => commits.push(commit),
-        Err(RecvError::Lagged(_)) => has_lost = true,
-        Err(RecvError::Closed) => return None,
-    }
-    while commits.len() < COMMITS_PER_ROUND_MAX {
-        match bus.try_recv() {
-            Ok(commit) => commits.push(commit),
-            Err(TryRecvError::Lagged(_)) => has_lost = true,
-            Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+    let mut heard = first?;
+    for _ in 0..COMMITS_PER_ROUND_MAX {
+        match heard {
+            Heard::Committed(commit) => commits.push(commit),
+            Heard::LostSome => has_lost = true,
         }
+        // One that has ended says so again when it is waited for.
+        let Some(Some(next)) = feed.next().now_or_never() else { break };
+        heard = next;
     }
     Some(has_lost)
 }

@@ -19,7 +19,7 @@ const BID: &str = "bid.placed";
 const AT_MOST: Duration = Duration::from_secs(20);
 
 fn hub(log: &Arc<Log>) -> Hub {
-    Hub::start_with(&log.bus, log.as_reads(), &LiveOptions::default())
+    Hub::start_with(log.bus.subscribe(), log.as_reads(), &LiveOptions::default())
 }
 
 fn one(auction: AuctionId, last_seq: Option<u64>) -> Wanted {
@@ -281,7 +281,7 @@ async fn closing_ends_every_stream_with_a_hint_and_refuses_new_ones() {
 async fn no_more_viewers_than_there_may_be() {
     let log = Log::of(&[(auction(1), 1)]);
     let options = LiveOptions { viewers_max: 2, ..LiveOptions::default() };
-    let hub = Hub::start_with(&log.bus, log.as_reads(), &options);
+    let hub = Hub::start_with(log.bus.subscribe(), log.as_reads(), &options);
     let first = hub.watch(one(auction(1), None)).await.expect("a stream");
     let _second = hub.watch(one(auction(1), None)).await.expect("a stream");
     let third = hub.watch(one(auction(1), None)).await;
@@ -306,7 +306,7 @@ async fn a_quiet_stream_hears_that_it_lives() {
     let log = Log::of(&[(auction(1), 1)]);
     let options =
         LiveOptions { keep_alive_every: Duration::from_millis(30), ..LiveOptions::default() };
-    let hub = Hub::start_with(&log.bus, log.as_reads(), &options);
+    let hub = Hub::start_with(log.bus.subscribe(), log.as_reads(), &options);
     let mut viewer = hub.watch(one(auction(1), Some(1))).await.expect("a stream");
     next(&mut viewer).await.expect("retry");
     for _ in 0..3 {
