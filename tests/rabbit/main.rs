@@ -15,6 +15,8 @@ mod server;
 #[allow(unused_imports, reason = "it is for servers in this process, too")]
 mod support;
 
+use std::{collections::HashSet, sync::Mutex};
+
 use broker::Broker;
 use hoga::events::{delivery::TRIES_MAX, rabbitmq::spawn_consumer};
 use market::Market;
@@ -25,6 +27,8 @@ use support::eventually;
 
 /// How often the broker is killed.
 const KILLS: usize = 5;
+/// Auctions with an event that cannot be taken.
+const POISONED: usize = 3;
 
 /// The queue of the recorder is there before anything is published.
 pub async fn consumer_is_there(broker: &Broker, prefix: &str) {
@@ -143,7 +147,15 @@ async fn said_once_for_each_connection(hoga: &Hoga, what: &str) {
 async fn a_poison_message_is_put_aside_after_bounded_tries_and_can_be_replayed() {
     let broker = Broker::shared();
     let (prefix, recorder) = ("poison.", Recorder::new());
-    recorder.refuse(|event| event.kind == "auction.opened" && event.seq == 2);
+    // Of three auctions the second event; each costs the others behind it most of a second.
+    let poisoned = Mutex::new(HashSet::new());
+    recorder.refuse(move |event| {
+        let mut poisoned = poisoned.lock().unwrap();
+        let is_full = poisoned.len() == POISONED;
+        event.seq == 2
+            && (poisoned.contains(&event.auction_id)
+                || !is_full && poisoned.insert(event.auction_id))
+    });
     spawn_consumer(&broker.address(prefix), recorder.clone());
     consumer_is_there(&broker, prefix).await;
     let hoga = Hoga::start(broker.url(), prefix).await;
@@ -151,13 +163,11 @@ async fn a_poison_message_is_put_aside_after_bounded_tries_and_can_be_replayed()
     let bidding = market.bid_all_the_time();
     market.wait_for_answers(50).await;
     bidding.finish().await;
-    let listed = eventually("every auction's second event is put aside", || async {
+    let listed = eventually("they are put aside", || async {
         let listed = hoga.run(&["dead-letters", "list"]);
         assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
         let listed = String::from_utf8(listed.stdout).unwrap();
-        (listed.lines().count() == recorder.refused())
-            .then_some(listed)
-            .filter(|listed| listed.lines().count() >= 80)
+        (listed.lines().count() == POISONED).then_some(listed)
     })
     .await;
     let first = listed.lines().next().unwrap().split(' ').next().unwrap();

@@ -63,11 +63,6 @@ impl Recorder {
         self.taken.lock().unwrap().len()
     }
 
-    /// How many events it refused at least once.
-    pub fn refused(&self) -> usize {
-        self.refusals.lock().unwrap().len()
-    }
-
     /// Waits until it has every event of the log, in whatever order.
     pub async fn wait_for_all(&self, hoga: &Hoga) {
         let sql = hoga.sql().await;
