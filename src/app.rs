@@ -18,7 +18,12 @@ use actix_web::dev::{Server, ServerHandle};
 use crate::{
     config::{Config, KakaoApp, StreamsMax},
     embedded::kakao::{self as stand_in, StandIn},
-    events::{in_process::InProcessBus, relay::Relay},
+    events::{
+        bus::{Bus, Consumer},
+        in_process::InProcessBus,
+        rabbitmq::{Broker, Names, RabbitMq},
+        relay::Relay,
+    },
     exchange::{self, CatchUpError, Exchange},
     http::{self, Guest, Parts, Site, State},
     identity::{
@@ -153,28 +158,24 @@ impl Application {
         actix::spawn(keep_lease(store.clone(), lease));
         actix::spawn(purge_records(store.clone()));
 
-        let bus = InProcessBus::default();
-        let hub = Hub::start(bus.subscribe(), store.clone(), live_options(config));
-        let (relay_handle, relay) = Relay::new(store.clone(), bus);
+        // Whoever must have every event.
+        let consumers = Vec::new();
+        let (bus, hub) = start_bus(config, &store, consumers, live_options(config));
+        let (relay_handle, relay) = Relay::new(store.clone(), Arc::clone(&bus));
         actix::spawn(relay.run());
         let defaults = exchange::Options::default();
         let options =
             exchange::Options { lanes: config.lanes.unwrap_or(defaults.lanes), ..defaults };
         let workers = config.http_workers.unwrap_or(defaults.lanes);
         let exchange = Exchange::start(store.clone(), relay_handle, options);
-        let clients = Arc::new(Clients::default());
-        clients.refresh(&store).await?;
-        let tokens = Tokens::new(keys, &config.public_url).of_clients(Arc::clone(&clients));
-        let long_ago = wall_clock::now().plus_s(-TOKEN_LIFE_S_MAX);
-        tokens.hear_revocations(&store, long_ago).await?;
-        let tokens = Arc::new(tokens);
+        let (clients, tokens) = clients_and_tokens(&store, keys, config).await?;
         let address = listener.local_addr().map_err(StartError::Http)?;
         let Login { kakao, guest } = login(config, address)?;
         let unlinks = kakao.clone().map(|kakao| Unlinks::new(store.clone(), kakao));
         if let Some(unlinks) = unlinks.clone() {
             actix::spawn(unlinks.run(wall_clock::now));
         }
-        let parts = Parts { exchange, store, tokens, clients, hub, kakao, unlinks };
+        let parts = Parts { exchange, store, tokens, clients, hub, bus, kakao, unlinks };
         let state = State::new(parts, config);
         actix::spawn(keep_up(state.clone(), key_file));
         actix::spawn(purge_logins(state.store.clone(), Arc::clone(&state.under_way)));
@@ -201,16 +202,13 @@ impl Application {
         }
         let (keys, key_file) = KeyFile::open(key_file)?;
         let store = Store::new(database)?;
-        let clients = Arc::new(Clients::default());
-        clients.refresh(&store).await?;
-        let tokens = Tokens::new(keys, &config.public_url).of_clients(Arc::clone(&clients));
-        let long_ago = wall_clock::now().plus_s(-TOKEN_LIFE_S_MAX);
-        tokens.hear_revocations(&store, long_ago).await?;
-        let hub = Hub::follow(store.clone(), live_options(config));
-        let (relay, _) = Relay::new(store.clone(), InProcessBus::default());
+        let (clients, tokens) = clients_and_tokens(&store, keys, config).await?;
+        let (bus, hub) = followed(config, &store);
+        // Nothing is decided here, so nothing is relayed.
+        let (relay, _) = Relay::new(store.clone(), Arc::clone(&bus));
         let exchange = Exchange::elsewhere(store.clone(), relay);
-        let tokens = Arc::new(tokens);
-        let parts = Parts { exchange, store, tokens, clients, hub, kakao: None, unlinks: None };
+        let (kakao, unlinks) = (None, None);
+        let parts = Parts { exchange, store, tokens, clients, hub, bus, kakao, unlinks };
         let state = State::new(parts, config);
         actix::spawn(keep_up(state.clone(), key_file));
         let address = listener.local_addr().map_err(StartError::Http)?;
@@ -255,6 +253,58 @@ impl Application {
 fn live_options(config: &Config) -> LiveOptions {
     let StreamsMax { all, per_address, per_user } = config.streams;
     LiveOptions { places_max: PlacesMax { all, per_address, per_user }, ..LiveOptions::default() }
+}
+
+/// Who may call, as it is now.
+async fn clients_and_tokens(
+    store: &Store,
+    keys: KeyRing,
+    config: &Config,
+) -> Result<(Arc<Clients>, Arc<Tokens>), StoreError> {
+    let clients = Arc::new(Clients::default());
+    clients.refresh(store).await?;
+    let tokens = Tokens::new(keys, &config.public_url).of_clients(Arc::clone(&clients));
+    let long_ago = wall_clock::now().plus_s(-TOKEN_LIFE_S_MAX);
+    tokens.hear_revocations(store, long_ago).await?;
+    Ok((clients, Arc::new(tokens)))
+}
+
+/// What a broadcaster hears of an exchange elsewhere: the broker's messages, or without a broker
+/// the log in Postgres.
+fn followed(config: &Config, store: &Store) -> (Arc<dyn Bus>, Hub) {
+    if config.amqp_url.is_some() {
+        return start_bus(config, store, Vec::new(), live_options(config));
+    }
+    let hub = Hub::follow(store.clone(), live_options(config));
+    (Arc::new(InProcessBus::default()), hub)
+}
+
+/// The bus that is configured, and the streams that listen to it.
+fn start_bus(
+    config: &Config,
+    store: &Store,
+    consumers: Vec<Arc<dyn Consumer>>,
+    options: LiveOptions,
+) -> (Arc<dyn Bus>, Hub) {
+    match broker(config) {
+        Some(broker) => {
+            let bus = RabbitMq::start(broker, consumers);
+            let hub = Hub::start(bus.subscribe(), store.clone(), options);
+            (Arc::new(bus), hub)
+        }
+        None => {
+            let bus = InProcessBus::start(store, consumers);
+            let hub = Hub::start(bus.subscribe(), store.clone(), options);
+            (Arc::new(bus), hub)
+        }
+    }
+}
+
+/// The broker that is configured.
+pub fn broker(config: &Config) -> Option<Broker> {
+    let url = config.amqp_url.as_ref()?;
+    let names = Names::with_prefix(&config.amqp_prefix);
+    Some(Broker { uri: url.0.clone(), names })
 }
 
 /// Where people log in.

@@ -39,6 +39,10 @@ pub struct Config {
     pub sellers: SellerModel,
     /// `HOGA_DEMO`: whether the embedded default keeps its demo catalogue going.
     pub demo: bool,
+    /// `HOGA_AMQP_URL`: RabbitMQ; without it events stay in the process.
+    pub amqp_url: Option<AmqpUrl>,
+    /// `HOGA_AMQP_PREFIX`: what every name on the broker begins with.
+    pub amqp_prefix: String,
     /// The app at Kakao; without it the embedded default has a stand-in, and a configured exchange
     /// no login.
     pub kakao: Option<KakaoApp>,
@@ -139,6 +143,17 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
+/// Where RabbitMQ is, and as whom to go there. Printed without user and password.
+#[derive(Clone)]
+pub struct AmqpUrl(pub lapin::uri::AMQPUri);
+
+impl fmt::Debug for AmqpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let authority = &self.0.authority;
+        write!(f, "AmqpUrl({}:{}/{})", authority.host, authority.port, self.0.vhost)
+    }
+}
+
 /// A variable that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{variable} {problem}")]
@@ -186,6 +201,8 @@ impl Config {
             http_workers: threads(lookup, "HOGA_HTTP_WORKERS")?,
             sellers: sellers(lookup)?,
             demo: switch(lookup, "HOGA_DEMO", true)?,
+            amqp_url: amqp_url(lookup)?,
+            amqp_prefix: amqp_prefix(lookup)?,
             kakao: kakao_app(lookup)?,
         })
     }
@@ -229,6 +246,36 @@ fn database_url(lookup: Lookup<'_>) -> Result<Option<DatabaseUrl>, ConfigError> 
         return Err(ConfigError { variable, problem: problem.into() });
     }
     Ok(Some(DatabaseUrl(config)))
+}
+
+fn amqp_url(lookup: Lookup<'_>) -> Result<Option<AmqpUrl>, ConfigError> {
+    let variable = "HOGA_AMQP_URL";
+    let Some(url) = set(lookup, variable) else { return Ok(None) };
+    // The URL may hold a password: the error must not repeat it.
+    let uri: lapin::uri::AMQPUri = url.parse().map_err(|_| ConfigError {
+        variable,
+        problem: "must be an AMQP URL, such as amqp://user:password@host:5672/%2f".into(),
+    })?;
+    match uri.scheme {
+        lapin::uri::AMQPScheme::AMQP => Ok(Some(AmqpUrl(uri))),
+        lapin::uri::AMQPScheme::AMQPS => {
+            let problem = "asks for TLS, which this version does not speak to RabbitMQ; \
+                           use amqp:// over a private network";
+            Err(ConfigError { variable, problem: problem.into() })
+        }
+    }
+}
+
+/// Short enough that every name fits into the 255 bytes that AMQP has for one.
+fn amqp_prefix(lookup: Lookup<'_>) -> Result<String, ConfigError> {
+    let prefix = set(lookup, "HOGA_AMQP_PREFIX").unwrap_or_default();
+    let is_good = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    if prefix.len() <= 64 && prefix.bytes().all(is_good) {
+        return Ok(prefix);
+    }
+    let problem =
+        "must be up to 64 letters, digits, dots, dashes and underscores, such as staging.";
+    Err(ConfigError { variable: "HOGA_AMQP_PREFIX", problem: problem.into() })
 }
 
 fn public_url(lookup: Lookup<'_>, bind: SocketAddr) -> Result<String, ConfigError> {
@@ -403,6 +450,9 @@ mod tests {
             ("HOGA_BIND", "localhost"),
             ("HOGA_DATABASE_URL", "mysql://x"),
             ("HOGA_DATABASE_URL", "postgres://u:secret@h/db?sslmode=require"),
+            ("HOGA_AMQP_URL", "http://u:secret@h"),
+            ("HOGA_AMQP_URL", "amqps://u:secret@h"),
+            ("HOGA_AMQP_PREFIX", "my exchange"),
             ("HOGA_PUBLIC_URL", "auction.example.com"),
             ("HOGA_PUBLIC_URL", "https://"),
             ("HOGA_ALLOWED_ORIGINS", "https://a.example, *"),
@@ -446,6 +496,15 @@ mod tests {
     #[test]
     fn an_empty_variable_is_not_set() {
         assert!(read(&[("HOGA_DATABASE_URL", " ")]).expect("the default").is_embedded());
+    }
+
+    #[test]
+    fn the_brokers_password_is_not_printed() {
+        let url = ("HOGA_AMQP_URL", "amqp://hoga:top-secret@mq:5673/%2f");
+        let config = read(&[url, ("HOGA_AMQP_PREFIX", "staging.")]).expect("a broker");
+        assert!(!format!("{config:?}").contains("top-secret"));
+        assert_eq!(format!("{:?}", config.amqp_url.expect("a URL")), "AmqpUrl(mq:5673//)");
+        assert_eq!(config.amqp_prefix, "staging.");
     }
 
     #[test]

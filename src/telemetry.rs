@@ -72,6 +72,14 @@ fn describe() {
     describe_gauge!("hoga_auctions_loaded", "Auctions in memory");
     describe_gauge!("hoga_viewers", "Open streams");
     describe_gauge!("hoga_outbox_commits", "Commits whose events wait to be published");
+    describe_gauge!("hoga_outbox_events", "Events that wait to be published");
+    describe_gauge!("hoga_outbox_oldest_seconds", "How long the oldest of them waits");
+    describe_gauge!("hoga_bus_up", "1 when the bus takes events");
+    describe_counter!("hoga_relay_published_total", "Events given to the bus");
+    describe_counter!("hoga_relay_confirmed_total", "Events that are safe with the bus");
+    describe_counter!("hoga_relay_returned_total", "Messages that no queue took");
+    describe_counter!("hoga_relay_retried_total", "Events that have to be published again");
+    describe_counter!("hoga_bus_dead_letters_total", "Events that a consumer could not take");
     describe_counter!("hoga_kakao_unlink_attempts_total", "Attempts to unlink by outcome");
     describe_counter!("hoga_kakao_unlinks_given_up_total", "Unlinks given up here since the start");
     describe_gauge!("hoga_kakao_unlinks_waiting", "Unlinks that are still to do");

@@ -45,10 +45,14 @@ async fn broadcast(
 ) -> Result<(), Failed> {
     let application = Application::build_broadcaster(config, database, listener).await?;
     let stop = stop_signal()?;
+    let address = application.address;
+    if config.amqp_url.is_some() {
+        println!("Hoga's streams are ready on {address}, and hear of events from RabbitMQ.");
+        return Ok(application.run_until(stop).await?);
+    }
     println!(
-        "Hoga's streams are ready on {}. No bus is configured (HOGA_AMQP_URL): following the log in \
+        "Hoga's streams are ready on {address}. No bus is configured (HOGA_AMQP_URL): following the log in \
          Postgres, so that an event is told up to {} ms and two queries after its commit.",
-        application.address,
         FOLLOWED_EVERY.as_millis()
     );
     Ok(application.run_until(stop).await?)

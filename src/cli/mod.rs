@@ -7,6 +7,7 @@ pub mod broadcast;
 pub mod client;
 pub mod clients;
 pub mod csv_file;
+pub mod dead_letters;
 pub mod import;
 pub mod keys;
 pub mod replay;
@@ -99,6 +100,11 @@ enum Command {
     /// to its owner alone. A running server hears of a change within seconds. Where several servers
     /// share an exchange, give each of them the changed file.
     Keys(keys::KeysArgs),
+    /// List or replay events that a consumer could not take
+    ///
+    /// They stand in the database, or, with HOGA_AMQP_URL set, in the queue hoga.dead-letters on
+    /// RabbitMQ. Replaying offers an event to its consumer again, whether or not the server runs.
+    DeadLetters(dead_letters::DeadLetterArgs),
     /// Print an access token for a user of the embedded default
     ///
     /// Makes the user if there is none. Refused when HOGA_DATABASE_URL is set: there, users log in.
@@ -148,6 +154,7 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         | Command::Client(_)
         | Command::Keys(_)
         | Command::Roles(_)
+        | Command::DeadLetters(_)
         | Command::Token(_) => {}
     }
     let config = Config::from_env().map_err(|error| Failed { code: 2, error: Box::new(error) })?;
@@ -161,6 +168,7 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         Command::Client(args) => clients::run(&config, args),
         Command::Keys(args) => keys::run(&config, &args),
         Command::Roles(args) => roles::run(&config, &args),
+        Command::DeadLetters(args) => dead_letters::run(&config, &args),
         Command::Openapi | Command::Verify(_) => Ok(ExitCode::SUCCESS),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
@@ -29,6 +29,21 @@ pub struct Envelope {
     pub hash: Hash,
     /// Where the auction stands after the event.
     pub after: After,
+}
+
+/// The envelope as a broker carries it.
+#[derive(Serialize, Deserialize)]
+struct Carried<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    auction_id: AuctionId,
+    seq: u64,
+    at: Timestamp,
+    #[serde(borrow)]
+    data: &'a RawValue,
+    hash: Hash,
 }
 
 /// What streams add to the envelope: where the auction stands, and the clock.
@@ -74,6 +89,43 @@ impl Envelope {
             data: row.data,
             hash: Hash::from_slice(&row.hash)?,
         })
+    }
+
+    /// How a message about it is named: `<auction_id>:<seq>`.
+    pub fn id(&self) -> String {
+        format!("{}:{}", self.auction_id, self.seq)
+    }
+
+    /// The JSON that a broker carries.
+    pub fn carried(&self) -> String {
+        let data: &RawValue =
+            serde_json::from_str(&self.data).expect("the public half of an event is JSON");
+        let carried = Carried {
+            id: Cow::Owned(self.id()),
+            kind: Cow::Borrowed(&self.kind),
+            auction_id: self.auction_id,
+            seq: self.seq,
+            at: self.at,
+            data,
+            hash: self.hash,
+        };
+        serde_json::to_string(&carried).expect("structs of strings and numbers are always JSON")
+    }
+
+    /// From what a broker carried; `None` if it is not an event of ours.
+    pub fn from_carried(body: &[u8]) -> Option<Envelope> {
+        let carried: Carried<'_> = serde_json::from_slice(body).ok()?;
+        let data = carried.data.get();
+        let envelope = Envelope {
+            auction_id: carried.auction_id,
+            seq: carried.seq,
+            kind: Cow::Owned(carried.kind.into_owned()),
+            at: carried.at,
+            after: log::after(data).ok()?,
+            data: data.to_owned(),
+            hash: carried.hash,
+        };
+        (envelope.id() == carried.id).then_some(envelope)
     }
 
     /// The JSON that a stream sends as `data:`; one line.

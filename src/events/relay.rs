@@ -1,9 +1,12 @@
-//! The outbox relay: publishes committed events, then forgets their outbox rows.
+//! The outbox relay: has the bus carry committed events, then forgets their outbox rows.
 //!
 //! The lanes hand each committed batch over in memory; the table is read to catch up, after a
-//! start or when the relay fell behind, and regularly for what others wrote. A lane never waits for the relay.
+//! start, after a failure, or when the relay fell behind, and regularly for what others wrote. A
+//! lane never waits for the relay. What was not confirmed is published again, and with it everything
+//! after it: consumers drop what they had.
 
 use std::{
+    collections::{HashSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,30 +14,39 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt, stream::FuturesOrdered};
 use tokio::sync::{Notify, mpsc};
 
 use super::{
+    breakpoint::{self, Point},
+    bus::{BoxFuture, Bus, Committed, PublishError},
+    delivery::told,
     envelope::Envelope,
-    in_process::{Committed, InProcessBus},
 };
 use crate::store::{Store, StoreError};
 
 /// Committed batches that may wait in memory; past it the relay reads the table.
 pub const BATCHES_WAITING_MAX: usize = 1_024;
+/// Batches that the bus has and has not confirmed yet.
+const BATCHES_UNDER_WAY_MAX: usize = 256;
 /// Outbox rows that are forgotten in one statement.
 const FORGOTTEN_AT_ONCE_MAX: usize = 1_024;
 /// Outbox rows that are read at once when catching up.
 const COMMITS_READ_AT_ONCE: usize = 64;
 /// Auctions whose events are read at once when catching up.
 const RANGES_READ_AT_ONCE: usize = 256;
+/// Events that go to the bus as one commit when catching up.
+const EVENTS_AT_ONCE_MAX: usize = 1_024;
 /// How long a published row may stay: forgetting costs a transaction, which many rows can share.
-/// After a crash those that stayed are published again; subscribers drop what they have seen.
+/// After a crash those that stayed are published again; consumers drop what they had.
 const FORGOTTEN_WITHIN: Duration = Duration::from_millis(100);
-/// How often the table is read for what was not handed over: auctions that were created, by this
-/// server or by `hoga import`.
+/// How often the table is looked at for what was not handed over: auctions that were created, by
+/// this server or by `hoga import`.
 const TABLE_READ_EVERY: Duration = Duration::from_millis(500);
-/// Pause after Postgres could not be asked.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// Pause after the bus or Postgres failed; doubled until [`PAUSE_MAX`].
+const PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause before another try.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// A committed batch on its way out.
 pub struct Batch {
@@ -50,11 +62,13 @@ pub struct RelayHandle {
     sender: mpsc::Sender<Batch>,
     behind: Arc<AtomicBool>,
     look: Arc<Notify>,
+    bus: Arc<dyn Bus>,
 }
 
 impl RelayHandle {
     /// Hands over a committed batch. If the relay is too far behind it will find it in the table.
     pub fn hand_over(&self, batch: Batch) {
+        self.bus.tell(&batch.events);
         if self.sender.try_send(batch).is_err() {
             self.behind.store(true, Ordering::Release);
         }
@@ -66,107 +80,231 @@ impl RelayHandle {
     }
 }
 
+/// Why the relay does not get on.
+#[derive(Debug, thiserror::Error)]
+enum Stuck {
+    #[error("the outbox cannot be reached")]
+    Store(#[from] StoreError),
+    #[error("events cannot be published")]
+    Bus(#[from] PublishError),
+}
+
+type UnderWay = FuturesOrdered<BoxFuture<'static, (i64, u64, Result<(), PublishError>)>>;
+
 /// The relay itself; see [`Relay::run`].
 pub struct Relay {
     receiver: mpsc::Receiver<Batch>,
     behind: Arc<AtomicBool>,
     look: Arc<Notify>,
     store: Store,
-    bus: InProcessBus,
+    bus: Arc<dyn Bus>,
+    under_way: UnderWay,
+    /// The rows of those, oldest first.
+    rows_under_way: VecDeque<i64>,
+    /// Confirmed, and to be forgotten.
+    published: Vec<i64>,
+    /// The newest row when the table was looked at last.
+    newest_seen: i64,
+    pause: Duration,
+    is_stuck: bool,
 }
 
 impl Relay {
     /// A relay to a bus, and the handle for the lanes.
-    pub fn new(store: Store, bus: InProcessBus) -> (RelayHandle, Relay) {
+    pub fn new(store: Store, bus: Arc<dyn Bus>) -> (RelayHandle, Relay) {
         let (sender, receiver) = mpsc::channel(BATCHES_WAITING_MAX);
         // Whatever an earlier run left in the table comes first.
         let behind = Arc::new(AtomicBool::new(true));
         let look = Arc::new(Notify::new());
-        let handle = RelayHandle { sender, behind: Arc::clone(&behind), look: Arc::clone(&look) };
-        (handle, Relay { receiver, behind, look, store, bus })
+        let handle = RelayHandle {
+            sender,
+            behind: Arc::clone(&behind),
+            look: Arc::clone(&look),
+            bus: Arc::clone(&bus),
+        };
+        let relay = Relay {
+            receiver,
+            behind,
+            look,
+            store,
+            bus,
+            under_way: UnderWay::new(),
+            rows_under_way: VecDeque::new(),
+            published: Vec::new(),
+            newest_seen: 0,
+            pause: PAUSE,
+            is_stuck: false,
+        };
+        (handle, relay)
     }
 
     /// Relays until every handle is gone and nothing waits.
     pub async fn run(mut self) {
-        let mut waiting = Vec::with_capacity(FORGOTTEN_AT_ONCE_MAX);
-        let mut published = Vec::with_capacity(2 * FORGOTTEN_AT_ONCE_MAX);
         let look = Arc::clone(&self.look);
         let mut forget = interval(FORGOTTEN_WITHIN);
-        let mut read_table = interval(TABLE_READ_EVERY);
-        loop {
+        let mut look_at_table = interval(TABLE_READ_EVERY);
+        let mut is_open = true;
+        while is_open || !self.under_way.is_empty() {
             if self.behind.swap(false, Ordering::AcqRel) {
-                self.forget(&mut published).await;
-                self.catch_up().await;
+                self.begin_anew().await;
+                if self.receiver.is_closed() && self.is_stuck {
+                    return;
+                }
             }
             tokio::select! {
-                count = self.receiver.recv_many(&mut waiting, FORGOTTEN_AT_ONCE_MAX) => {
-                    for batch in waiting.drain(..) {
-                        published.push(batch.outbox_id);
-                        self.bus.publish(batch.events);
-                    }
-                    if count == 0 || published.len() >= FORGOTTEN_AT_ONCE_MAX {
-                        self.forget(&mut published).await;
-                    }
-                    if count == 0 {
-                        return;
+                biased;
+                Some((row, events, outcome)) = self.under_way.next() => {
+                    self.settle(row, events, outcome);
+                    if self.published.len() >= FORGOTTEN_AT_ONCE_MAX {
+                        self.forget().await;
                     }
                 }
                 () = look.notified() => self.behind.store(true, Ordering::Release),
-                _ = forget.tick() => self.forget(&mut published).await,
-                _ = read_table.tick() => {
-                    self.forget(&mut published).await;
-                    if let Err(error) = self.publish_oldest().await {
-                        warn_of(&error);
+                _ = forget.tick() => self.forget().await,
+                _ = look_at_table.tick() => self.look_for_others().await,
+                batch = self.receiver.recv(),
+                    if is_open && self.under_way.len() < BATCHES_UNDER_WAY_MAX =>
+                {
+                    match batch {
+                        Some(batch) => self.publish(batch),
+                        None => is_open = false,
                     }
                 }
             }
         }
+        self.forget().await;
     }
 
-    async fn forget(&self, published: &mut Vec<i64>) {
-        if published.is_empty() {
+    fn publish(&mut self, Batch { outbox_id, events }: Batch) {
+        breakpoint::pass(Point::Committed);
+        let count = events.len() as u64;
+        metrics::counter!("hoga_relay_published_total").increment(count);
+        let outcome = self.bus.publish(events);
+        self.rows_under_way.push_back(outbox_id);
+        self.under_way.push_back(Box::pin(async move { (outbox_id, count, outcome.await) }));
+    }
+
+    fn settle(&mut self, row: i64, events: u64, outcome: Result<(), PublishError>) {
+        self.rows_under_way.pop_front();
+        match outcome {
+            Ok(()) => {
+                breakpoint::pass(Point::Confirmed);
+                metrics::counter!("hoga_relay_confirmed_total").increment(events);
+                self.published.push(row);
+            }
+            Err(_) => {
+                metrics::counter!("hoga_relay_retried_total").increment(events);
+                self.behind.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    async fn forget(&mut self) {
+        if self.published.is_empty() {
             return;
         }
-        if let Err(error) = self.store.outbox_published(published).await {
-            warn_of(&error);
+        if let Err(error) = self.store.outbox_published(&self.published).await {
+            self.say_stuck(&error.into());
             self.behind.store(true, Ordering::Release);
-            tokio::time::sleep(RETRY_AFTER).await;
         }
-        published.clear();
+        self.published.clear();
+    }
+
+    /// Waits until nothing is under way, then publishes what the table holds.
+    async fn begin_anew(&mut self) {
+        while let Some((row, events, outcome)) = self.under_way.next().await {
+            self.settle(row, events, outcome);
+        }
+        self.forget().await;
+        self.behind.store(false, Ordering::Release);
+        self.bus.resume();
+        match self.catch_up().await {
+            Ok(()) => {
+                self.pause = PAUSE;
+                if std::mem::replace(&mut self.is_stuck, false) {
+                    tracing::info!("the relay publishes again");
+                }
+            }
+            Err(error) => {
+                self.say_stuck(&error);
+                self.behind.store(true, Ordering::Release);
+                tokio::time::sleep(self.pause).await;
+                self.pause = (self.pause * 2).min(PAUSE_MAX);
+            }
+        }
     }
 
     /// Publishes what the table holds, oldest first, until it is nearly empty: under load it never
-    /// is, for the lanes go on. What waits in memory at the same time is published twice;
-    /// subscribers drop it by its sequence number.
-    async fn catch_up(&self) {
+    /// is, for the lanes go on. What waits in memory is in the table, too, and is let go.
+    async fn catch_up(&mut self) -> Result<(), Stuck> {
         loop {
-            match self.publish_oldest().await {
-                Ok(count) if count < COMMITS_READ_AT_ONCE => return,
-                Ok(_) => {}
-                Err(error) => {
-                    warn_of(&error);
-                    if self.receiver.is_closed() {
-                        return;
-                    }
-                    tokio::time::sleep(RETRY_AFTER).await;
-                }
+            while self.receiver.try_recv().is_ok() {}
+            let limit = i64::try_from(COMMITS_READ_AT_ONCE).unwrap_or(i64::MAX);
+            let rows = self.store.outbox_oldest(limit).await?;
+            let ranges: Vec<_> = rows.iter().flat_map(|row| row.ranges.iter().copied()).collect();
+            for ranges in ranges.chunks(RANGES_READ_AT_ONCE) {
+                let events = self.store.events_in(ranges).await?;
+                let events: Vec<_> = events.into_iter().filter_map(Envelope::from_row).collect();
+                self.publish_again(&events).await?;
+            }
+            let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+            self.store.outbox_published(&ids).await?;
+            if ids.len() < COMMITS_READ_AT_ONCE {
+                return Ok(());
             }
         }
     }
 
-    async fn publish_oldest(&self) -> Result<usize, StoreError> {
-        let limit = i64::try_from(COMMITS_READ_AT_ONCE).unwrap_or(i64::MAX);
-        let rows = self.store.outbox_oldest(limit).await?;
-        for row in &rows {
-            for ranges in row.ranges.chunks(RANGES_READ_AT_ONCE) {
-                let events = self.store.events_in(ranges).await?;
-                let events = events.into_iter().filter_map(Envelope::from_row).collect();
-                self.bus.publish(Committed::new(events));
-            }
+    async fn publish_again(&self, events: &[Envelope]) -> Result<(), PublishError> {
+        let commits: Vec<_> =
+            events.chunks(EVENTS_AT_ONCE_MAX).map(|some| Committed::new(some.to_vec())).collect();
+        let outcomes: Vec<_> = commits
+            .into_iter()
+            .map(|commit| {
+                self.bus.tell(&commit);
+                metrics::counter!("hoga_relay_published_total").increment(commit.len() as u64);
+                breakpoint::pass(Point::Committed);
+                self.bus.publish(commit)
+            })
+            .collect();
+        let mut all = Ok(());
+        for outcome in outcomes {
+            all = all.and(outcome.await);
         }
-        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-        self.store.outbox_published(&ids).await?;
-        Ok(ids.len())
+        if all.is_ok() {
+            breakpoint::pass(Point::Confirmed);
+            metrics::counter!("hoga_relay_confirmed_total").increment(events.len() as u64);
+        } else {
+            metrics::counter!("hoga_relay_retried_total").increment(events.len() as u64);
+        }
+        all
+    }
+
+    /// Notices rows that nobody handed over: they were there the last time already.
+    async fn look_for_others(&mut self) {
+        let limit = i64::try_from(COMMITS_READ_AT_ONCE).unwrap_or(i64::MAX);
+        let looked = async {
+            let newest = self.store.outbox_newest().await?;
+            Ok::<_, StoreError>((self.store.outbox_oldest(limit).await?, newest))
+        };
+        match looked.await {
+            Ok((rows, newest)) => {
+                let known: HashSet<i64> =
+                    self.rows_under_way.iter().chain(&self.published).copied().collect();
+                let newest_seen = std::mem::replace(&mut self.newest_seen, newest);
+                if rows.iter().any(|row| row.id <= newest_seen && !known.contains(&row.id)) {
+                    self.behind.store(true, Ordering::Release);
+                }
+            }
+            Err(error) => self.say_stuck(&error.into()),
+        }
+    }
+
+    /// Once, until it gets on again.
+    fn say_stuck(&mut self, error: &Stuck) {
+        if !std::mem::replace(&mut self.is_stuck, true) {
+            tracing::warn!(error = told(error), "the relay does not get on; events wait");
+        }
     }
 }
 
@@ -174,8 +312,4 @@ fn interval(every: Duration) -> tokio::time::Interval {
     let mut interval = tokio::time::interval(every);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     interval
-}
-
-fn warn_of(error: &StoreError) {
-    tracing::warn!(error = error as &dyn std::error::Error, "the relay cannot reach the outbox");
 }

@@ -48,6 +48,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::{
     config::SellerModel,
     domain::money::Amount,
+    events::bus::Bus,
     exchange::Exchange,
     identity::{
         clients::Clients,
@@ -85,6 +86,8 @@ pub struct State {
     pub clients: Arc<Clients>,
     /// The streams.
     pub hub: Hub,
+    /// What carries events.
+    pub bus: Arc<dyn Bus>,
     /// Where people log in; nowhere without an app at Kakao.
     pub kakao: Option<Kakao>,
     /// What is to be unlinked, where people log in.
@@ -119,6 +122,8 @@ pub struct Parts {
     pub clients: Arc<Clients>,
     /// The streams.
     pub hub: Hub,
+    /// What carries events.
+    pub bus: Arc<dyn Bus>,
     /// Where people log in, if anywhere.
     pub kakao: Option<Kakao>,
     /// What is to be unlinked, where people log in.
@@ -143,6 +148,7 @@ impl State {
             tokens: parts.tokens,
             clients: parts.clients,
             hub: parts.hub,
+            bus: parts.bus,
             kakao: parts.kakao,
             unlinks: parts.unlinks,
             under_way: Arc::default(),

@@ -1,5 +1,7 @@
 //! The service itself: time, health, the explanations of problems, and the API document.
 
+use std::time::Duration;
+
 use actix_web::{HttpResponse, get, http::header, web};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,7 +10,10 @@ use super::{
     State,
     problem::{Code, Language, Problem},
 };
-use crate::{identity::keys::KEY_SET_KEPT_S, telemetry, wall_clock};
+use crate::{events::bus::BusStanding, identity::keys::KEY_SET_KEPT_S, telemetry, wall_clock};
+
+/// Commits in the outbox that are counted for the metrics.
+const OUTBOX_COUNTED_MAX: i64 = 100_000;
 
 /// The exchange's clock.
 #[derive(Debug, Serialize, ToSchema)]
@@ -60,11 +65,16 @@ pub struct ReadinessBody {
     lanes: bool,
     /// Postgres answers readers.
     database: bool,
+    /// `up`, or why events wait at present: `connecting`, `unreachable`, `access_refused`,
+    /// `queue_of_another_type` or `refused`. They lose nothing by it, and nor do bids, so it is no
+    /// reason not to be ready.
+    bus: &'static str,
 }
 
 /// Ask whether the exchange is ready
 ///
-/// Ready when it has caught up with the clock, every lane is connected and Postgres answers.
+/// Ready when it has caught up with the clock, every lane is connected and Postgres answers. A bus
+/// that is down is told, and is no reason not to be ready: bids do not wait for it.
 #[utoipa::path(get, path = "/readyz", operation_id = "get_readiness", tag = "service",
     responses((status = 200, body = ReadinessBody, description = "Send requests"),
         (status = 503, body = ReadinessBody, description = "Not now", content_type = "application/json")))]
@@ -73,11 +83,15 @@ pub async fn get_readiness(state: web::Data<State>) -> HttpResponse {
     let caught_up = state.is_caught_up();
     let lanes = state.exchange.is_ready();
     let database = state.store.ping().await.is_ok();
+    let bus = match state.bus.standing() {
+        BusStanding::Up => "up",
+        BusStanding::Down(trouble) => trouble.word(),
+    };
     let is_ready = caught_up && lanes && database;
     let status = if is_ready { "ready" } else { "not_ready" };
     let mut builder =
         if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    let mut response = builder.json(ReadinessBody { status, caught_up, lanes, database });
+    let mut response = builder.json(ReadinessBody { status, caught_up, lanes, database, bus });
     response.extensions_mut().insert(super::context::NotAProblem);
     response
 }
@@ -122,8 +136,12 @@ pub async fn get_metrics(state: web::Data<State>) -> HttpResponse {
     gauge("hoga_auctions_loaded", state.exchange.auctions_loaded());
     gauge("hoga_viewers", state.hub.viewers());
     gauge("hoga_ready", usize::from(state.is_caught_up() && state.exchange.is_ready()));
-    if let Ok(waiting) = state.store.outbox_len().await {
-        gauge("hoga_outbox_commits", usize::try_from(waiting).unwrap_or(0));
+    gauge("hoga_bus_up", usize::from(state.bus.standing() == BusStanding::Up));
+    if let Ok(waiting) = state.store.outbox_waiting(OUTBOX_COUNTED_MAX).await {
+        gauge("hoga_outbox_commits", usize::try_from(waiting.commits).unwrap_or(0));
+        gauge("hoga_outbox_events", usize::try_from(waiting.events).unwrap_or(0));
+        let seconds = Duration::from_millis(u64::try_from(waiting.oldest_ms).unwrap_or(0));
+        metrics::gauge!("hoga_outbox_oldest_seconds").set(seconds.as_secs_f64());
     }
     HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")

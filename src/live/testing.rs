@@ -130,7 +130,7 @@ impl Log {
     }
 
     pub fn publish(&self, events: Vec<Envelope>) {
-        self.bus.publish(Arc::new(events));
+        self.bus.tell(&Arc::new(events));
     }
 
     /// Commits an event and announces it.

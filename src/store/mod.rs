@@ -9,6 +9,7 @@ mod addresses;
 mod batch;
 mod catalogue;
 mod clients;
+mod dead_letters;
 mod lease;
 mod leaving;
 mod log;
@@ -34,12 +35,13 @@ pub use self::{
     },
     catalogue::{AuctionRow, Due, Filter, ItemRow, NewAuction, Page, Sort, StandingRow},
     clients::{CLIENTS_MAX, ClientChanges, ClientRow, ClientsStamp},
+    dead_letters::DeadLetterRow,
     lease::{Lease, LeaseError},
     leaving::{Leaving, OPEN_LISTED_MAX, OpenKind, OpenMatter},
     log::{BidRow, EventRow, LogRow, PublicEventRow},
     logins::{CodeBinding, Grant, GrantRow, GrantVerdict, LoginRow, NewFamily, TakenLogin},
     migrate::MigrateError,
-    outbox::OutboxRow,
+    outbox::{OutboxRow, OutboxWaiting},
     receipts::{Receipt, ReceiptKey},
     sellers::{ApplicationRow, Company, Decided, Verdict},
     unlinks::{Unlink, UnlinkDirection, UnlinksWaiting},

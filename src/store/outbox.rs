@@ -12,6 +12,17 @@ pub struct OutboxRow {
     pub ranges: Vec<(AuctionId, i64, i64)>,
 }
 
+/// What waits to be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutboxWaiting {
+    /// Commits; no more than were to be looked at.
+    pub commits: i64,
+    /// Events of these commits.
+    pub events: i64,
+    /// How long the oldest waits.
+    pub oldest_ms: i64,
+}
+
 const OLDEST: &str =
     "SELECT id, auction_ids, first_seqs, last_seqs FROM outbox ORDER BY id LIMIT $1";
 /// Without waiting for the disk: a row that comes back after a crash is published again, and a
@@ -19,7 +30,14 @@ const OLDEST: &str =
 const DELETE: &str = "
     DELETE FROM outbox WHERE id = ANY ($1)
     AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'";
-const COUNT: &str = "SELECT count(*) FROM outbox";
+const NEWEST: &str = "SELECT coalesce(max(id), 0) FROM outbox";
+/// The age is that of the oldest row; rows beyond the limit are not looked at.
+const WAITING: &str = "
+    SELECT count(*), coalesce(sum(w.events), 0)::int8,
+           coalesce(extract(epoch FROM now() - min(w.at)) * 1000, 0)::int8
+    FROM (SELECT o.at, (SELECT sum(r.last - r.first + 1)
+                        FROM unnest(o.first_seqs, o.last_seqs) AS r (first, last)) AS events
+          FROM outbox o ORDER BY o.id LIMIT $1) w";
 
 impl Store {
     /// The oldest rows that wait.
@@ -54,11 +72,20 @@ impl Store {
         Ok(())
     }
 
-    /// How many commits wait to be published.
+    /// The id of the newest row; 0 if there is none.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
-    pub async fn outbox_len(&self) -> Result<i64, StoreError> {
-        Ok(self.reader().await?.query_one(COUNT, &[]).await?.get(0))
+    pub async fn outbox_newest(&self) -> Result<i64, StoreError> {
+        Ok(self.reader().await?.query_one(NEWEST, &[]).await?.get(0))
+    }
+
+    /// How much waits to be published, of the `limit` oldest commits.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn outbox_waiting(&self, limit: i64) -> Result<OutboxWaiting, StoreError> {
+        let row = self.reader().await?.query_one(WAITING, &[&limit]).await?;
+        Ok(OutboxWaiting { commits: row.get(0), events: row.get(1), oldest_ms: row.get(2) })
     }
 }

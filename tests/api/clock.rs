@@ -1,5 +1,7 @@
 //! The clock: openings and closings happen by themselves, once, whatever was missed.
 
+use std::sync::Arc;
+
 use hoga::{
     domain::auction::Command,
     domain::id::AuctionId,
@@ -164,7 +166,7 @@ async fn a_timer_that_was_missed_is_found_in_the_database() {
 /// Another exchange on the same database, which never asked for the lease.
 fn second_exchange(database: &Database) -> (Store, Exchange) {
     let store = Store::new(database.config().clone()).expect("a store");
-    let (handle, relay) = Relay::new(store.clone(), InProcessBus::default());
+    let (handle, relay) = Relay::new(store.clone(), Arc::new(InProcessBus::default()));
     actix::spawn(relay.run());
     let exchange =
         Exchange::start(store.clone(), handle, Options { lanes: 1, ..Options::default() });

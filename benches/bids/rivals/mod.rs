@@ -88,9 +88,9 @@ async fn run(rival: Rival, connections: usize) -> Result<(), Failed> {
 fn state(config: &Config, database: tokio_postgres::Config) -> Result<State, Failed> {
     let key = KeyRing::load_or_create(&config.signing_key_file)?;
     let store = Store::new(database)?;
-    let bus = InProcessBus::default();
+    let bus = std::sync::Arc::new(InProcessBus::default());
     let hub = Hub::start(bus.subscribe(), store.clone(), LiveOptions::default());
-    let (relay, _) = Relay::new(store.clone(), bus);
+    let (relay, _) = Relay::new(store.clone(), bus.clone());
     let options = exchange::Options { lanes: 1, ..exchange::Options::default() };
     let exchange = Exchange::start(store.clone(), relay, options);
     let tokens = std::sync::Arc::new(Tokens::new(key, &config.public_url));
@@ -98,6 +98,7 @@ fn state(config: &Config, database: tokio_postgres::Config) -> Result<State, Fai
         Parts {
             exchange,
             store,
+            bus,
             tokens,
             clients: Default::default(),
             hub,

@@ -1,0 +1,92 @@
+//! How a durable consumer is offered events: again and again, but a single bad one is put aside.
+
+use std::time::Duration;
+
+use super::{
+    bus::{BoxFuture, Consumer, TakeError},
+    envelope::Envelope,
+};
+
+/// How often an event is offered that the consumer refuses; then it is put aside.
+pub const TRIES_MAX: u32 = 5;
+/// No consumer takes longer for what it is offered at once.
+pub const TAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Before the second try; doubled for each one after it.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Puts an event aside, durably, with what the consumer said.
+pub(super) trait Undertaker: Send + Sync {
+    type Error: Send;
+
+    fn bury<'a>(
+        &'a self,
+        event: &'a Envelope,
+        reason: &'a str,
+    ) -> BoxFuture<'a, Result<(), Self::Error>>;
+}
+
+/// Why a delivery has to be begun again.
+#[derive(Debug)]
+pub(super) enum Undelivered<E> {
+    /// The consumer is not able to take anything at present.
+    Consumer(TakeError),
+    /// An event could not be put aside.
+    Burial(E),
+}
+
+/// Has the consumer take all of these, except those that it cannot: they are put aside.
+pub(super) async fn deliver<U: Undertaker>(
+    consumer: &dyn Consumer,
+    events: &[Envelope],
+    undertaker: &U,
+) -> Result<(), Undelivered<U::Error>> {
+    match offer(consumer, events).await {
+        Ok(()) => return Ok(()),
+        Err(error) if error.will_pass() => return Err(Undelivered::Consumer(error)),
+        Err(_) => {}
+    }
+    for event in events {
+        let Err(reason) = insist(consumer, event).await? else { continue };
+        let name = consumer.name();
+        tracing::error!(consumer = name, event = event.id(), reason, "an event is put aside");
+        metrics::counter!("hoga_bus_dead_letters_total").increment(1);
+        undertaker.bury(event, &reason).await.map_err(Undelivered::Burial)?;
+    }
+    Ok(())
+}
+
+/// Offers one event some times; the inner error is what the consumer said at last.
+async fn insist<E>(
+    consumer: &dyn Consumer,
+    event: &Envelope,
+) -> Result<Result<(), String>, Undelivered<E>> {
+    let mut pause = PAUSE;
+    let mut tries = 1;
+    loop {
+        match offer(consumer, std::slice::from_ref(event)).await {
+            Ok(()) => return Ok(Ok(())),
+            Err(error) if error.will_pass() => return Err(Undelivered::Consumer(error)),
+            Err(error) if tries == TRIES_MAX => return Ok(Err(told(&error))),
+            Err(_) => {}
+        }
+        tries += 1;
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+}
+
+async fn offer(consumer: &dyn Consumer, events: &[Envelope]) -> Result<(), TakeError> {
+    let taken = tokio::time::timeout(TAKE_TIMEOUT, consumer.take(events)).await;
+    taken.unwrap_or_else(|_| Err(TakeError::Refused("it took too long".to_owned())))
+}
+
+/// An error with its causes.
+pub(super) fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

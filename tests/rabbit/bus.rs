@@ -1,0 +1,109 @@
+//! The bus itself: confirms, returned messages, what is not an event.
+
+use std::sync::Arc;
+
+use hoga::{
+    domain::{
+        id::AuctionId,
+        money::{Amount, Currency, Money},
+        time::Timestamp,
+    },
+    events::{
+        bus::{Bus, BusStanding, Committed, PublishError},
+        envelope::Envelope,
+        feed::{Feed, Heard},
+        hash::Hash,
+        log::After,
+        rabbitmq::{RabbitMq, spawn_consumer},
+    },
+};
+use uuid::Uuid;
+
+use crate::{
+    broker::Broker,
+    consumer_is_there,
+    recorder::Recorder,
+    support::{eventually, wait::promptly},
+};
+
+fn event(auction_id: AuctionId, seq: u64) -> Envelope {
+    let at = Timestamp::from_millis(1_800_000_000_000);
+    let price = Money { amount: Amount::new(1_000).unwrap(), currency: Currency::Krw };
+    let after = After { bid_count: 0, ends_at: at, leader: None, price };
+    let data = format!(
+        r#"{{"bid_count":0,"ends_at":"{at}","leader_alias":null,"price":{{"amount":1000,"currency":"KRW"}}}}"#
+    );
+    Envelope { auction_id, seq, kind: "auction.opened".into(), at, data, hash: Hash::ZERO, after }
+}
+
+async fn up(bus: &RabbitMq) {
+    eventually("the bus is up", || async { (bus.standing() == BusStanding::Up).then_some(()) })
+        .await;
+    bus.resume();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_queue_takes_is_not_safe_and_everything_after_it_waits() {
+    let (broker, prefix) = (Broker::shared(), "returned.");
+    let bus = RabbitMq::start(broker.address(prefix), Vec::new());
+    assert_eq!(bus.publish(Committed::default()).await, Err(PublishError::Closed));
+    up(&bus).await;
+    let auction = AuctionId(Uuid::now_v7());
+    let commit = |seq| Committed::new(vec![event(auction, seq)]);
+    assert_eq!(bus.publish(commit(1)).await, Err(PublishError::Returned));
+    assert_eq!(bus.publish(commit(2)).await, Err(PublishError::Closed));
+    let recorder = Recorder::new();
+    spawn_consumer(&broker.address(prefix), recorder.clone());
+    consumer_is_there(&broker, prefix).await;
+    up(&bus).await;
+    for seq in 1..=2 {
+        eventually("it is safe", || async {
+            bus.resume();
+            bus.publish(commit(seq)).await.ok()
+        })
+        .await;
+    }
+    eventually("both came", || async { recorder.has((auction, 2)).then_some(()) }).await;
+    assert_eq!(recorder.once()[&auction], [1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_is_not_an_event_is_put_aside_and_the_others_go_on() {
+    let (broker, prefix) = (Broker::shared(), "strange.");
+    let recorder = Recorder::new();
+    let bus = RabbitMq::start(broker.address(prefix), vec![recorder.clone()]);
+    up(&bus).await;
+    let (_connection, channel) = broker.channel().await;
+    let exchange = format!("{prefix}hoga.events");
+    let (options, properties) = Default::default();
+    let strange = b"not an event";
+    let key = "auction.strange".into();
+    channel.basic_publish(exchange.into(), key, options, strange, properties).await.unwrap();
+    let auction = AuctionId(Uuid::now_v7());
+    let commit = Committed::new((1..=300).map(|seq| event(auction, seq)).collect());
+    promptly("it is safe", bus.publish(commit)).await.unwrap();
+    eventually("all came", || async { recorder.has((auction, 300)).then_some(()) }).await;
+    let dead = format!("{prefix}hoga.dead-letters");
+    let letter = channel.basic_get(dead.into(), Default::default()).await.unwrap();
+    assert_eq!(letter.expect("a dead letter").delivery.data, strange);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_hear_what_is_published_and_where_something_may_be_missing() {
+    let (broker, prefix) = (Broker::shared(), "streams.");
+    let bus = Arc::new(RabbitMq::start(broker.address(prefix), vec![Recorder::new()]));
+    let mut feed = bus.subscribe();
+    assert_eq!(promptly("the beginning", feed.next()).await, Some(Heard::LostSome));
+    up(&bus).await;
+    let auction = AuctionId(Uuid::now_v7());
+    let commit = Committed::new((1..=3).map(|seq| event(auction, seq)).collect());
+    promptly("it is safe", bus.publish(Arc::clone(&commit))).await.unwrap();
+    let mut heard = Vec::new();
+    while heard.len() < 3 {
+        match promptly("the events", feed.next()).await {
+            Some(Heard::Committed(events)) => heard.extend(events.iter().cloned()),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(heard, *commit);
+}

@@ -1,0 +1,185 @@
+//! Events over a real RabbitMQ: nothing is lost, nothing comes out of order, whatever is killed.
+//!
+//! The broker is private to this run and is killed at its end. What a durable consumer has is held
+//! against the log in Postgres.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod broker;
+mod bus;
+#[path = "../crash/market.rs"]
+#[allow(dead_code, reason = "what was answered is checked by tests/crash")]
+mod market;
+mod recorder;
+mod server;
+#[path = "../support/mod.rs"]
+#[allow(unused_imports, reason = "it is for servers in this process, too")]
+mod support;
+
+use std::{collections::HashSet, sync::Mutex};
+
+use broker::Broker;
+use hoga::events::{delivery::TRIES_MAX, rabbitmq::spawn_consumer};
+use market::Market;
+use recorder::Recorder;
+use serde_json::Value;
+use server::{Hoga, breathe};
+use support::eventually;
+
+/// How often the broker is killed.
+const KILLS: usize = 5;
+/// Auctions with an event that cannot be taken.
+const POISONED: usize = 3;
+
+/// The queue of the recorder is there before anything is published.
+pub async fn consumer_is_there(broker: &Broker, prefix: &str) {
+    let queue = format!("{prefix}hoga.recorder");
+    eventually("the consumer's queue", || async {
+        let (connection, channel) = broker.channel().await;
+        let options = lapin::options::QueueDeclareOptions { passive: true, ..Default::default() };
+        let there = channel.queue_declare(queue.as_str().into(), options, Default::default()).await;
+        let _ = connection.close(200, "looked".into()).await;
+        there.ok().filter(|queue| queue.consumer_count() > 0)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_killed_under_load_loses_nothing_and_keeps_the_order() {
+    let broker = Broker::start();
+    let recorder = Recorder::new();
+    spawn_consumer(&broker.address(""), recorder.clone());
+    consumer_is_there(&broker, "").await;
+    let hoga = Hoga::start(broker.url(), "").await;
+    let market = Market::open(&hoga).await;
+    let bidding = market.bid_all_the_time();
+    for _ in 0..KILLS {
+        market.wait_for_answers(200).await;
+        broker.kill();
+        // Bids do not wait for it.
+        market.wait_for_answers(200).await;
+        broker.serve();
+        let before = recorder.offered();
+        eventually("events flow again", || async { (recorder.offered() > before).then_some(()) })
+            .await;
+    }
+    bidding.finish().await;
+    recorder.check(&hoga).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_dies_at_any_point_loses_nothing_and_keeps_the_order() {
+    let broker = Broker::shared();
+    let (prefix, recorder) = ("points.", Recorder::new());
+    spawn_consumer(&broker.address(prefix), recorder.clone());
+    consumer_is_there(&broker, prefix).await;
+    let mut hoga = Hoga::start(broker.url(), prefix).await;
+    let market = Market::open(&hoga).await;
+    let bidding = market.bid_all_the_time();
+    for point in ["committed:30", "published:30", "confirmed:30", "published:1", "confirmed:1"] {
+        hoga.kill();
+        hoga.serve_until(point).await;
+        hoga.serve().await;
+        market.wait_for_answers(100).await;
+    }
+    bidding.finish().await;
+    recorder.check(&hoga).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bids_are_accepted_without_a_broker_and_their_events_arrive_when_it_is_there() {
+    let broker = Broker::start();
+    let recorder = Recorder::new();
+    spawn_consumer(&broker.address("late."), recorder.clone());
+    consumer_is_there(&broker, "late.").await;
+    broker.kill();
+    let hoga = Hoga::start(broker.url(), "late.").await;
+    let market = Market::open(&hoga).await;
+    let bidding = market.bid_all_the_time();
+    market.wait_for_answers(600).await;
+    let readiness = hoga.wait_until(|readiness| readiness["bus"] == "unreachable").await;
+    assert_eq!(readiness["status"], "ready");
+    bidding.finish().await;
+    broker.serve();
+    recorder.check(&hoga).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_is_said_once_and_not_repeated_in_a_loop() {
+    let broker = Broker::shared();
+    let hoga = Hoga::start(broker.url_as("top-secret"), "wrong.").await;
+    let readiness = hoga.wait_until(|readiness| readiness["bus"] == "access_refused").await;
+    assert_eq!(readiness["status"], "ready");
+    said_once_for_each_connection(&hoga, "refuses the user, the password").await;
+    assert!(!hoga.said().contains("top-secret"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_of_another_type_is_said_clearly_and_used_no_sooner_than_it_is_gone() {
+    let broker = Broker::shared();
+    let (connection, channel) = broker.channel().await;
+    let queue = "other.hoga.dead-letters";
+    let options = lapin::options::QueueDeclareOptions::durable();
+    channel.queue_declare(queue.into(), options, Default::default()).await.expect("a queue");
+    let hoga = Hoga::start(broker.url(), "other.").await;
+    let is_told = |readiness: &Value| readiness["bus"] == "queue_of_another_type";
+    let readiness = hoga.wait_until(is_told).await;
+    assert_eq!(readiness["status"], "ready");
+    said_once_for_each_connection(&hoga, "delete it there, or set HOGA_AMQP_PREFIX").await;
+    assert!(hoga.said().contains(queue));
+    channel.queue_delete(queue.into(), Default::default()).await.expect("deleted");
+    hoga.wait_until(|readiness| readiness["bus"] == "up").await;
+    let _ = connection.close(200, "done".into()).await;
+}
+
+/// By the publisher and by the streams, however often they try.
+async fn said_once_for_each_connection(hoga: &Hoga, what: &str) {
+    let count = || hoga.said().matches(what).count();
+    eventually("it is said", || async { (count() == 2).then_some(()) }).await;
+    // Long enough for several attempts.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(1);
+    while std::time::Instant::now() < until {
+        breathe().await;
+        assert_eq!(count(), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poison_message_is_put_aside_after_bounded_tries_and_can_be_replayed() {
+    let broker = Broker::shared();
+    let (prefix, recorder) = ("poison.", Recorder::new());
+    // Of three auctions the second event; each costs the others behind it most of a second.
+    let poisoned = Mutex::new(HashSet::new());
+    recorder.refuse(move |event| {
+        let mut poisoned = poisoned.lock().unwrap();
+        let is_full = poisoned.len() == POISONED;
+        event.seq == 2
+            && (poisoned.contains(&event.auction_id)
+                || !is_full && poisoned.insert(event.auction_id))
+    });
+    spawn_consumer(&broker.address(prefix), recorder.clone());
+    consumer_is_there(&broker, prefix).await;
+    let hoga = Hoga::start(broker.url(), prefix).await;
+    let market = Market::open(&hoga).await;
+    let bidding = market.bid_all_the_time();
+    market.wait_for_answers(50).await;
+    bidding.finish().await;
+    let listed = eventually("they are put aside", || async {
+        let listed = hoga.run(&["dead-letters", "list"]);
+        assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        (listed.lines().count() == POISONED).then_some(listed)
+    })
+    .await;
+    let first = listed.lines().next().unwrap().split(' ').next().unwrap();
+    assert!(first.ends_with(":2@recorder") && listed.contains("it tastes bad"), "{listed}");
+    let (auction, _) = first.split_once(':').unwrap();
+    assert!(recorder.refusals(auction) > TRIES_MAX - 1, "it was tried often enough");
+    recorder.refuse_nothing();
+    let replayed = hoga.run(&["dead-letters", "replay", first]);
+    assert_eq!(String::from_utf8_lossy(&replayed.stdout), "replayed 1\n");
+    let replayed = hoga.run(&["dead-letters", "replay", "nobody"]);
+    assert_eq!(replayed.status.code(), Some(1));
+    assert!(hoga.run(&["dead-letters", "replay", "--all"]).status.success());
+    recorder.wait_for_all(&hoga).await;
+    assert!(hoga.run(&["dead-letters", "list"]).stdout.is_empty());
+}
