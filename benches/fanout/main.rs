@@ -163,5 +163,5 @@ fn hoga(stage: &Stage, database: &str) -> Result<Server, Failed> {
         .envs(stage.environment(database))
         .env("HOGA_REQUESTS_PER_SECOND_MAX", "1000000")
         .env("HOGA_STREAMS_PER_ADDRESS_MAX", "1000000");
-    Ok(Server::start(command)?)
+    Server::start(command)
 }
