@@ -91,9 +91,12 @@ async fn bids_are_accepted_without_a_broker_and_their_events_arrive_when_it_is_t
     let recorder = Recorder::new();
     spawn_consumer(&broker.address("late."), recorder.clone());
     consumer_is_there(&broker, "late.").await;
-    broker.kill();
-    let hoga = Hoga::start(broker.url(), "late.").await;
+    let mut hoga = Hoga::start(broker.url(), "late.").await;
     let market = Market::open(&hoga).await;
+    eventually("events flow", || async { (recorder.offered() > 0).then_some(()) }).await;
+    broker.kill();
+    hoga.kill();
+    hoga.serve().await;
     let bidding = market.bid_all_the_time();
     market.wait_for_answers(600).await;
     let readiness = hoga.wait_until(|readiness| readiness["bus"] == "unreachable").await;

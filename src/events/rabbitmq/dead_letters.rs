@@ -149,11 +149,8 @@ async fn timely<T>(
 fn letter(message: &BasicGetMessage) -> Letter {
     let header = |name: &str| {
         let headers = message.properties.headers().as_ref()?;
-        match headers.inner().get(name)? {
-            AMQPValue::LongString(value) => Some(value.to_string()),
-            AMQPValue::ShortString(value) => Some(value.to_string()),
-            _ => None,
-        }
+        let value = headers.inner().get(name)?;
+        if let AMQPValue::LongString(value) = value { Some(value.to_string()) } else { None }
     };
     // The broker itself writes the second: after too many deliveries.
     let queue = header("hoga-queue").or_else(|| header("x-first-death-queue")).unwrap_or_default();

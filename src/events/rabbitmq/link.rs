@@ -46,16 +46,18 @@ impl LinkError {
         match self {
             LinkError::Timeout | LinkError::Lost | LinkError::ConsumerEnded => Trouble::Unreachable,
             LinkError::Publish(_) => Trouble::Refused,
-            LinkError::Amqp(error) => match error.kind() {
+            LinkError::Amqp(error) => {
+                let ErrorKind::ProtocolError(error) = error.kind() else {
+                    return Trouble::Unreachable;
+                };
                 // By the numbers of AMQP 0-9-1.
-                ErrorKind::ProtocolError(error) => match error.kind().get_id() {
+                match error.kind().get_id() {
                     403 | 530 => Trouble::AccessRefused,
                     405 | 406 => Trouble::OtherQueue,
                     320 => Trouble::Unreachable,
                     _ => Trouble::Refused,
-                },
-                _ => Trouble::Unreachable,
-            },
+                }
+            }
         }
     }
 }
