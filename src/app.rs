@@ -28,7 +28,8 @@ use crate::{
         oauth::UnderWay,
         tokens::{TOKEN_LIFE_S_MAX, Tokens},
     },
-    live::{Hub, LiveOptions},
+    live::{Hub, LiveOptions, personal::Personal},
+    notify::{self, Notifier},
     store::{Lease, LeaseError, MigrateError, Store, StoreError},
     telemetry, wall_clock,
 };
@@ -137,7 +138,11 @@ impl Application {
 
         let bus = InProcessBus::default();
         let hub = Hub::start(&bus, store.clone(), LiveOptions::default());
-        let (relay_handle, relay) = Relay::new(store.clone(), bus);
+        let written = Arc::new(tokio::sync::Notify::new());
+        let personal = Personal::start(store.clone(), Arc::clone(&written), LiveOptions::default());
+        let notifier = Notifier::new(store.clone(), notifications(config), written);
+        notifier.start();
+        let (relay_handle, relay) = Relay::new(store.clone(), bus, vec![Arc::new(notifier)]);
         actix::spawn(relay.run());
         let defaults = exchange::Options::default();
         let options =
@@ -156,7 +161,7 @@ impl Application {
         if let Some(unlinks) = unlinks.clone() {
             actix::spawn(unlinks.run(wall_clock::now));
         }
-        let parts = Parts { exchange, store, tokens, clients, hub, kakao, unlinks };
+        let parts = Parts { exchange, store, tokens, clients, hub, personal, kakao, unlinks };
         let state = State::new(parts, config);
         actix::spawn(keep_up(state.clone(), key_file));
         actix::spawn(purge_logins(state.store.clone(), Arc::clone(&state.under_way)));
@@ -194,6 +199,16 @@ impl Application {
         }
         go_down(&self.state, &handle).await;
         Ok(())
+    }
+}
+
+fn notifications(config: &Config) -> notify::Options {
+    let config = &config.notifications;
+    notify::Options {
+        reminder_leads_s: config.reminder_leads_s.clone(),
+        price_pause_ms: config.price_every_s * 1_000,
+        kept_s: config.kept_days * 86_400,
+        ..notify::Options::default()
     }
 }
 
@@ -263,6 +278,7 @@ async fn go_down(state: &State, server: &ServerHandle) {
     let deadline = Instant::now() + FINISH_TIMEOUT;
     state.set_closing();
     state.hub.close();
+    state.personal.close();
     server.stop(true).await;
     if !state.exchange.stop(deadline.saturating_duration_since(Instant::now())).await {
         tracing::warn!("some commands were still under way; a retry hears what became of them");

@@ -6,6 +6,7 @@
 //! an event whose transaction has not committed.
 
 pub mod audit;
+pub mod bus;
 pub mod envelope;
 pub mod hash;
 pub mod in_process;

@@ -14,10 +14,11 @@ use std::{
 use tokio::sync::{Notify, mpsc};
 
 use super::{
+    bus::{Consumer, TakeError},
     envelope::Envelope,
     in_process::{Committed, InProcessBus},
 };
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// Committed batches that may wait in memory; past it the relay reads the table.
 pub const BATCHES_WAITING_MAX: usize = 1_024;
@@ -73,17 +74,22 @@ pub struct Relay {
     look: Arc<Notify>,
     store: Store,
     bus: InProcessBus,
+    consumers: Vec<Arc<dyn Consumer>>,
 }
 
 impl Relay {
-    /// A relay to a bus, and the handle for the lanes.
-    pub fn new(store: Store, bus: InProcessBus) -> (RelayHandle, Relay) {
+    /// A relay to a bus and to those who must have every event, and the handle for the lanes.
+    pub fn new(
+        store: Store,
+        bus: InProcessBus,
+        consumers: Vec<Arc<dyn Consumer>>,
+    ) -> (RelayHandle, Relay) {
         let (sender, receiver) = mpsc::channel(BATCHES_WAITING_MAX);
         // Whatever an earlier run left in the table comes first.
         let behind = Arc::new(AtomicBool::new(true));
         let look = Arc::new(Notify::new());
         let handle = RelayHandle { sender, behind: Arc::clone(&behind), look: Arc::clone(&look) };
-        (handle, Relay { receiver, behind, look, store, bus })
+        (handle, Relay { receiver, behind, look, store, bus, consumers })
     }
 
     /// Relays until every handle is gone and nothing waits.
@@ -100,10 +106,10 @@ impl Relay {
             }
             tokio::select! {
                 count = self.receiver.recv_many(&mut waiting, FORGOTTEN_AT_ONCE_MAX) => {
-                    for batch in waiting.drain(..) {
-                        published.push(batch.outbox_id);
-                        self.bus.publish(batch.events);
+                    for batch in &waiting {
+                        self.bus.publish(Arc::clone(&batch.events));
                     }
+                    self.hand_to_consumers(&mut waiting, &mut published).await;
                     if count == 0 || published.len() >= FORGOTTEN_AT_ONCE_MAX {
                         self.forget(&mut published).await;
                     }
@@ -121,6 +127,28 @@ impl Relay {
                 }
             }
         }
+    }
+
+    /// What somebody cannot take stays in the table, and is offered again from there.
+    async fn hand_to_consumers(&self, waiting: &mut Vec<Batch>, published: &mut Vec<i64>) {
+        let events: Vec<Envelope> =
+            waiting.iter().flat_map(|batch| batch.events.iter().cloned()).collect();
+        match self.taken_by_all(&events).await {
+            Ok(()) => published.extend(waiting.drain(..).map(|batch| batch.outbox_id)),
+            Err(error) => {
+                warn_of(&error);
+                waiting.clear();
+                self.behind.store(true, Ordering::Release);
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+        }
+    }
+
+    async fn taken_by_all(&self, events: &[Envelope]) -> Result<(), TakeError> {
+        for consumer in &self.consumers {
+            consumer.take(events).await?;
+        }
+        Ok(())
     }
 
     async fn forget(&self, published: &mut Vec<i64>) {
@@ -154,14 +182,16 @@ impl Relay {
         }
     }
 
-    async fn publish_oldest(&self) -> Result<usize, StoreError> {
+    async fn publish_oldest(&self) -> Result<usize, TakeError> {
         let limit = i64::try_from(COMMITS_READ_AT_ONCE).unwrap_or(i64::MAX);
         let rows = self.store.outbox_oldest(limit).await?;
         for row in &rows {
             for ranges in row.ranges.chunks(RANGES_READ_AT_ONCE) {
                 let events = self.store.events_in(ranges).await?;
                 let events = events.into_iter().filter_map(Envelope::from_row).collect();
-                self.bus.publish(Committed::new(events));
+                let events = Committed::new(events);
+                self.bus.publish(Arc::clone(&events));
+                self.taken_by_all(&events).await?;
             }
         }
         let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
@@ -176,6 +206,6 @@ fn interval(every: Duration) -> tokio::time::Interval {
     interval
 }
 
-fn warn_of(error: &StoreError) {
-    tracing::warn!(error = error as &dyn std::error::Error, "the relay cannot reach the outbox");
+fn warn_of(error: &(dyn std::error::Error + 'static)) {
+    tracing::warn!(error, "the relay cannot reach the outbox");
 }

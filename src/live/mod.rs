@@ -12,6 +12,7 @@ mod floor;
 mod frame;
 mod hub;
 pub mod last_event_id;
+pub mod personal;
 mod queue;
 mod reads;
 #[cfg(test)]

@@ -164,7 +164,7 @@ async fn a_timer_that_was_missed_is_found_in_the_database() {
 /// Another exchange on the same database, which never asked for the lease.
 fn second_exchange(database: &Database) -> (Store, Exchange) {
     let store = Store::new(database.config().clone()).expect("a store");
-    let (handle, relay) = Relay::new(store.clone(), InProcessBus::default());
+    let (handle, relay) = Relay::new(store.clone(), InProcessBus::default(), Vec::new());
     actix::spawn(relay.run());
     let exchange =
         Exchange::start(store.clone(), handle, Options { lanes: 1, ..Options::default() });
