@@ -33,7 +33,8 @@ use crate::{
         oauth::UnderWay,
         tokens::{TOKEN_LIFE_S_MAX, Tokens},
     },
-    live::{Hub, LiveOptions, PlacesMax},
+    live::{Hub, LiveOptions, PlacesMax, personal::Personal},
+    notify::{self, Notifier},
     store::{Lease, LeaseError, MigrateError, Store, StoreError},
     telemetry, wall_clock,
 };
@@ -158,8 +159,12 @@ impl Application {
         actix::spawn(keep_lease(store.clone(), lease));
         actix::spawn(purge_records(store.clone()));
 
+        let written = Arc::new(tokio::sync::Notify::new());
+        let personal = Personal::start(store.clone(), Arc::clone(&written), live_options(config));
+        let notifier = Notifier::new(store.clone(), notifications(config), written);
+        notifier.start();
         // Whoever must have every event.
-        let consumers = Vec::new();
+        let consumers: Vec<Arc<dyn Consumer>> = vec![Arc::new(notifier)];
         let (bus, hub) = start_bus(config, &store, consumers, live_options(config));
         let (relay_handle, relay) = Relay::new(store.clone(), Arc::clone(&bus));
         actix::spawn(relay.run());
@@ -175,7 +180,7 @@ impl Application {
         if let Some(unlinks) = unlinks.clone() {
             actix::spawn(unlinks.run(wall_clock::now));
         }
-        let parts = Parts { exchange, store, tokens, clients, hub, bus, kakao, unlinks };
+        let parts = Parts { exchange, store, tokens, clients, hub, personal, bus, kakao, unlinks };
         let state = State::new(parts, config);
         actix::spawn(keep_up(state.clone(), key_file));
         actix::spawn(purge_logins(state.store.clone(), Arc::clone(&state.under_way)));
@@ -207,8 +212,9 @@ impl Application {
         // Nothing is decided here, so nothing is relayed.
         let (relay, _) = Relay::new(store.clone(), Arc::clone(&bus));
         let exchange = Exchange::elsewhere(store.clone(), relay);
+        let personal = Personal::start(store.clone(), Arc::default(), live_options(config));
         let (kakao, unlinks) = (None, None);
-        let parts = Parts { exchange, store, tokens, clients, hub, bus, kakao, unlinks };
+        let parts = Parts { exchange, store, tokens, clients, hub, personal, bus, kakao, unlinks };
         let state = State::new(parts, config);
         actix::spawn(keep_up(state.clone(), key_file));
         let address = listener.local_addr().map_err(StartError::Http)?;
@@ -307,6 +313,16 @@ pub fn broker(config: &Config) -> Option<Broker> {
     Some(Broker { uri: url.0.clone(), names })
 }
 
+fn notifications(config: &Config) -> notify::Options {
+    let config = &config.notifications;
+    notify::Options {
+        reminder_leads_s: config.reminder_leads_s.clone(),
+        price_pause_ms: config.price_every_s * 1_000,
+        kept_s: config.kept_days * 86_400,
+        ..notify::Options::default()
+    }
+}
+
 /// Where people log in.
 struct Login {
     kakao: Option<Kakao>,
@@ -373,6 +389,7 @@ async fn go_down(state: &State, server: &ServerHandle) {
     let deadline = Instant::now() + FINISH_TIMEOUT;
     state.set_closing();
     state.hub.close();
+    state.personal.close();
     server.stop(true).await;
     if !state.exchange.stop(deadline.saturating_duration_since(Instant::now())).await {
         tracing::warn!("some commands were still under way; a retry hears what became of them");

@@ -46,7 +46,33 @@ pub struct Config {
     /// The app at Kakao; without it the embedded default has a stand-in, and a configured exchange
     /// no login.
     pub kakao: Option<KakaoApp>,
+    /// What people are told, and when.
+    pub notifications: Notifications,
 }
+
+/// What people are told, and when.
+#[derive(Debug, Clone)]
+pub struct Notifications {
+    /// `HOGA_REMINDER_LEADS`: how long before an opening or an end those who watch are reminded,
+    /// such as `24h,1h` or `12h,30m`; kept in seconds.
+    pub reminder_leads_s: Vec<i64>,
+    /// `HOGA_PRICE_NOTIFICATIONS_EVERY_S`: those who watch hear of an auction's price and extensions
+    /// no more often; then as they stand.
+    pub price_every_s: i64,
+    /// `HOGA_NOTIFICATIONS_KEPT_DAYS`
+    pub kept_days: i64,
+}
+
+impl Default for Notifications {
+    fn default() -> Self {
+        Notifications { reminder_leads_s: vec![86_400, 3_600], price_every_s: 10, kept_days: 90 }
+    }
+}
+
+/// Lead times of reminders, at most.
+const REMINDER_LEADS_MAX: usize = 5;
+/// The longest lead, in seconds: thirty days.
+const REMINDER_LEAD_MAX_S: i64 = 30 * 86_400;
 
 /// What Kakao knows this exchange by.
 #[derive(Debug, Clone)]
@@ -204,6 +230,7 @@ impl Config {
             amqp_url: amqp_url(lookup)?,
             amqp_prefix: amqp_prefix(lookup)?,
             kakao: kakao_app(lookup)?,
+            notifications: notifications(lookup)?,
         })
     }
 
@@ -406,6 +433,56 @@ fn threads(lookup: Lookup<'_>, variable: &'static str) -> Result<Option<usize>, 
     }
 }
 
+fn notifications(lookup: Lookup<'_>) -> Result<Notifications, ConfigError> {
+    let default = Notifications::default();
+    let whole = |variable, problem: &'static str, max: i64| match parsed(lookup, variable, problem)?
+    {
+        Some(number) if !(1..=max).contains(&number) => {
+            Err(ConfigError { variable, problem: problem.to_owned() })
+        }
+        number => Ok(number),
+    };
+    let price_every_s =
+        whole("HOGA_PRICE_NOTIFICATIONS_EVERY_S", "must be 1 to 3600 seconds", 3_600)?;
+    let kept_days = whole("HOGA_NOTIFICATIONS_KEPT_DAYS", "must be 1 to 3650 days", 3_650)?;
+    Ok(Notifications {
+        reminder_leads_s: reminder_leads_s(lookup)?.unwrap_or(default.reminder_leads_s),
+        price_every_s: price_every_s.unwrap_or(default.price_every_s),
+        kept_days: kept_days.unwrap_or(default.kept_days),
+    })
+}
+
+fn reminder_leads_s(lookup: Lookup<'_>) -> Result<Option<Vec<i64>>, ConfigError> {
+    let variable = "HOGA_REMINDER_LEADS";
+    let Some(list) = set(lookup, variable) else { return Ok(None) };
+    let mut leads_s: Vec<i64> = Vec::new();
+    for lead in list.split(',') {
+        let lead_s =
+            lead_s(lead.trim()).filter(|lead_s| (1..=REMINDER_LEAD_MAX_S).contains(lead_s));
+        leads_s.extend(lead_s.filter(|lead_s| !leads_s.contains(lead_s)));
+    }
+    if leads_s.len() != list.split(',').count() || leads_s.len() > REMINDER_LEADS_MAX {
+        let problem = format!(
+            "must be up to {REMINDER_LEADS_MAX} different times of up to 30 days, such as 24h,1h or 30m"
+        );
+        return Err(ConfigError { variable, problem });
+    }
+    Ok(Some(leads_s))
+}
+
+/// `24h`, `30m` or `90s`.
+fn lead_s(text: &str) -> Option<i64> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let unit_s = match unit {
+        "h" => 3_600,
+        "m" => 60,
+        "s" => 1,
+        _ => return None,
+    };
+    let number: u32 = number.parse().ok()?;
+    i64::from(number).checked_mul(unit_s)
+}
+
 fn sellers(lookup: Lookup<'_>) -> Result<SellerModel, ConfigError> {
     let variable = "HOGA_SELLERS";
     match set(lookup, variable).as_deref() {
@@ -472,6 +549,14 @@ mod tests {
             ("HOGA_SELLERS", "nobody"),
             ("HOGA_SELLERS", "Approved"),
             ("HOGA_DEMO", "maybe"),
+            ("HOGA_REMINDER_LEADS", "24"),
+            ("HOGA_REMINDER_LEADS", "1h,1h"),
+            ("HOGA_REMINDER_LEADS", "0h"),
+            ("HOGA_REMINDER_LEADS", "1000h"),
+            ("HOGA_REMINDER_LEADS", "1h,,2h"),
+            ("HOGA_REMINDER_LEADS", "한"),
+            ("HOGA_PRICE_NOTIFICATIONS_EVERY_S", "0"),
+            ("HOGA_NOTIFICATIONS_KEPT_DAYS", "-1"),
             ("HOGA_KAKAO_APP_ID", "my app"),
             ("HOGA_KAKAO_BASE_URL", "ftp://kakao.test"),
             ("HOGA_KAKAO_BASE_URL", "http://"),
@@ -491,6 +576,16 @@ mod tests {
         assert_eq!(read(&[]).expect("the default").sellers, SellerModel::Everybody);
         assert_eq!(model("everybody"), SellerModel::Everybody);
         assert_eq!(model("approved"), SellerModel::Approved);
+    }
+
+    #[test]
+    fn leads_are_read_in_hours_minutes_and_seconds() {
+        let leads = |value| {
+            read(&[("HOGA_REMINDER_LEADS", value)]).expect("leads").notifications.reminder_leads_s
+        };
+        assert_eq!(leads("12h, 30m,5s"), [43_200, 1_800, 5]);
+        let default = read(&[]).expect("the default").notifications;
+        assert_eq!(default.reminder_leads_s, [86_400, 3_600]);
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub mod exchange;
 pub mod http;
 pub mod identity;
 pub mod live;
+pub mod notify;
 pub mod store;
 pub mod telemetry;
 pub mod wall_clock;

@@ -32,6 +32,8 @@ pub enum Who {
     BidderOfIt,
     /// The user whose address it is: for everybody else it is not there.
     OwnerOfAddress,
+    /// The user whose alert it is: for everybody else it is not there.
+    OwnerOfAlert,
     /// Registered frontends: by their id, and by their secret where they have one. Refused as RFC
     /// 6749 says.
     Client,
@@ -60,6 +62,20 @@ pub const TABLE: &[(&str, Who)] = &[
     // streams
     ("watch_auction_events", Who::Anyone),
     ("watch_events", Who::Anyone),
+    ("watch_my_events", Who::User),
+    ("create_events_ticket", Who::User),
+    // watching
+    ("watch_auction", Who::User),
+    ("unwatch_auction", Who::User),
+    ("list_watchlist", Who::User),
+    // notifications
+    ("list_notifications", Who::User),
+    ("read_notifications", Who::User),
+    ("get_notification_preferences", Who::User),
+    ("set_notification_preferences", Who::User),
+    ("list_keyword_alerts", Who::User),
+    ("create_keyword_alert", Who::User),
+    ("delete_keyword_alert", Who::OwnerOfAlert),
     // me
     ("get_me", Who::User),
     ("update_me", Who::User),
@@ -137,7 +153,8 @@ impl Who {
             | Who::SellerOfItWhoSells
             | Who::SellerOfItOrAdmin
             | Who::BidderOfIt
-            | Who::OwnerOfAddress => Proof::Token,
+            | Who::OwnerOfAddress
+            | Who::OwnerOfAlert => Proof::Token,
             Who::Client => Proof::Client,
             Who::Kakao => Proof::Kakao,
         }
@@ -155,6 +172,7 @@ impl Who {
             | Who::SellerOfIt
             | Who::SellerOfItOrAdmin
             | Who::OwnerOfAddress
+            | Who::OwnerOfAlert
             | Who::Client
             | Who::Kakao => None,
         }
@@ -176,6 +194,7 @@ impl Who {
             }
             Who::BidderOfIt => Some(Code::NotYourBid),
             Who::OwnerOfAddress => Some(Code::AddressNotFound),
+            Who::OwnerOfAlert => Some(Code::KeywordAlertNotFound),
             Who::Anyone
             | Who::Reader
             | Who::User

@@ -401,6 +401,8 @@ pub struct AuctionBody {
     /// The least that is accepted from somebody who does not lead; null once it is over.
     minimum_next_bid: Option<MoneyBody>,
     bid_count: i32,
+    /// How many watch it.
+    watch_count: i64,
     /// Who leads, by alias.
     leader_alias: Option<String>,
     reserve_met: bool,
@@ -426,9 +428,9 @@ pub struct SellerBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuctionPage)]
 pub struct AuctionPageBody {
-    items: Vec<AuctionBody>,
+    pub(super) items: Vec<AuctionBody>,
     /// For the next page; null on the last one.
-    next_cursor: Option<String>,
+    pub(super) next_cursor: Option<String>,
 }
 
 fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Problem> {
@@ -438,7 +440,10 @@ fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Problem> {
     })
 }
 
-fn auction_body(row: AuctionRow, reader: Option<UserId>) -> Result<AuctionBody, Problem> {
+pub(super) fn auction_body(
+    row: AuctionRow,
+    reader: Option<UserId>,
+) -> Result<AuctionBody, Problem> {
     let currency = row.currency;
     let money =
         |amount: Amount| MoneyBody { amount: amount.minor_units(), currency: currency.clone() };
@@ -469,6 +474,7 @@ fn auction_body(row: AuctionRow, reader: Option<UserId>) -> Result<AuctionBody, 
         price: money(standing.price),
         minimum_next_bid: standing.minimum_next_bid.map(money),
         bid_count: standing.bid_count,
+        watch_count: row.watch_count,
         leader_alias: standing.leader_alias,
         reserve_met: standing.reserve_met,
         seq: standing.seq,
@@ -599,9 +605,9 @@ async fn created(state: &State, id: AuctionId) -> Result<HttpResponse, Problem> 
         .json(body))
 }
 
-/// Of the auction, and of the seller as they are shown with it.
+/// Of the auction, and of the seller and the watchers as they are shown with it.
 fn etag(row: &AuctionRow) -> String {
-    format!("\"{}.{}\"", row.standing.seq, row.seller_version)
+    format!("\"{}.{}.{}\"", row.standing.seq, row.seller_version, row.watch_count)
 }
 
 #[derive(Debug, Deserialize)]

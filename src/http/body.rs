@@ -222,13 +222,17 @@ impl FromRequest for IfMatch {
     }
 }
 
-/// The sequence number in a strong entity tag of ours. What may follow after a point says which
-/// version of the seller was read along, which no change of the auction depends on.
+/// The sequence number in a strong entity tag of ours. What may follow after points says which
+/// version of the seller and how many watchers were read along, which no change of the auction
+/// depends on.
 pub fn seq_of_tag(tag: &str) -> Option<u64> {
     let tag = tag.trim().strip_prefix('"')?.strip_suffix('"')?;
     match tag.split_once('.') {
         None => tag.parse().ok(),
-        Some((seq, seller)) => seller.parse::<u64>().ok().and(seq.parse().ok()),
+        Some((seq, rest)) if rest.split('.').all(|part| part.parse::<u64>().is_ok()) => {
+            seq.parse().ok()
+        }
+        Some(_) => None,
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod addresses;
+pub mod alerts;
 pub mod auctions;
 pub mod bids;
 pub mod body;
@@ -15,6 +16,7 @@ pub mod failures;
 pub mod limits;
 pub mod log;
 pub mod me;
+pub mod notifications;
 pub mod oauth;
 pub mod openapi;
 mod page;
@@ -24,6 +26,7 @@ pub mod sellers;
 pub mod service;
 pub mod streams;
 pub mod users;
+pub mod watches;
 pub mod webhooks;
 
 use std::{
@@ -56,7 +59,7 @@ use crate::{
         oauth::UnderWay,
         tokens::Tokens,
     },
-    live::Hub,
+    live::{Hub, personal::Personal},
     store::Store,
 };
 
@@ -88,6 +91,8 @@ pub struct State {
     pub hub: Hub,
     /// What carries events.
     pub bus: Arc<dyn Bus>,
+    /// The streams of notifications.
+    pub personal: Personal,
     /// Where people log in; nowhere without an app at Kakao.
     pub kakao: Option<Kakao>,
     /// What is to be unlinked, where people log in.
@@ -124,6 +129,8 @@ pub struct Parts {
     pub hub: Hub,
     /// What carries events.
     pub bus: Arc<dyn Bus>,
+    /// The streams of notifications.
+    pub personal: Personal,
     /// Where people log in, if anywhere.
     pub kakao: Option<Kakao>,
     /// What is to be unlinked, where people log in.
@@ -149,6 +156,7 @@ impl State {
             clients: parts.clients,
             hub: parts.hub,
             bus: parts.bus,
+            personal: parts.personal,
             kakao: parts.kakao,
             unlinks: parts.unlinks,
             under_way: Arc::default(),

@@ -17,6 +17,7 @@ use utoipa::{
 use super::{
     access::{self, Proof, Who},
     auctions::{SortWord, StatusWord},
+    notifications::KindWord,
     oauth::token::OAuthErrorBody,
     problem::{Code, Language, Problem, ProblemBody},
     routes,
@@ -140,6 +141,24 @@ const ERRORS: &[(&str, &[&[Code]])] = {
         ("create_token", &[]),
         ("revoke_token", &[]),
         ("get_authorization_server_metadata", &[]),
+        (
+            "watch_my_events",
+            &[
+                &[InvalidQuery, InvalidEventId, Overloaded, TooManyStreams],
+                &[TicketExpired, TicketInvalid],
+            ],
+        ),
+        ("create_events_ticket", &[]),
+        ("watch_auction", &[AUCTION, &[WatchLimitReached]]),
+        ("unwatch_auction", &[AUCTION]),
+        ("list_watchlist", &[&[InvalidQuery, InvalidCursor]]),
+        ("list_notifications", &[&[InvalidQuery, InvalidCursor]]),
+        ("read_notifications", &[BODY]),
+        ("get_notification_preferences", &[]),
+        ("set_notification_preferences", &[BODY]),
+        ("list_keyword_alerts", &[&[InvalidQuery, InvalidCursor]]),
+        ("create_keyword_alert", &[BODY, &[KeywordAlertLimitReached]]),
+        ("delete_keyword_alert", &[&[InvalidId]]),
         ("get_time", &[]),
         ("get_health", &[]),
         ("get_readiness", &[]),
@@ -168,7 +187,8 @@ const fn common() -> &'static [Code] {
     OAuthErrorBody,
     StatusWord,
     SortWord,
-    ApplicationStatus
+    ApplicationStatus,
+    KindWord
 )))]
 struct Schemas;
 
@@ -252,6 +272,8 @@ fn tags() -> Vec<Tag> {
         tag("bids", "Bidding, buying now, retracting"),
         tag("log", "The public log and its hash chain"),
         tag("streams", "Server-sent events"),
+        tag("watching", "The auctions that the caller follows"),
+        tag("notifications", "What the caller is told, and what they want to hear of"),
         tag("me", "The caller's account and addresses, and leaving"),
         tag("sellers", "As which companies people sell"),
         tag("users", "Accounts and roles, for admins"),

@@ -95,6 +95,10 @@ codes! {
         "Refresh the token and try again." "토큰을 갱신한 뒤 다시 시도하세요.";
     TokenInvalid "token_invalid" 401 "The access token is not one of ours" "유효하지 않은 액세스 토큰입니다"
         "Log in again." "다시 로그인하세요.";
+    TicketExpired "ticket_expired" 401 "The ticket has expired" "티켓이 만료되었습니다"
+        "Ask for another one, and use it within 30 seconds." "새 티켓을 받아 30초 안에 사용하세요.";
+    TicketInvalid "ticket_invalid" 401 "The ticket is not good, or not any more" "사용할 수 없는 티켓입니다"
+        "A ticket opens one stream, once; ask for another one." "티켓은 스트림을 한 번만 엽니다. 새 티켓을 받으세요.";
     Forbidden "forbidden" 403 "The caller may not do this" "권한이 없습니다"
         "Ask somebody whose role allows it." "해당 권한이 있는 사용자로 요청하세요.";
     NotRegistered "not_registered" 403 "The caller is not registered as a bidder" "입찰자로 등록되어 있지 않습니다"
@@ -123,6 +127,8 @@ codes! {
         "Check the id." "식별자를 확인하세요.";
     AddressNotFound "address_not_found" 404 "The caller has no such address" "해당 주소가 없습니다"
         "Check the id against the caller's own addresses." "내 주소 목록에서 식별자를 확인하세요.";
+    KeywordAlertNotFound "keyword_alert_not_found" 404 "The caller has no such alert" "해당 알림 설정이 없습니다"
+        "Check the id against the caller's own alerts." "내 알림 설정 목록에서 식별자를 확인하세요.";
     SellerApplicationNotFound "seller_application_not_found" 404 "There is no such seller application" "해당 판매자 신청이 없습니다"
         "Apply first, or check the id." "먼저 신청하거나 식별자를 확인하세요.";
     MethodNotAllowed "method_not_allowed" 405 "The method is not allowed here" "허용되지 않는 메서드입니다"
@@ -159,6 +165,10 @@ codes! {
         "Nothing can be done." "변경할 수 없는 계정입니다.";
     AddressLimitReached "address_limit_reached" 409 "The caller has as many addresses as anybody may have" "등록할 수 있는 주소를 모두 등록했습니다"
         "Delete one first." "먼저 주소 하나를 삭제하세요.";
+    WatchLimitReached "watch_limit_reached" 409 "The caller watches as many auctions as anybody may" "관심 경매를 더 추가할 수 없습니다"
+        "Stop watching another one first." "먼저 다른 관심 경매를 해제하세요.";
+    KeywordAlertLimitReached "keyword_alert_limit_reached" 409 "The caller has as many alerts as anybody may" "알림 설정을 더 추가할 수 없습니다"
+        "Delete one first." "먼저 알림 설정 하나를 삭제하세요.";
     SellerApplicationPending "seller_application_pending" 409 "Another seller application waits to be decided" "심사 중인 판매자 신청이 있습니다"
         "Wait until it is decided." "심사가 끝날 때까지 기다려 주세요.";
     SellerApplicationDecided "seller_application_decided" 409 "The seller application was decided before" "이미 심사가 끝난 판매자 신청입니다"

@@ -6,9 +6,9 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, dev::ResourceDef, http
 use utoipa_actix_web::{AppExt, scope, service_config::ServiceConfig};
 
 use super::{
-    addresses, auctions, bids, clients, log, me, oauth,
+    addresses, alerts, auctions, bids, clients, log, me, notifications, oauth,
     problem::{Code, Problem},
-    sellers, service, streams, users, webhooks,
+    sellers, service, streams, users, watches, webhooks,
 };
 
 /// `/v1`, and what stands outside of it.
@@ -35,6 +35,20 @@ pub fn table(config: &mut ServiceConfig<'_>) {
                 // streams
                 .service(streams::watch_auction_events)
                 .service(streams::watch_events)
+                .service(streams::watch_my_events)
+                .service(streams::create_events_ticket)
+                // watching
+                .service(watches::watch_auction)
+                .service(watches::unwatch_auction)
+                .service(watches::list_watchlist)
+                // notifications
+                .service(notifications::list_notifications)
+                .service(notifications::read_notifications)
+                .service(notifications::get_notification_preferences)
+                .service(notifications::set_notification_preferences)
+                .service(alerts::list_keyword_alerts)
+                .service(alerts::create_keyword_alert)
+                .service(alerts::delete_keyword_alert)
                 // me
                 .service(me::get_me)
                 .service(me::update_me)
@@ -87,6 +101,7 @@ pub fn streams_alone(config: &mut ServiceConfig<'_>) {
             scope::scope("/v1")
                 .service(streams::watch_auction_events)
                 .service(streams::watch_events)
+                .service(streams::watch_my_events)
                 .service(service::get_time),
         )
         .service(service::get_health)

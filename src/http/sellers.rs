@@ -15,7 +15,8 @@ use super::{
 use crate::{
     domain::id::UserId,
     identity::{account, business_number::BusinessNumber, phone::Phone},
-    store::{ApplicationRow, Company, Decided, StoreError, Verdict},
+    notify::{self, Kind},
+    store::{ApplicationRow, Company, Decided, NewVerdict, StoreError, Verdict},
     wall_clock,
 };
 
@@ -315,10 +316,15 @@ async fn decide(
     verdict: Verdict,
     by: UserId,
 ) -> Result<HttpResponse, Problem> {
-    match state.store.decide_application(id, verdict, by, wall_clock::now()).await? {
-        Decided::Done(row) => Ok(HttpResponse::Ok()
-            .insert_header((header::CACHE_CONTROL, PERSONAL))
-            .json(ApplicationBody::of(*row)?)),
+    let data = notify::verdict(matches!(verdict, Verdict::Approved));
+    let told = NewVerdict { kind: Kind::SellerApplicationDecided.word(), data };
+    match state.store.decide_application(id, verdict, by, told, wall_clock::now()).await? {
+        Decided::Done(row) => {
+            state.personal.look();
+            Ok(HttpResponse::Ok()
+                .insert_header((header::CACHE_CONTROL, PERSONAL))
+                .json(ApplicationBody::of(*row)?))
+        }
         Decided::NotFound => Err(Code::SellerApplicationNotFound.into()),
         Decided::Before => Err(Code::SellerApplicationDecided.into()),
     }

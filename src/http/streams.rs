@@ -3,19 +3,29 @@
 use actix_web::{
     HttpRequest, HttpResponse, get,
     http::header::{self, HeaderName, HeaderValue},
-    web,
+    post, web,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     State, body,
-    caller::caller,
+    caller::{User, caller},
     problem::{Code, Problem},
 };
 use crate::{
-    domain::id::AuctionId,
-    live::{LastEventIdError, NoPlace, Wanted, WatchError, Watcher},
+    domain::id::{AuctionId, UserId},
+    identity::secret::{self, Secret},
+    live::{
+        LastEventIdError, NoPlace, Wanted, WatchError, Watcher,
+        personal::{self, PersonalError},
+    },
+    store::TicketTaken,
+    wall_clock,
 };
+
+/// How long a ticket may wait to be used, in seconds.
+pub const TICKET_LIFE_S: i64 = 30;
 
 /// Where a viewer that comes back left off.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -53,6 +63,17 @@ impl From<NoPlace> for Problem {
     }
 }
 
+impl From<PersonalError> for Problem {
+    fn from(error: PersonalError) -> Problem {
+        match error {
+            PersonalError::TooMany => Problem::found(Code::TooManyStreams, format!("{error}.")),
+            PersonalError::Full => Code::Overloaded.into(),
+            PersonalError::Closing => Code::ShuttingDown.into(),
+            PersonalError::Store(error) => error.into(),
+        }
+    }
+}
+
 /// Whose stream it is. A token that does not count is none: it may expire while somebody watches,
 /// and their stream must come back all the same.
 pub(super) fn watcher(state: &State, request: &HttpRequest) -> Watcher {
@@ -72,8 +93,13 @@ async fn stream(
     request: &HttpRequest,
     wanted: Wanted,
 ) -> Result<HttpResponse, Problem> {
-    let viewer = state.hub.watch(watcher(state, request), wanted).await?;
-    Ok(HttpResponse::Ok()
+    Ok(streaming(state.hub.watch(watcher(state, request), wanted).await?))
+}
+
+fn streaming(
+    viewer: impl futures_util::Stream<Item = Result<web::Bytes, std::convert::Infallible>> + 'static,
+) -> HttpResponse {
+    HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header((header::CACHE_CONTROL, "no-store"))
         // For proxies that would hold events back, such as nginx.
@@ -81,7 +107,7 @@ async fn stream(
             HeaderName::from_static("x-accel-buffering"),
             HeaderValue::from_static("no"),
         ))
-        .streaming(viewer))
+        .streaming(viewer)
 }
 
 /// Watch an auction
@@ -131,4 +157,78 @@ pub async fn watch_events(
         .collect::<Result<Vec<AuctionId>, Problem>>()?;
     let last = last_event_id(&request)?;
     stream(&state, &request, Wanted::many(auctions, last.as_deref())?).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MyEventsQuery {
+    ticket: Option<String>,
+}
+
+/// Watch the caller's notifications
+///
+/// A `snapshot` with the number of unread ones first, then every notification as it comes: its `id`
+/// is that of the notification, its `event` the kind. A reconnect with `Last-Event-ID` gets what was
+/// missed, in order, or a `reset` and a new `snapshot`: then the inbox is to be read anew. With a
+/// token, or from browsers, which cannot send one, with `?ticket=`; a stream ends after an hour.
+#[utoipa::path(get, path = "/me/events", operation_id = "watch_my_events", tag = "streams",
+    params(("ticket" = Option<String>, Query, description = "From POST me/events/ticket, instead of a token"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event received")),
+    responses((status = 200, body = String, content_type = "text/event-stream", description = "Events")))]
+#[get("/me/events")]
+pub async fn watch_my_events(
+    state: web::Data<State>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let query: MyEventsQuery = body::query(&request)?;
+    // Before the ticket is used up.
+    let last = last_event_id(&request)?;
+    let last = last.as_deref().map(personal::parse_last).transpose()?;
+    let user = match query.ticket {
+        Some(ticket) => user_of_ticket(&state, &ticket).await?,
+        None => caller(&request)?.ok_or(Code::Unauthenticated)?.user,
+    };
+    Ok(streaming(state.personal.watch(user, last).await?))
+}
+
+async fn user_of_ticket(state: &State, ticket: &str) -> Result<UserId, Problem> {
+    match state.store.take_ticket(secret::hash(ticket), wall_clock::now()).await? {
+        TicketTaken::Good(user) => Ok(user),
+        TicketTaken::Expired => Err(Code::TicketExpired.into()),
+        TicketTaken::Used => {
+            Err(Problem::found(Code::TicketInvalid, "The ticket was used before."))
+        }
+        TicketTaken::Unknown => Err(Code::TicketInvalid.into()),
+    }
+}
+
+/// A ticket for one stream.
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventsTicket)]
+pub struct TicketBody {
+    /// For `?ticket=`, once.
+    ticket: String,
+    #[schema(format = DateTime)]
+    expires_at: String,
+}
+
+/// Ask for a ticket for the stream of notifications
+///
+/// For browsers, whose `EventSource` sends no token: `GET me/events?ticket=` within 30 seconds, once,
+/// on any server of the exchange. A user has up to 8 at once; older ones give way.
+#[utoipa::path(post, path = "/me/events/ticket", operation_id = "create_events_ticket", tag = "streams",
+    responses((status = 201, body = TicketBody, description = "A ticket")))]
+#[post("/me/events/ticket")]
+pub async fn create_events_ticket(
+    state: web::Data<State>,
+    user: User,
+) -> Result<HttpResponse, Problem> {
+    let ticket = Secret::random();
+    let expires_at = wall_clock::now().plus_s(TICKET_LIFE_S);
+    if !state.store.insert_ticket(ticket.hash(), user.0.user, expires_at).await? {
+        return Err(Code::TokenInvalid.into());
+    }
+    Ok(HttpResponse::Created().insert_header((header::CACHE_CONTROL, "no-store")).json(
+        TicketBody { ticket: ticket.expose().to_owned(), expires_at: expires_at.to_string() },
+    ))
 }

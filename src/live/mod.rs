@@ -13,6 +13,7 @@ mod frame;
 mod hub;
 pub mod last_event_id;
 mod pace;
+pub mod personal;
 mod places;
 mod queue;
 mod reads;

@@ -101,6 +101,8 @@ pub struct AuctionRow {
     pub starts_at: Timestamp,
     pub relisted_from: Option<AuctionId>,
     pub created_at: Timestamp,
+    /// How many watch it.
+    pub watch_count: i64,
     pub standing: StandingRow,
 }
 
@@ -205,7 +207,8 @@ const INSERT_RECEIPT: &str = "
     INSERT INTO receipts (user_id, key, fingerprint, accepted, answer, created_at)
     VALUES ($1, $2, $3, true, $4, $5)";
 
-/// The company is looked up for each row that is answered, after the sort and the limit.
+/// The company and the watchers are looked up for each row that is answered, after the sort and the
+/// limit. What was folded and what was not yet together are the count.
 const COLUMNS: &str = "
     SELECT a.id, a.seller_id, u.nickname, a.title, a.description, a.category, a.image_keys,
            a.attributes, a.currency, a.opening_price, a.increment, a.reserve_price,
@@ -216,7 +219,9 @@ const COLUMNS: &str = "
            (SELECT ARRAY[c.company_name, c.business_number, c.representative, c.contact_email,
                          c.contact_phone]
             FROM seller_applications c
-            WHERE c.user_id = a.seller_id AND c.status = 'approved' AND u.left_at IS NULL)
+            WHERE c.user_id = a.seller_id AND c.status = 'approved' AND u.left_at IS NULL),
+           (coalesce((SELECT w.count FROM watch_counts w WHERE w.auction_id = a.id), 0)
+            + coalesce((SELECT sum(d.delta) FROM watch_deltas d WHERE d.auction_id = a.id), 0))::int8
     FROM standings s JOIN auctions a ON a.id = s.auction_id JOIN users u ON u.id = a.seller_id";
 
 const DUE: &str = "
@@ -283,6 +288,20 @@ impl Store {
         let statement =
             reader.prepare_cached(&format!("{COLUMNS} WHERE s.auction_id = $1")).await?;
         Ok(reader.query_opt(&statement, &[&id]).await?.as_ref().map(auction_row))
+    }
+
+    /// Auctions by their ids, in any order.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub(super) async fn auctions_of(
+        &self,
+        ids: &[AuctionId],
+    ) -> Result<Vec<AuctionRow>, StoreError> {
+        let reader = self.reader().await?;
+        let statement =
+            reader.prepare_cached(&format!("{COLUMNS} WHERE s.auction_id = ANY ($1)")).await?;
+        Ok(reader.query(&statement, &[&ids]).await?.iter().map(auction_row).collect())
     }
 
     /// A page of a list of auctions.
@@ -534,6 +553,7 @@ fn auction_row(row: &tokio_postgres::Row) -> AuctionRow {
         starts_at: row.get(16),
         relisted_from: row.get(17),
         created_at: row.get(18),
+        watch_count: row.get(32),
         standing: StandingRow {
             status: row.get(19),
             result: row.get(20),

@@ -4,7 +4,7 @@
 
 use deadpool_postgres::Transaction;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, alerts, inbox, watches};
 use crate::domain::{
     id::{AuctionId, UserId},
     time::Timestamp,
@@ -161,6 +161,9 @@ impl Store {
         transaction.execute(DELETE_ADDRESSES, &[&user]).await?;
         transaction.execute(DELETE_APPLICATIONS, &[&user]).await?;
         transaction.execute(REVOKE_FAMILIES, &[&user, &now]).await?;
+        watches::unwatch_all(&transaction, user).await?;
+        alerts::forget(&transaction, user).await?;
+        inbox::forget(&transaction, user).await?;
         transaction
             .execute(ANONYMISE, &[&user, &alias, &tokens_valid_from, &now, &RECORDS_KEPT_YEARS])
             .await?;

@@ -6,21 +6,26 @@
 
 mod accounts;
 mod addresses;
+mod alerts;
 mod batch;
 mod catalogue;
 mod clients;
 mod dead_letters;
+mod inbox;
 mod lease;
 mod leaving;
 mod log;
 mod logins;
 mod migrate;
+mod notify;
 mod outbox;
 mod receipts;
+mod reminders;
 mod revocations;
 mod sellers;
 mod types;
 mod unlinks;
+mod watches;
 
 use std::time::Duration;
 
@@ -30,21 +35,29 @@ use tokio_postgres::{NoTls, error::SqlState};
 pub use self::{
     accounts::{Account, KakaoAccount, Profile, RolesSet, User},
     addresses::{ADDRESSES_PER_USER_MAX, AddressAdded, AddressRow, AddressText},
+    alerts::{ALERTS_PER_USER_MAX, AlertAdded, AlertRow},
     batch::{
         BatchWriter, CommitError, EventColumns, KnownReceipt, ReceiptColumns, Rows, StandingColumns,
     },
     catalogue::{AuctionRow, Due, Filter, ItemRow, NewAuction, Page, Sort, StandingRow},
     clients::{CLIENTS_MAX, ClientChanges, ClientRow, ClientsStamp},
     dead_letters::DeadLetterRow,
+    inbox::{
+        AuctionMentioned, NewNotification, NotificationRow, Read, TICKETS_PER_USER_MAX,
+        TicketTaken, UNREAD_COUNTED_MAX,
+    },
     lease::{Lease, LeaseError},
     leaving::{Leaving, OPEN_LISTED_MAX, OpenKind, OpenMatter},
     log::{BidRow, EventRow, LogRow, PublicEventRow},
     logins::{CodeBinding, Grant, GrantRow, GrantVerdict, LoginRow, NewFamily, TakenLogin},
     migrate::MigrateError,
+    notify::{Audience, Consequences, NewFanout, News, PageTold},
     outbox::{OutboxRow, OutboxWaiting},
     receipts::{Receipt, ReceiptKey},
-    sellers::{ApplicationRow, Company, Decided, Verdict},
+    reminders::{DueReminder, NewReminder},
+    sellers::{ApplicationRow, Company, Decided, NewVerdict, Verdict},
     unlinks::{Unlink, UnlinkDirection, UnlinksWaiting},
+    watches::{WATCHES_PER_USER_MAX, WatchPlace, Watched},
 };
 
 /// Connections that readers share. The lanes have their own.

@@ -3,7 +3,11 @@
 use deadpool_postgres::Transaction;
 use uuid::Uuid;
 
-use super::{Store, StoreError, accounts::lock_account};
+use super::{
+    Store, StoreError,
+    accounts::lock_account,
+    inbox::{self, NewNotification},
+};
 use crate::domain::{id::UserId, time::Timestamp};
 
 /// Who trades, as the law wants it shown with what is sold (E-commerce Act of Korea, art. 10 and 13).
@@ -57,6 +61,14 @@ pub enum Verdict {
     Approved,
     /// It is not, for this reason.
     Refused(String),
+}
+
+/// How the applicant is told of a verdict.
+pub struct NewVerdict {
+    /// The notification's word.
+    pub kind: &'static str,
+    /// JSON
+    pub data: String,
 }
 
 /// What became of a verdict.
@@ -194,7 +206,7 @@ impl Store {
     }
 
     /// Decides an application. With an approval come the role, and the place of details that were
-    /// approved before, in the same transaction.
+    /// approved before, and with every verdict what the applicant is told, in the same transaction.
     ///
     /// # Errors
     /// When Postgres cannot be asked; nothing is decided then.
@@ -203,6 +215,7 @@ impl Store {
         id: Uuid,
         verdict: Verdict,
         by: UserId,
+        told: NewVerdict,
         now: Timestamp,
     ) -> Result<Decided, StoreError> {
         let mut reader = self.reader().await?;
@@ -226,7 +239,16 @@ impl Store {
         if matches!(verdict, Verdict::Approved) {
             transaction.execute(GIVE_ROLE, &[&row.user]).await?;
         }
+        let told = NewNotification {
+            user: row.user,
+            kind: told.kind,
+            subject: id,
+            cause: 0,
+            data: told.data,
+            at: now,
+        };
         let row = find(&transaction, id).await?;
+        inbox::write(&transaction, &[told], now).await?;
         transaction.commit().await?;
         Ok(row.map_or(Decided::NotFound, |row| Decided::Done(Box::new(row))))
     }

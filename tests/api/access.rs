@@ -138,7 +138,19 @@ async fn sample(scene: &Scene, operation_id: &str) -> Option<Sample> {
         | "get_bidding"
         | "get_log"
         | "get_log_checkpoint"
-        | "watch_auction_events" => Sample::at(scene.live().await),
+        | "watch_auction_events"
+        | "watch_auction"
+        | "unwatch_auction" => Sample::at(scene.live().await),
+        "watch_my_events"
+        | "create_events_ticket"
+        | "list_watchlist"
+        | "list_notifications"
+        | "get_notification_preferences"
+        | "list_keyword_alerts" => Sample::default(),
+        "read_notifications" => Sample::default().body(json!({"up_to": 1})),
+        "set_notification_preferences" => Sample::default().body(json!({"muted": ["lost"]})),
+        "create_keyword_alert" => Sample::default().body(json!({"keyword": fresh_key()[..20]})),
+        "delete_keyword_alert" => Sample::at(scene.alert().await).of(scene.minji.id),
         "create_client" => Sample::default().body(json!({"name": "a shop"})),
         "get_client" | "delete_client" => Sample::at(scene.client().await),
         "update_client" => Sample::at(scene.client().await).body(json!({"name": "another"})),
@@ -247,6 +259,12 @@ impl Scene {
 
     async fn address(&self) -> String {
         let made = self.minji.post("/v1/me/addresses", &an_address()).await.with_status(201);
+        made["id"].as_str().expect("an id").to_owned()
+    }
+
+    async fn alert(&self) -> String {
+        let alert = json!({"keyword": fresh_key()[16..]});
+        let made = self.minji.post("/v1/me/keyword-alerts", &alert).await.with_status(201);
         made["id"].as_str().expect("an id").to_owned()
     }
 

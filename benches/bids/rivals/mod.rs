@@ -27,7 +27,7 @@ use hoga::{
         context, service,
     },
     identity::{keys::KeyRing, tokens::Tokens},
-    live::{Hub, LiveOptions},
+    live::{Hub, LiveOptions, personal::Personal},
     store::Store,
 };
 use tokio_postgres::NoTls;
@@ -91,6 +91,7 @@ fn state(config: &Config, database: tokio_postgres::Config) -> Result<State, Fai
     let bus = std::sync::Arc::new(InProcessBus::default());
     let hub = Hub::start(bus.subscribe(), store.clone(), LiveOptions::default());
     let (relay, _) = Relay::new(store.clone(), bus.clone());
+    let personal = Personal::start(store.clone(), Default::default(), LiveOptions::default());
     let options = exchange::Options { lanes: 1, ..exchange::Options::default() };
     let exchange = Exchange::start(store.clone(), relay, options);
     let tokens = std::sync::Arc::new(Tokens::new(key, &config.public_url));
@@ -102,6 +103,7 @@ fn state(config: &Config, database: tokio_postgres::Config) -> Result<State, Fai
             tokens,
             clients: Default::default(),
             hub,
+            personal,
             kakao: None,
             unlinks: None,
         },

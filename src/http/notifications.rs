@@ -1,0 +1,289 @@
+//! Notifications: the caller's inbox, and which kinds they do not want to hear of.
+
+use actix_web::{HttpRequest, HttpResponse, get, http::header, post, put, web};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{
+    State,
+    body::{self, Json, PERSONAL},
+    caller::User,
+    problem::{Code, MoneyBody, Problem},
+};
+use crate::{
+    domain::id::AuctionId,
+    live::personal::Told,
+    notify::Kind,
+    store::{NotificationRow, Page, Read},
+    wall_clock,
+};
+
+/// Notifications that are marked as read by their ids in one request.
+const IDS_MAX: usize = 1_000;
+/// The order of the list, in its cursors.
+const ORDER: &str = "notifications";
+
+/// The kinds of notifications.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = NotificationKind)]
+pub enum KindWord {
+    /// Somebody else leads now.
+    Outbid,
+    /// Of an auction that the user watches. Told at most every few seconds, as it stands then.
+    HighestBidChanged,
+    /// Of an auction that the user watches.
+    OpeningSoon,
+    /// Of an auction that the user watches.
+    EndingSoon,
+    /// Of an auction that the user watches or has bid in.
+    Extended,
+    /// The user won.
+    Won,
+    /// The user bid, and did not win.
+    Lost,
+    /// The user's auction ended with a winner.
+    Sold,
+    /// The user's auction ended without one.
+    Unsold,
+    /// A purchase is to be paid. Not sent yet.
+    OrderDue,
+    /// A purchase was not paid in time. Not sent yet.
+    OrderOverdue,
+    /// A payment has come. Not sent yet.
+    Payment,
+    /// A payment goes back. Not sent yet.
+    Refund,
+    /// Something was listed that one of the user's alerts is for.
+    KeywordAlert,
+    /// The user's seller application was decided.
+    SellerApplicationDecided,
+}
+
+impl KindWord {
+    const fn kind(self) -> Kind {
+        match self {
+            KindWord::Outbid => Kind::Outbid,
+            KindWord::HighestBidChanged => Kind::HighestBidChanged,
+            KindWord::OpeningSoon => Kind::OpeningSoon,
+            KindWord::EndingSoon => Kind::EndingSoon,
+            KindWord::Extended => Kind::Extended,
+            KindWord::Won => Kind::Won,
+            KindWord::Lost => Kind::Lost,
+            KindWord::Sold => Kind::Sold,
+            KindWord::Unsold => Kind::Unsold,
+            KindWord::OrderDue => Kind::OrderDue,
+            KindWord::OrderOverdue => Kind::OrderOverdue,
+            KindWord::Payment => Kind::Payment,
+            KindWord::Refund => Kind::Refund,
+            KindWord::KeywordAlert => Kind::KeywordAlert,
+            KindWord::SellerApplicationDecided => Kind::SellerApplicationDecided,
+        }
+    }
+}
+
+/// Something that the user is told. Its words are the frontend's: they follow from kind and data.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Notification)]
+#[allow(dead_code, reason = "what is answered is `Told`, which streams share; this describes it")]
+pub struct NotificationBody {
+    /// Rises with every notification.
+    #[schema(minimum = 1)]
+    id: i64,
+    kind: KindWord,
+    /// The auction, or the seller application.
+    subject_id: Uuid,
+    /// The auction that it is about.
+    auction: Option<AuctionMentionedBody>,
+    data: NotificationDataBody,
+    /// When it happened.
+    #[schema(format = DateTime)]
+    at: String,
+    #[schema(format = DateTime)]
+    read_at: Option<String>,
+}
+
+/// As much of an auction as words need.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AuctionMentioned)]
+#[allow(dead_code, reason = "it describes a part of `Told`")]
+pub struct AuctionMentionedBody {
+    id: Uuid,
+    title: String,
+    image_keys: Vec<String>,
+}
+
+/// What its words are made of; what is there follows from the kind.
+#[derive(Serialize, ToSchema)]
+#[schema(as = NotificationData)]
+#[allow(dead_code, reason = "it describes a part of `Told`")]
+pub struct NotificationDataBody {
+    /// The visible price then; of an auction that ended the final one, if anybody bid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    price: Option<MoneyBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bid_count: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    starts_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    ends_at: Option<String>,
+    /// How long before it was to be said, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lead_s: Option<i64>,
+    /// How the auction ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<String>,
+    /// What was decided of the application: `approved` or `refused`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<String>,
+}
+
+/// A page of notifications, the newest first.
+#[derive(Serialize, ToSchema)]
+#[schema(as = NotificationPage)]
+pub struct NotificationPageBody<'a> {
+    #[schema(value_type = Vec<NotificationBody>)]
+    items: Vec<Told<'a>>,
+    /// How many the caller has not read, up to 1,000.
+    unread: i64,
+    /// For the next page; null on the last one.
+    next_cursor: Option<String>,
+}
+
+/// What the caller has read: some, or all up to one.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ReadNotifications, example = json!({"up_to": 42}))]
+pub struct ReadBody {
+    /// Up to 1,000; those that are not the caller's are left alone.
+    ids: Option<Vec<i64>>,
+    /// This one and all before it.
+    up_to: Option<i64>,
+}
+
+/// How many are left.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Unread)]
+pub struct UnreadBody {
+    /// How many the caller has not read, up to 1,000.
+    unread: i64,
+}
+
+/// What the caller does not want to hear of.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NotificationPreferences, example = json!({"muted": ["highest_bid_changed"]}))]
+pub struct PreferencesBody {
+    /// Kinds that neither come to the inbox nor over the stream.
+    muted: Vec<KindWord>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    unread: Option<bool>,
+    limit: Option<i64>,
+    cursor: Option<String>,
+}
+
+/// List the caller's notifications
+///
+/// The newest first; kept for 90 days unless the operator says otherwise.
+#[utoipa::path(get, path = "/me/notifications", operation_id = "list_notifications", tag = "notifications",
+    params(("unread" = Option<bool>, Query, description = "Only those that were not read, or only those that were"),
+        ("limit" = Option<i64>, Query, description = "1 to 100, 20 by default", minimum = 1, maximum = 100),
+        ("cursor" = Option<String>, Query, description = "next_cursor of the page before")),
+    responses((status = 200, body = NotificationPageBody, description = "A page of notifications")))]
+#[get("/me/notifications")]
+pub async fn list_notifications(
+    state: web::Data<State>,
+    user: User,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let query: ListQuery = body::query(&request)?;
+    let limit = body::limit(query.limit)?;
+    let before = query.cursor.as_deref().map(|text| body::read_cursor(ORDER, text)).transpose()?;
+    let before = before.map(|page| page.key);
+    let user = user.0.user;
+    let rows = state.store.notifications(user, query.unread, before, limit + 1).await?;
+    let (rows, next_cursor) = body::page(rows, limit, |row: &NotificationRow| {
+        body::write_cursor(ORDER, Page { key: row.id, id: AuctionId(Uuid::nil()) })
+    });
+    let unread = state.store.unread(user).await?;
+    let items = rows.iter().map(Told::of).collect();
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, PERSONAL))
+        .json(NotificationPageBody { items, unread, next_cursor }))
+}
+
+/// Mark notifications as read
+#[utoipa::path(post, path = "/me/notifications/read", operation_id = "read_notifications", tag = "notifications",
+    request_body = ReadBody,
+    responses((status = 200, body = UnreadBody, description = "Marked, now or before")))]
+#[post("/me/notifications/read")]
+pub async fn read_notifications(
+    state: web::Data<State>,
+    user: User,
+    Json(read): Json<ReadBody>,
+) -> Result<HttpResponse, Problem> {
+    let read = match (read.ids, read.up_to) {
+        (Some(ids), None) if ids.len() <= IDS_MAX => Read::Ids(ids),
+        (Some(_), None) => {
+            return Err(Problem::field("ids", format!("must be at most {IDS_MAX}")));
+        }
+        (None, Some(id)) => Read::UpTo(id),
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(Problem::field("ids", "must be there, or else up_to"));
+        }
+    };
+    let user = user.0.user;
+    state.store.mark_read(user, &read, wall_clock::now()).await?;
+    let unread = state.store.unread(user).await?;
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, PERSONAL))
+        .json(UnreadBody { unread }))
+}
+
+/// Read the caller's notification preferences
+#[utoipa::path(get, path = "/me/notifications/preferences", operation_id = "get_notification_preferences",
+    tag = "notifications", params(("If-None-Match" = Option<String>, Header)),
+    responses((status = 200, body = PreferencesBody, description = "The preferences", headers(("ETag" = String))),
+        (status = 304, description = "Not changed since")))]
+#[get("/me/notifications/preferences")]
+pub async fn get_notification_preferences(
+    state: web::Data<State>,
+    user: User,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let muted = state.store.muted(user.0.user).await?;
+    let known = |word: &String| serde_json::from_value(serde_json::Value::from(word.as_str())).ok();
+    let preferences = PreferencesBody { muted: muted.iter().filter_map(known).collect() };
+    Ok(body::personal(&request, body::tag_of(&preferences), &preferences))
+}
+
+/// Set the caller's notification preferences
+///
+/// Every kind that is not named is told.
+#[utoipa::path(put, path = "/me/notifications/preferences", operation_id = "set_notification_preferences",
+    tag = "notifications", request_body = PreferencesBody,
+    responses((status = 200, body = PreferencesBody, description = "Set", headers(("ETag" = String)))))]
+#[put("/me/notifications/preferences")]
+pub async fn set_notification_preferences(
+    state: web::Data<State>,
+    user: User,
+    Json(mut preferences): Json<PreferencesBody>,
+) -> Result<HttpResponse, Problem> {
+    preferences.muted.sort_by_key(|kind| kind.kind().word());
+    preferences.muted.dedup();
+    let kinds: Vec<&str> = preferences.muted.iter().map(|kind| kind.kind().word()).collect();
+    if !state.store.mute(user.0.user, &kinds).await? {
+        return Err(Code::TokenInvalid.into());
+    }
+    Ok(HttpResponse::Ok()
+        .insert_header((header::ETAG, body::tag_of(&preferences)))
+        .insert_header((header::CACHE_CONTROL, PERSONAL))
+        .json(preferences))
+}

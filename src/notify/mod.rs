@@ -1,0 +1,260 @@
+//! Notifications: who is told what of what was decided, and reminders before it happens.
+//!
+//! Takes events from the bus as a durable consumer, which only notes up to where a log has grown;
+//! the log itself, with its private half, is then read from Postgres and worked off, each event once:
+//! how far, and what follows, are written in one transaction. News for many is told page by page, and
+//! the place is kept with each page. Must never make a bid, the bus or a viewer wait, and never tell
+//! anything private: no ceiling, no other user's id.
+
+mod consequences;
+mod data;
+mod kind;
+mod reminders;
+mod words;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::sync::Notify;
+
+pub use self::{
+    data::verdict,
+    kind::Kind,
+    words::{KEYWORD_CHARS_MAX, KEYWORD_CHARS_MIN, folded},
+};
+use crate::{
+    domain::{id::AuctionId, time::Timestamp},
+    events::{
+        bus::{BoxFuture, Consumer, TakeError},
+        envelope::Envelope,
+    },
+    store::{PageTold, Store, StoreError},
+    wall_clock,
+};
+
+/// Users on a page of news for many.
+pub const PAGE_USERS: i64 = 1_000;
+/// Reminders that fire in one transaction.
+const REMINDERS_AT_ONCE_MAX: i64 = 500;
+/// Notifications that are deleted in one transaction.
+const PURGED_AT_ONCE_MAX: i64 = 5_000;
+/// After news was worked off: what comes meanwhile of a hot auction is worked off together.
+const NEWS_PAUSE: Duration = Duration::from_millis(100);
+/// How often is looked for what nobody woke us for: work of other nodes, and of before a crash.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often reminders are looked for.
+const REMINDERS_EVERY: Duration = Duration::from_millis(500);
+/// How often watch counts are folded.
+const FOLD_EVERY: Duration = Duration::from_millis(500);
+/// How often what is too old is deleted.
+const PURGE_EVERY: Duration = Duration::from_secs(600);
+/// News that newer news would replace is remembered for so long, in seconds, after it was told.
+const RESTING_FANOUTS_KEPT_S: i64 = 86_400;
+/// A ticket that ended is remembered for so long, in seconds, to say that it was used.
+const ENDED_TICKETS_KEPT_S: i64 = 3_600;
+/// Pause after Postgres could not be asked.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// How notifications are made.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long before an opening or an end is reminded of it, in seconds.
+    pub reminder_leads_s: Vec<i64>,
+    /// Price and extension of an auction are told to those who watch no more often than this, in
+    /// milliseconds; then as they stand.
+    pub price_pause_ms: i64,
+    /// Notifications are kept for so long, in seconds.
+    pub kept_s: i64,
+    /// Users on a page of news for many.
+    pub page_users: i64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            reminder_leads_s: vec![86_400, 3_600],
+            price_pause_ms: 10_000,
+            kept_s: 90 * 86_400,
+            page_users: PAGE_USERS,
+        }
+    }
+}
+
+/// Makes notifications of what was decided. Clones are the same notifier.
+#[derive(Clone)]
+pub struct Notifier {
+    store: Store,
+    options: Arc<Options>,
+    /// There is news of auctions.
+    news: Arc<Notify>,
+    /// There is news for many.
+    fanouts: Arc<Notify>,
+    /// Something new stands in the inbox.
+    written: Arc<Notify>,
+}
+
+impl Notifier {
+    /// A notifier that rings `written` whenever there may be something new in the inbox. It works
+    /// once it is [started](Notifier::start).
+    pub fn new(store: Store, options: Options, written: Arc<Notify>) -> Notifier {
+        let (news, fanouts) = (Arc::default(), Arc::default());
+        Notifier { store, options: Arc::new(options), news, fanouts, written }
+    }
+
+    /// Starts to work. Call it within a tokio or actix runtime.
+    pub fn start(&self) {
+        tokio::spawn(self.clone().work_off());
+        tokio::spawn(self.clone().tell_many());
+        tokio::spawn(self.clone().remind());
+        tokio::spawn(self.clone().fold());
+        tokio::spawn(self.clone().purge());
+    }
+
+    /// Works off some news; of how many events.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked; it is worked off again then.
+    pub async fn work_off_some(&self, now: Timestamp) -> Result<usize, StoreError> {
+        let leads_s = &self.options.reminder_leads_s;
+        let decide = |news: &_| consequences::of(news, leads_s);
+        let pause_ms = self.options.price_pause_ms;
+        let events = self.store.work_off_news(now, pause_ms, consequences::wanted, decide).await?;
+        if events > 0 {
+            self.written.notify_one();
+            self.fanouts.notify_one();
+        }
+        Ok(events)
+    }
+
+    /// Tells one page of news for many; whether there was one.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked; the page is told again then.
+    pub async fn tell_page(&self, now: Timestamp) -> Result<PageTold, StoreError> {
+        let Options { page_users, price_pause_ms, .. } = *self.options;
+        let kind_of = |word: &str| Kind::from_word(word).map(Kind::word);
+        let told = self.store.tell_page(now, page_users, price_pause_ms, kind_of, words::parts_of);
+        let told = told.await?;
+        if told != PageTold::Nothing {
+            self.written.notify_one();
+        }
+        Ok(told)
+    }
+
+    /// Fires reminders that are due; how many.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked; they are found again then.
+    pub async fn fire_reminders(&self, now: Timestamp) -> Result<usize, StoreError> {
+        let told = |due: &_| reminders::told(due, now);
+        let fired = self.store.fire_reminders(now, REMINDERS_AT_ONCE_MAX, told).await?;
+        if fired > 0 {
+            self.fanouts.notify_one();
+        }
+        Ok(fired)
+    }
+
+    async fn work_off(self) {
+        loop {
+            match self.work_off_some(wall_clock::now()).await {
+                Ok(0) => woken(&self.news, LOOK_EVERY).await,
+                Ok(_) => tokio::time::sleep(NEWS_PAUSE).await,
+                Err(error) => rest(&error).await,
+            }
+        }
+    }
+
+    async fn tell_many(self) {
+        loop {
+            let begun = tokio::time::Instant::now();
+            match self.tell_page(wall_clock::now()).await {
+                Ok(PageTold::Nothing) => woken(&self.fanouts, LOOK_EVERY).await,
+                // Half of the time is left to bids.
+                Ok(PageTold::Users(_)) => tokio::time::sleep(begun.elapsed()).await,
+                Err(error) => rest(&error).await,
+            }
+        }
+    }
+
+    async fn remind(self) {
+        loop {
+            match self.fire_reminders(wall_clock::now()).await {
+                Ok(0) => tokio::time::sleep(REMINDERS_EVERY).await,
+                Ok(_) => tokio::task::yield_now().await,
+                Err(error) => rest(&error).await,
+            }
+        }
+    }
+
+    async fn fold(self) {
+        loop {
+            match self.store.fold_watches().await {
+                Ok(0) => tokio::time::sleep(FOLD_EVERY).await,
+                Ok(_) => tokio::task::yield_now().await,
+                Err(error) => rest(&error).await,
+            }
+        }
+    }
+
+    async fn purge(self) {
+        let mut every = tokio::time::interval(PURGE_EVERY);
+        loop {
+            every.tick().await;
+            if let Err(error) = self.purge_until(wall_clock::now()).await {
+                warn_of(&error);
+            }
+        }
+    }
+
+    /// Deletes what is too old by now.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn purge_until(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let (before, mut count) = (now.plus_s(-self.options.kept_s), 0);
+        loop {
+            let purged = self.store.purge_notifications(before, PURGED_AT_ONCE_MAX).await?;
+            count += purged;
+            if purged == 0 {
+                break;
+            }
+        }
+        self.store.purge_tickets(now.plus_s(-ENDED_TICKETS_KEPT_S)).await?;
+        self.store.purge_fanouts(now.plus_s(-RESTING_FANOUTS_KEPT_S)).await?;
+        Ok(count)
+    }
+}
+
+impl Consumer for Notifier {
+    fn take<'a>(&'a self, events: &'a [Envelope]) -> BoxFuture<'a, Result<(), TakeError>> {
+        Box::pin(async move {
+            let mut reached: HashMap<AuctionId, i64> = HashMap::new();
+            for event in events {
+                let seq = i64::try_from(event.seq).unwrap_or(i64::MAX);
+                let newest = reached.entry(event.auction_id).or_insert(seq);
+                *newest = seq.max(*newest);
+            }
+            if !reached.is_empty() {
+                self.store.note_news(&reached).await?;
+                self.news.notify_one();
+            }
+            Ok(())
+        })
+    }
+
+    fn name(&self) -> &'static str {
+        "notify"
+    }
+}
+
+async fn woken(bell: &Notify, at_least_every: Duration) {
+    let _ = tokio::time::timeout(at_least_every, bell.notified()).await;
+}
+
+async fn rest(error: &StoreError) {
+    warn_of(error);
+    tokio::time::sleep(RETRY_AFTER).await;
+}
+
+fn warn_of(error: &StoreError) {
+    tracing::warn!(error = error as &dyn std::error::Error, "the notifier cannot go on yet");
+}
