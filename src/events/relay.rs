@@ -255,7 +255,7 @@ impl Relay {
         }
     }
 
-    async fn publish_again(&self, events: &[Envelope]) -> Result<(), PublishError> {
+    async fn publish_again(&mut self, events: &[Envelope]) -> Result<(), PublishError> {
         let commits: Vec<_> =
             events.chunks(EVENTS_AT_ONCE_MAX).map(|some| Committed::new(some.to_vec())).collect();
         let outcomes: Vec<_> = commits

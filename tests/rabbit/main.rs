@@ -6,6 +6,7 @@
 
 mod broker;
 mod bus;
+mod in_process;
 #[path = "../crash/market.rs"]
 #[allow(dead_code, reason = "what was answered is checked by tests/crash")]
 mod market;
