@@ -1,7 +1,7 @@
 //! The bus over RabbitMQ: a topic exchange, a quorum queue for each durable consumer, dead letters.
 //!
-//! Owns every name on the broker ([`Names`]), the connections and their supervision ([`link`]),
-//! publishing with confirms ([`publisher`]), the queues' consumers ([`consumers`], [`viewers`]) and
+//! Owns every name on the broker ([`Names`]), the connections and their supervision (`link`),
+//! publishing with confirms (`publisher`), the queues' consumers (`consumers`, `viewers`) and
 //! what an operator does with dead letters ([`dead_letters`]). Must never print a password, take a
 //! message for safe without its own confirm, or keep anybody waiting who bids. Connections are not
 //! left to the library's own recovery, which would publish again what it cannot vouch for: one that
