@@ -28,6 +28,8 @@ use support::eventually;
 
 /// How often the broker is killed.
 const KILLS: usize = 5;
+/// Connections of a server: what publishes, the notifier and the streams.
+const CONNECTIONS: usize = 3;
 /// Auctions with an event that cannot be taken.
 const POISONED: usize = 3;
 
@@ -135,15 +137,15 @@ async fn a_queue_of_another_type_is_said_clearly_and_used_no_sooner_than_it_is_g
     let _ = connection.close(200, "done".into()).await;
 }
 
-/// By the publisher and by the streams, however often they try.
+/// By each of its connections, however often they try.
 async fn said_once_for_each_connection(hoga: &Hoga, what: &str) {
     let count = || hoga.said().matches(what).count();
-    eventually("it is said", || async { (count() == 2).then_some(()) }).await;
+    eventually("it is said", || async { (count() == CONNECTIONS).then_some(()) }).await;
     // Long enough for several attempts.
     let until = std::time::Instant::now() + std::time::Duration::from_secs(1);
     while std::time::Instant::now() < until {
         breathe().await;
-        assert_eq!(count(), 2);
+        assert_eq!(count(), CONNECTIONS);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
+    time::Instant,
 };
 
 use hoga::{
@@ -13,7 +14,10 @@ use hoga::{
     },
 };
 
-use crate::{server::Hoga, support::eventually};
+use crate::{
+    server::{Hoga, breathe},
+    support::{eventually, wait::WAIT_MAX},
+};
 
 type Poison = Box<dyn Fn(&Envelope) -> bool + Send + Sync>;
 
@@ -75,21 +79,28 @@ impl Recorder {
         .await;
     }
 
-    /// Waits until it has every event of the log, and holds them against it: none is missing, and
-    /// none came before one that it follows.
+    /// Waits until it has every event of the log, as long as more come, and holds them against it:
+    /// none is missing, and none came before one that it follows.
     pub async fn check(&self, hoga: &Hoga) {
         let sql = hoga.sql().await;
         let heads = "SELECT auction_id, max(seq) FROM events GROUP BY auction_id";
-        let logs = eventually("the recorder has every event", || async {
+        let (mut offered, mut grown_at) = (self.offered(), Instant::now());
+        let logs = loop {
             let rows = sql.query(heads, &[]).await.expect("read");
             let logs = self.once();
             let is_whole = rows.iter().all(|row| {
                 let (id, seq): (AuctionId, i64) = (row.get(0), row.get(1));
                 logs.get(&id).is_some_and(|log| log.len() == seq as usize)
             });
-            is_whole.then_some(logs)
-        })
-        .await;
+            if is_whole {
+                break logs;
+            }
+            if self.offered() > offered {
+                (offered, grown_at) = (self.offered(), Instant::now());
+            }
+            assert!(grown_at.elapsed() < WAIT_MAX, "events are missing, and no more come");
+            breathe().await;
+        };
         for (auction, log) in &logs {
             let in_order: Vec<u64> = (1..=log.len() as u64).collect();
             assert_eq!(*log, in_order, "{auction} came out of order");
