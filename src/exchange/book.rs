@@ -234,7 +234,7 @@ impl Book {
         let seq_before = ledger.state.seq;
         ledger.remember();
         for taken in &mut self.taken {
-            let request = &mut taken.ticket.request;
+            let request = &taken.ticket.request;
             let kept = request.receipt_key.as_ref().and_then(|key| known().map(|kept| (key, kept)));
             taken.reply = Some(match kept {
                 Some((key, receipt)) => replayed(key, receipt),
@@ -252,9 +252,7 @@ impl Book {
     pub fn rewind(&mut self) -> bool {
         let Phase::Ready(ledger) = &mut self.phase else { return false };
         for taken in &mut self.taken {
-            if let Some(Ok(Answer::Refused(refusal))) = taken.reply.take() {
-                taken.ticket.request.request_id = refusal.request_id;
-            }
+            taken.reply = None;
         }
         ledger.rewind()
     }
@@ -356,7 +354,7 @@ impl Ledger {
     fn decide(
         &mut self,
         id: AuctionId,
-        request: &mut Request,
+        request: &Request,
         now: Timestamp,
         batch: &mut Draft,
     ) -> Answer {
@@ -370,7 +368,7 @@ impl Ledger {
             Err(rejection) => Answer::Refused(Refusal {
                 rejection,
                 snapshot: Snapshot::of(&self.state),
-                request_id: request.request_id.take(),
+                request_id: request.request_id.clone(),
             }),
         };
         if let Some(key) = &request.receipt_key {

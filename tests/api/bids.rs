@@ -427,6 +427,32 @@ async fn an_answered_key_among_new_bids_hears_its_answer_and_undoes_none_of_them
     assert_eq!(sora.auction(&id).await["bid_count"], bids);
 }
 
+/// Postgres undoes a batch, once; then everything goes well.
+const UNDO_ONE_BATCH: &str = "
+    CREATE SEQUENCE batches;
+    CREATE FUNCTION undo_the_first() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF nextval('batches') = 1 THEN
+            RAISE EXCEPTION USING ERRCODE = 'serialization_failure';
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER undo_the_first AFTER INSERT ON receipts
+        FOR EACH STATEMENT EXECUTE FUNCTION undo_the_first()";
+
+#[tokio::test]
+async fn a_refusal_that_was_decided_twice_is_answered_and_kept_as_one() {
+    let server = TestServer::spawn();
+    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+    let id = sora.sells(an_auction()).await;
+    let (key, too_low) = (fresh_key(), json!({"amount": 1}));
+    server.database.rows(UNDO_ONE_BATCH).await;
+    let refused = minji.bid_with_key(&id, &key, &too_low).await;
+    assert_eq!(server.database.number("SELECT last_value FROM batches").await, 2);
+    refused.refused(409, "bid_too_low");
+    minji.bid_with_key(&id, &key, &too_low).await.is_again(&refused);
+}
+
 #[tokio::test]
 async fn the_same_key_on_two_auctions_at_the_same_time_bids_on_one() {
     let server = TestServer::spawn();
