@@ -25,15 +25,6 @@ CREATE TABLE watch_deltas (
 );
 CREATE INDEX watch_deltas_auction_id_idx ON watch_deltas (auction_id);
 
--- Up to where the log of an auction is known to have grown: only ever added to by whoever takes
--- events from the bus, so that it never waits for those who work it off.
-CREATE TABLE notify_news (
-    id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    auction_id  uuid        NOT NULL,
-    seq         bigint      NOT NULL
-);
-CREATE INDEX notify_news_auction_id_idx ON notify_news (auction_id, seq);
-
 -- Up to where the log of an auction has been worked off, and who led then. It moves on in the
 -- transaction that writes what follows from the log: every event is worked off once.
 CREATE TABLE notify_progress (

@@ -27,27 +27,26 @@ pub(super) fn wanted(events: &[EventRow]) -> Vec<i64> {
 pub(super) fn of(news: &News, leads_s: &[i64]) -> Consequences {
     let mut following = Following::new(news, leads_s);
     for row in &news.events {
-        let read = decode(&row.kind, &row.data, row.private.as_deref());
-        match (read, after(&row.data)) {
-            (Ok(event), Ok(after)) => following.follow(row, &event, &after),
-            (Err(error), _) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(error, auction_id = %row.auction_id, seq = row.seq, "an event tells nobody");
-            }
-            (Ok(_), Err(error)) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(error, auction_id = %row.auction_id, seq = row.seq, "an event tells nobody");
-            }
+        match decode(&row.kind, &row.data, row.private.as_deref()) {
+            Ok(event) => following.follow(row, &event),
+            Err(error) => tells_nobody(row, &error),
         }
     }
     following.end()
 }
 
-/// The newest price, extension or time of the part that is followed: earlier ones need not be told.
-struct Newest {
-    seq: i64,
-    at: Timestamp,
-    data: String,
+fn tells_nobody(row: &EventRow, error: &(dyn std::error::Error + 'static)) {
+    tracing::error!(error, auction_id = %row.auction_id, seq = row.seq, "an event tells nobody");
+}
+
+/// Where the auction stood after an event.
+fn stood(row: &EventRow) -> Option<After> {
+    after(&row.data).inspect_err(|error| tells_nobody(row, error)).ok()
+}
+
+/// The price then, for its wording.
+fn price(row: &EventRow) -> Option<String> {
+    stood(row).map(|after| data::price(after.price, after.bid_count, after.ends_at))
 }
 
 struct Following<'a> {
@@ -56,9 +55,10 @@ struct Following<'a> {
     leader: Option<UserId>,
     numbers: HashMap<i64, UserId>,
     /// By user: whoever was outbid several times is told of the last time, if they do not lead again.
-    outbid: BTreeMap<UserId, Newest>,
-    price: Option<Newest>,
-    extension: Option<Newest>,
+    outbid: BTreeMap<UserId, &'a EventRow>,
+    /// The newest price and extension of the part that is followed: earlier ones need not be told.
+    price: Option<&'a EventRow>,
+    extension: Option<&'a EventRow>,
     /// When it opens and ends, and when that was set; the outer is none where nothing was said of it.
     opening: Option<Option<(Timestamp, Timestamp)>>,
     ending: Option<Option<(Timestamp, Timestamp)>>,
@@ -81,14 +81,10 @@ impl<'a> Following<'a> {
         }
     }
 
-    fn follow(&mut self, row: &EventRow, event: &Event, after: &After) {
-        let now_stands = || Newest {
-            seq: row.seq,
-            at: row.at,
-            data: data::price(after.price, after.bid_count, after.ends_at),
-        };
+    fn follow(&mut self, row: &'a EventRow, event: &Event) {
         match event {
             Event::Scheduled(event) => {
+                let Some(after) = stood(row) else { return };
                 self.times(event.terms.starts_at, event.terms.ends_at, row.at);
                 let data = data::listed(after.price, event.terms.starts_at, event.terms.ends_at);
                 let audience = Audience::Alerted;
@@ -104,24 +100,27 @@ impl<'a> Following<'a> {
                     self.made.bidders.push((bid.bidder, number));
                 }
                 if bid.outcome != Outcome::Outbid {
-                    self.leads(bid.bidder, now_stands());
+                    self.leads(bid.bidder, row);
                 }
-                self.price = Some(now_stands());
+                self.price = Some(row);
             }
             Event::BidRetracted(_) => {
+                let Some(after) = stood(row) else { return };
                 // Nobody is outbid by it; who leads again is told of the price like everybody.
                 self.leader =
                     after.leader.and_then(|bidder| self.numbers.get(&i64::from(bidder.0)).copied());
-                self.price = Some(now_stands());
+                self.price = Some(row);
             }
             Event::Extended { ends_at } => {
-                self.extension = Some(now_stands());
+                self.extension = Some(row);
                 self.ending = Some(Some((*ends_at, row.at)));
             }
             Event::Bought(_) => {}
             Event::Closed(closed) => {
                 (self.opening, self.ending) = (Some(None), Some(None));
-                self.closed(row, closed, after);
+                if let Some(after) = stood(row) {
+                    self.closed(row, closed, &after);
+                }
             }
         }
     }
@@ -131,10 +130,10 @@ impl<'a> Following<'a> {
         self.ending = Some(Some((ends_at, set_at)));
     }
 
-    fn leads(&mut self, bidder: UserId, now_stands: Newest) {
+    fn leads(&mut self, bidder: UserId, row: &'a EventRow) {
         let before = self.leader.replace(bidder);
         if let Some(before) = before.filter(|before| *before != bidder) {
-            self.outbid.insert(before, now_stands);
+            self.outbid.insert(before, row);
         }
     }
 
@@ -184,36 +183,24 @@ impl<'a> Following<'a> {
     fn end(mut self) -> Consequences {
         let (auction, leader) = (self.news.auction, self.leader);
         let mut know_anyway: Vec<UserId> = leader.into_iter().collect();
-        for (user, newest) in std::mem::take(&mut self.outbid) {
+        for (user, row) in std::mem::take(&mut self.outbid) {
             if Some(user) == leader {
                 continue;
             }
             know_anyway.push(user);
-            self.made.notifications.push(NewNotification {
-                user,
-                kind: Kind::Outbid.word(),
-                subject: auction.0,
-                cause: newest.seq,
-                data: newest.data,
-                at: newest.at,
-            });
+            if let Some(data) = price(row) {
+                self.tell(user, Kind::Outbid, row, data);
+            }
         }
         let of_many = [
             (Kind::HighestBidChanged, Audience::Watchers, self.price.take(), know_anyway),
             (Kind::Extended, Audience::WatchersAndBidders, self.extension.take(), Vec::new()),
         ];
         for (kind, audience, newest, besides) in of_many {
-            let Some(newest) = newest else { continue };
-            self.made.fanouts.push(NewFanout {
-                auction,
-                kind: kind.word(),
-                gives_way: true,
-                audience,
-                cause: newest.seq,
-                data: newest.data,
-                at: newest.at,
-                besides,
-            });
+            let Some(row) = newest else { continue };
+            if let Some(data) = price(row) {
+                self.tell_many(kind, audience, true, row, data, besides);
+            }
         }
         for (kind, time) in [(Kind::OpeningSoon, self.opening), (Kind::EndingSoon, self.ending)] {
             let Some(time) = time else { continue };

@@ -1,28 +1,34 @@
 //! Notifications: who is told what of what was decided, and reminders before it happens.
 //!
-//! Takes events from the bus as a durable consumer, which only notes up to where a log has grown;
-//! the log itself, with its private half, is then read from Postgres and worked off, each event once:
-//! how far, and what follows, are written in one transaction. News for many is told page by page, and
+//! Hears from the bus which logs have grown; the log itself, with its private half, is then read from
+//! Postgres and worked off, each event once: how far, and what follows, are written in one
+//! transaction. So nothing needs to be kept of what was heard: whatever is missed is found again by
+//! comparing where logs end with how far they were worked off. News for many is told page by page, and
 //! the place is kept with each page. Must never make a bid, the bus or a viewer wait, and never tell
 //! anything private: no ceiling, no other user's id.
 
 mod consequences;
 mod data;
+mod heard;
 mod kind;
 mod reminders;
 mod words;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::Notify;
 
+use self::heard::Heard;
 pub use self::{
     data::verdict,
     kind::Kind,
     words::{KEYWORD_CHARS_MAX, KEYWORD_CHARS_MIN, folded},
 };
 use crate::{
-    domain::{id::AuctionId, time::Timestamp},
+    domain::time::Timestamp,
     events::{
         bus::{BoxFuture, Consumer, TakeError},
         envelope::Envelope,
@@ -37,8 +43,15 @@ pub const PAGE_USERS: i64 = 1_000;
 const REMINDERS_AT_ONCE_MAX: i64 = 500;
 /// Notifications that are deleted in one transaction.
 const PURGED_AT_ONCE_MAX: i64 = 5_000;
-/// After news was worked off: what comes meanwhile of a hot auction is worked off together.
+/// Auctions of which news is worked off in one transaction.
+const AUCTIONS_AT_ONCE_MAX: usize = 256;
+/// Auctions with news that are looked for at once.
+const BEHIND_AT_ONCE_MAX: i64 = 1_024;
+/// After news was worked off, at least: what comes meanwhile of a hot auction is worked off together.
 const NEWS_PAUSE: Duration = Duration::from_millis(100);
+/// How often is looked for news that nobody told us of: what another node heard and did not live to
+/// work off.
+const LOOK_FOR_NEWS_EVERY: Duration = Duration::from_secs(60);
 /// How often is looked for what nobody woke us for: work of other nodes, and of before a crash.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often reminders are looked for.
@@ -84,8 +97,8 @@ impl Default for Options {
 pub struct Notifier {
     store: Store,
     options: Arc<Options>,
-    /// There is news of auctions.
-    news: Arc<Notify>,
+    /// Auctions that there is news of.
+    heard: Arc<Heard>,
     /// There is news for many.
     fanouts: Arc<Notify>,
     /// Something new stands in the inbox.
@@ -96,13 +109,14 @@ impl Notifier {
     /// A notifier that rings `written` whenever there may be something new in the inbox. It works
     /// once it is [started](Notifier::start).
     pub fn new(store: Store, options: Options, written: Arc<Notify>) -> Notifier {
-        let (news, fanouts) = (Arc::default(), Arc::default());
-        Notifier { store, options: Arc::new(options), news, fanouts, written }
+        let (heard, fanouts) = (Arc::default(), Arc::default());
+        Notifier { store, options: Arc::new(options), heard, fanouts, written }
     }
 
     /// Starts to work. Call it within a tokio or actix runtime.
     pub fn start(&self) {
         tokio::spawn(self.clone().work_off());
+        tokio::spawn(self.clone().look_for_news());
         tokio::spawn(self.clone().tell_many());
         tokio::spawn(self.clone().remind());
         tokio::spawn(self.clone().fold());
@@ -114,15 +128,32 @@ impl Notifier {
     /// # Errors
     /// When Postgres cannot be asked; it is worked off again then.
     pub async fn work_off_some(&self, now: Timestamp) -> Result<usize, StoreError> {
+        if let Some(after) = self.heard.missed_after() {
+            let missed = self.store.auctions_with_news(after, BEHIND_AT_ONCE_MAX).await?;
+            self.heard.found(&missed, missed.len() as i64 == BEHIND_AT_ONCE_MAX);
+        }
+        let auctions = self.heard.take(AUCTIONS_AT_ONCE_MAX);
+        if auctions.is_empty() {
+            return Ok(0);
+        }
         let leads_s = &self.options.reminder_leads_s;
         let decide = |news: &_| consequences::of(news, leads_s);
         let pause_ms = self.options.price_pause_ms;
-        let events = self.store.work_off_news(now, pause_ms, consequences::wanted, decide).await?;
-        if events > 0 {
-            self.written.notify_one();
-            self.fanouts.notify_one();
+        let (store, wanted) = (&self.store, consequences::wanted);
+        match store.work_off_news(&auctions, now, pause_ms, wanted, decide).await {
+            Ok(worked_off) => {
+                self.heard.hear(worked_off.left);
+                if worked_off.events > 0 {
+                    self.written.notify_one();
+                    self.fanouts.notify_one();
+                }
+                Ok(worked_off.events)
+            }
+            Err(error) => {
+                self.heard.hear(auctions);
+                Err(error)
+            }
         }
-        Ok(events)
     }
 
     /// Tells one page of news for many; whether there was one.
@@ -155,11 +186,21 @@ impl Notifier {
 
     async fn work_off(self) {
         loop {
+            let begun = Instant::now();
             match self.work_off_some(wall_clock::now()).await {
-                Ok(0) => woken(&self.news, LOOK_EVERY).await,
-                Ok(_) => tokio::time::sleep(NEWS_PAUSE).await,
+                Ok(0) => woken(self.heard.bell(), LOOK_EVERY).await,
+                // Half of the time is left to bids.
+                Ok(_) => tokio::time::sleep(begun.elapsed().max(NEWS_PAUSE)).await,
                 Err(error) => rest(&error).await,
             }
+        }
+    }
+
+    async fn look_for_news(self) {
+        let mut every = tokio::time::interval(LOOK_FOR_NEWS_EVERY);
+        loop {
+            every.tick().await;
+            self.heard.missed();
         }
     }
 
@@ -225,20 +266,11 @@ impl Notifier {
 }
 
 impl Consumer for Notifier {
+    /// They are safe as soon as they are heard of: the log has them, and says how far it was worked
+    /// off.
     fn take<'a>(&'a self, events: &'a [Envelope]) -> BoxFuture<'a, Result<(), TakeError>> {
-        Box::pin(async move {
-            let mut reached: HashMap<AuctionId, i64> = HashMap::new();
-            for event in events {
-                let seq = i64::try_from(event.seq).unwrap_or(i64::MAX);
-                let newest = reached.entry(event.auction_id).or_insert(seq);
-                *newest = seq.max(*newest);
-            }
-            if !reached.is_empty() {
-                self.store.note_news(&reached).await?;
-                self.news.notify_one();
-            }
-            Ok(())
-        })
+        self.heard.hear(events.iter().map(|event| event.auction_id));
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn name(&self) -> &'static str {

@@ -51,7 +51,7 @@ pub use self::{
     log::{BidRow, EventRow, LogRow, PublicEventRow},
     logins::{CodeBinding, Grant, GrantRow, GrantVerdict, LoginRow, NewFamily, TakenLogin},
     migrate::MigrateError,
-    notify::{Audience, Consequences, NewFanout, News, PageTold},
+    notify::{Audience, Consequences, NewFanout, News, PageTold, WorkedOff},
     outbox::{OutboxRow, OutboxWaiting},
     receipts::{Receipt, ReceiptKey},
     reminders::{DueReminder, NewReminder},

@@ -1,9 +1,9 @@
-//! The notifier's work: which logs have grown, how far they were worked off, and news for many that
-//! is being told page by page.
+//! The notifier's work: how far logs were worked off, and news for many that is being told page by
+//! page.
 //!
 //! Locks are taken in one order: progress, reminders, news for many, and the turn at the inbox last.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use deadpool_postgres::Transaction;
 use uuid::Uuid;
@@ -18,10 +18,6 @@ use crate::domain::{
     time::Timestamp,
 };
 
-/// News of so many auctions is looked at in one transaction.
-const AUCTIONS_AT_ONCE_MAX: i64 = 256;
-/// Rows of news that are looked at for that.
-const NEWS_READ_AT_ONCE: i64 = 4_096;
 /// Events of one auction in one transaction.
 const EVENTS_OF_ONE_MAX: i64 = 4_096;
 /// Events of all auctions in one transaction.
@@ -104,13 +100,12 @@ pub struct Consequences {
     pub reminders: Vec<NewReminder>,
 }
 
-const NOTE: &str = "
-    INSERT INTO notify_news (auction_id, seq) SELECT * FROM unnest($1::uuid[], $2::int8[])";
-
-const OLDEST_NEWS: &str = "
-    SELECT auction_id, max(seq) FROM (
-        SELECT auction_id, seq FROM notify_news ORDER BY id LIMIT $1) n
-    GROUP BY auction_id LIMIT $2";
+/// Both in the order of their keys, side by side.
+const BEHIND: &str = "
+    SELECT s.auction_id
+    FROM standings s LEFT JOIN notify_progress p ON p.auction_id = s.auction_id
+    WHERE s.auction_id > $1 AND s.seq > coalesce(p.done_seq, 0)
+    ORDER BY s.auction_id LIMIT $2";
 
 /// The order keeps two who begin the same ones from waiting for each other.
 const BEGIN: &str = "
@@ -120,8 +115,9 @@ const BEGIN: &str = "
 
 /// Whoever comes at the same time takes others.
 const CLAIM: &str = "
-    SELECT p.auction_id, p.done_seq, p.leader_id, a.seller_id
-    FROM notify_progress p JOIN auctions a ON a.id = p.auction_id
+    SELECT p.auction_id, p.done_seq, s.seq, p.leader_id, a.seller_id
+    FROM notify_progress p
+    JOIN standings s ON s.auction_id = p.auction_id JOIN auctions a ON a.id = p.auction_id
     WHERE p.auction_id = ANY ($1) FOR UPDATE OF p SKIP LOCKED";
 
 const EVENTS: &str = "
@@ -145,19 +141,18 @@ const MOVE_ON: &str = "
     FROM unnest($1::uuid[], $2::int8[], $3::uuid[]) AS n (auction_id, done_seq, leader_id)
     WHERE p.auction_id = n.auction_id";
 
-const FORGET_NEWS: &str = "
-    DELETE FROM notify_news w USING unnest($1::uuid[], $2::int8[]) AS n (auction_id, done_seq)
-    WHERE w.auction_id = n.auction_id AND w.seq <= n.done_seq";
-
 /// Where newer news takes the place of older it does so unless that is being told: then it waits.
 /// News for nobody is not begun.
-const INSERT_FANOUT: &str = "
+const INSERT_FANOUTS: &str = "
     INSERT INTO fanouts AS f
         (auction_id, kind, slot, audience, cause, data, at, besides, due_at)
-    SELECT $1::uuid, $2::text, $3::int8, $4::text, $5::int8, $6::text, $7::timestamptz, $8::uuid[],
+    SELECT n.auction_id, n.kind, n.slot, n.audience, n.cause, n.data, n.at, n.besides::uuid[],
            $9::timestamptz
-    WHERE CASE $4::text
-        WHEN 'watchers' THEN EXISTS (SELECT FROM watches WHERE auction_id = $1)
+    FROM unnest($1::uuid[], $2::text[], $3::int8[], $4::text[], $5::int8[], $6::text[],
+                $7::timestamptz[], $8::text[])
+         AS n (auction_id, kind, slot, audience, cause, data, at, besides)
+    WHERE CASE n.audience
+        WHEN 'watchers' THEN EXISTS (SELECT FROM watches w WHERE w.auction_id = n.auction_id)
         WHEN 'alerted' THEN EXISTS (SELECT FROM keyword_alerts)
         ELSE true END
     ON CONFLICT ON CONSTRAINT fanouts_pkey DO UPDATE SET
@@ -226,6 +221,15 @@ const DELETE_FANOUT: &str = "DELETE FROM fanouts WHERE auction_id = $1 AND kind 
 
 const PURGE_FANOUTS: &str = "DELETE FROM fanouts WHERE due_at IS NULL AND told_at < $1";
 
+/// What became of some news.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkedOff {
+    /// Of so many events.
+    pub events: usize,
+    /// Auctions of which more is to be worked off, or at which others are.
+    pub left: Vec<AuctionId>,
+}
+
 /// What became of a call for a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageTold {
@@ -236,34 +240,36 @@ pub enum PageTold {
 }
 
 impl Store {
-    /// Notes up to where logs have grown.
+    /// Auctions whose logs have grown since they were worked off, in the order of their ids.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
-    pub async fn note_news(&self, news: &HashMap<AuctionId, i64>) -> Result<(), StoreError> {
-        let (ids, seqs): (Vec<AuctionId>, Vec<i64>) = news.iter().unzip();
-        let reader = self.reader().await?;
-        let statement = reader.prepare_cached(NOTE).await?;
-        reader.execute(&statement, &[&ids, &seqs]).await?;
-        Ok(())
+    pub async fn auctions_with_news(
+        &self,
+        after: Option<AuctionId>,
+        limit: i64,
+    ) -> Result<Vec<AuctionId>, StoreError> {
+        let after = after.unwrap_or(AuctionId(Uuid::nil()));
+        let rows = self.reader().await?.query(BEHIND, &[&after, &limit]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
-    /// Works off news of some auctions, each event once: `wanted` says which bidders must be known
-    /// by their number, `decide` what follows. Of how many events; none when there is no news, or
-    /// others are at it.
+    /// Works off the news of these auctions, each event once: `wanted` says which bidders must be
+    /// known by their number, `decide` what follows.
     ///
     /// # Errors
     /// When Postgres cannot be asked; nothing is worked off then.
     pub async fn work_off_news(
         &self,
+        auctions: &[AuctionId],
         now: Timestamp,
         pause_ms: i64,
         wanted: impl Fn(&[EventRow]) -> Vec<i64>,
         decide: impl Fn(&News) -> Consequences,
-    ) -> Result<usize, StoreError> {
+    ) -> Result<WorkedOff, StoreError> {
         let mut reader = self.reader().await?;
         let transaction = reader.transaction().await?;
-        let mut news = claim_news(&transaction).await?;
+        let (mut news, left) = claim_news(&transaction, auctions).await?;
         find_bidders(&transaction, &mut news, wanted).await?;
         let mut all = Vec::with_capacity(news.len());
         for news in &news {
@@ -273,14 +279,14 @@ impl Store {
         move_on(&transaction, &all).await?;
         write_bidders(&transaction, &all).await?;
         write_reminders(&transaction, &all).await?;
-        for (_, consequences) in &all {
-            write_fanouts(&transaction, &consequences.fanouts, now, pause_ms).await?;
-        }
+        let fanouts: Vec<&NewFanout> =
+            all.iter().flat_map(|(_, consequences)| &consequences.fanouts).collect();
+        write_fanouts(&transaction, &fanouts, now, pause_ms).await?;
         let notifications: Vec<NewNotification> =
             all.into_iter().flat_map(|(_, consequences)| consequences.notifications).collect();
         inbox::write(&transaction, &notifications, now).await?;
         transaction.commit().await?;
-        Ok(events)
+        Ok(WorkedOff { events, left })
     }
 
     /// Tells one page of news for many.
@@ -346,44 +352,35 @@ impl Store {
     }
 }
 
-async fn claim_news(transaction: &Transaction<'_>) -> Result<Vec<News>, StoreError> {
-    let statement = transaction.prepare_cached(OLDEST_NEWS).await?;
-    let rows = transaction.query(&statement, &[&NEWS_READ_AT_ONCE, &AUCTIONS_AT_ONCE_MAX]).await?;
-    let reached: HashMap<AuctionId, i64> =
-        rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-    if reached.is_empty() {
-        return Ok(Vec::new());
-    }
-    let ids: Vec<AuctionId> = reached.keys().copied().collect();
+/// The news of these auctions, and of which there may be more.
+async fn claim_news(
+    transaction: &Transaction<'_>,
+    auctions: &[AuctionId],
+) -> Result<(Vec<News>, Vec<AuctionId>), StoreError> {
+    let mut left: HashSet<AuctionId> = auctions.iter().copied().collect();
     let statement = transaction.prepare_cached(BEGIN).await?;
-    transaction.execute(&statement, &[&ids]).await?;
+    transaction.execute(&statement, &[&auctions]).await?;
     let statement = transaction.prepare_cached(CLAIM).await?;
-    let claimed = transaction.query(&statement, &[&ids]).await?;
     let (mut news, mut firsts, mut lasts) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut done_ids, mut done_seqs) = (Vec::new(), Vec::new());
     let mut room = EVENTS_AT_ONCE_MAX;
-    for row in &claimed {
-        let (auction, done): (AuctionId, i64) = (row.get(0), row.get(1));
-        let last = reached[&auction].min(done + room.min(EVENTS_OF_ONE_MAX));
+    for row in &transaction.query(&statement, &[&auctions]).await? {
+        let (auction, done, head): (AuctionId, i64, i64) = (row.get(0), row.get(1), row.get(2));
+        let last = head.min(done + room.min(EVENTS_OF_ONE_MAX));
+        if last == head {
+            left.remove(&auction);
+        }
         if last <= done {
-            // Told again, or no room: what was worked off is forgotten below.
-            done_ids.push(auction);
-            done_seqs.push(done);
             continue;
         }
         room -= last - done;
         firsts.push(done + 1);
         lasts.push(last);
-        let (leader, seller) = (row.get(2), row.get(3));
+        let (leader, seller) = (row.get(3), row.get(4));
         let bidders = HashMap::new();
         news.push(News { auction, seller, leader, events: Vec::new(), bidders });
     }
-    if !done_ids.is_empty() {
-        let statement = transaction.prepare_cached(FORGET_NEWS).await?;
-        transaction.execute(&statement, &[&done_ids, &done_seqs]).await?;
-    }
     read_events(transaction, &mut news, &firsts, &lasts).await?;
-    Ok(news)
+    Ok((news, left.into_iter().collect()))
 }
 
 async fn read_events(
@@ -448,8 +445,6 @@ async fn move_on(transaction: &Transaction<'_>, all: &All<'_>) -> Result<(), Sto
     }
     let statement = transaction.prepare_cached(MOVE_ON).await?;
     transaction.execute(&statement, &[&ids, &seqs, &leaders]).await?;
-    let statement = transaction.prepare_cached(FORGET_NEWS).await?;
-    transaction.execute(&statement, &[&ids, &seqs]).await?;
     Ok(())
 }
 
@@ -495,39 +490,41 @@ async fn write_reminders(transaction: &Transaction<'_>, all: &All<'_>) -> Result
     Ok(())
 }
 
-/// Begins to tell news for many, or renews what is told.
+/// Begins to tell news for many, or renews what is told. No two of one auction, kind and slot.
 pub(super) async fn write_fanouts(
     transaction: &Transaction<'_>,
-    new: &[NewFanout],
+    new: &[&NewFanout],
     now: Timestamp,
     pause_ms: i64,
 ) -> Result<(), StoreError> {
     if new.is_empty() {
         return Ok(());
     }
-    let statement = transaction.prepare_cached(INSERT_FANOUT).await?;
-    for new in new {
-        let slot = if new.gives_way { 0 } else { new.cause };
-        let audience = new.audience.word();
-        transaction
-            .execute(
-                &statement,
-                &[
-                    &new.auction,
-                    &new.kind,
-                    &slot,
-                    &audience,
-                    &new.cause,
-                    &new.data,
-                    &new.at,
-                    &new.besides,
-                    &now,
-                    &pause_ms,
-                ],
-            )
-            .await?;
-    }
+    let auctions: Vec<AuctionId> = new.iter().map(|new| new.auction).collect();
+    let kinds: Vec<&str> = new.iter().map(|new| new.kind).collect();
+    let slots: Vec<i64> = new.iter().map(|new| if new.gives_way { 0 } else { new.cause }).collect();
+    let audiences: Vec<&str> = new.iter().map(|new| new.audience.word()).collect();
+    let causes: Vec<i64> = new.iter().map(|new| new.cause).collect();
+    let data: Vec<&str> = new.iter().map(|new| new.data.as_str()).collect();
+    let ats: Vec<Timestamp> = new.iter().map(|new| new.at).collect();
+    let besides: Vec<String> = new.iter().map(|new| array_of(&new.besides)).collect();
+    let statement = transaction.prepare_cached(INSERT_FANOUTS).await?;
+    transaction
+        .execute(
+            &statement,
+            &[
+                &auctions, &kinds, &slots, &audiences, &causes, &data, &ats, &besides, &now,
+                &pause_ms,
+            ],
+        )
+        .await?;
     Ok(())
+}
+
+/// As Postgres writes an array: columns of arrays cannot be unnested.
+fn array_of(users: &[UserId]) -> String {
+    let users: Vec<String> = users.iter().map(|user| user.0.to_string()).collect();
+    format!("{{{}}}", users.join(","))
 }
 
 /// A page of those whom news is for, in the order of their ids.

@@ -86,7 +86,7 @@ impl Store {
             ends_at: row.get(7),
         });
         let fanouts: Vec<NewFanout> = due.filter_map(|due| decide(&due)).collect();
-        write_fanouts(&transaction, &fanouts, now, 0).await?;
+        write_fanouts(&transaction, &fanouts.iter().collect::<Vec<_>>(), now, 0).await?;
         transaction.commit().await?;
         Ok(rows.len())
     }

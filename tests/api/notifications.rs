@@ -48,7 +48,9 @@ fn ending_in(ms: i64) -> Value {
 /// The server's own notifier has nothing left to do.
 pub async fn all_is_told(server: &TestServer) {
     eventually("everything is worked off", || async {
-        let left = "SELECT (SELECT count(*) FROM notify_news) + (SELECT count(*) FROM outbox) \
+        let left = "SELECT (SELECT count(*) FROM standings s LEFT JOIN notify_progress p \
+                            USING (auction_id) WHERE s.seq > coalesce(p.done_seq, 0)) \
+                    + (SELECT count(*) FROM outbox) \
                     + (SELECT count(*) FROM fanouts WHERE due_at IS NOT NULL)";
         (server.database.number(left).await == 0).then_some(())
     })
@@ -367,12 +369,14 @@ async fn a_redelivery_tells_nobody_twice() {
     notifier.take(&events).await.unwrap();
     for event in events.iter().rev() {
         notifier.take(std::slice::from_ref(event)).await.unwrap();
+        assert_eq!(notifier.work_off_some(wall_clock::now()).await.unwrap(), 0);
     }
-    all_is_told(&server).await;
     assert_eq!(all().await, before);
     // Even if it were forgotten how far the log was worked off.
     server.database.rows("UPDATE notify_progress SET done_seq = 0, leader_id = NULL").await;
     notifier.take(&events).await.unwrap();
+    let worked_off = notifier.work_off_some(wall_clock::now()).await.unwrap();
+    assert_eq!(worked_off, events.len());
     all_is_told(&server).await;
     let kinds = "SELECT count(*) FROM notifications WHERE kind IN ('won', 'lost', 'sold')";
     assert_eq!(server.database.number(kinds).await, 3);
@@ -405,7 +409,7 @@ async fn untold(count: i64) -> (TestServer, String) {
     server
         .database
         .rows(
-            "DELETE FROM notifications; DELETE FROM fanouts; DELETE FROM notify_news; \
+            "DELETE FROM notifications; DELETE FROM fanouts; \
         UPDATE notify_progress SET done_seq = 2, leader_id = NULL",
         )
         .await;
@@ -435,6 +439,14 @@ async fn many_watchers_are_told_page_by_page_and_a_crash_in_between_loses_none()
         (server.database.number(told).await, server.database.number(once).await),
         (250, 250)
     );
+}
+
+#[tokio::test]
+async fn what_was_heard_and_not_worked_off_is_found_after_a_start() {
+    let (mut server, _) = untold(3).await;
+    server.start();
+    all_is_told(&server).await;
+    assert_eq!(server.database.number("SELECT count(*) FROM notifications").await, 3);
 }
 
 #[tokio::test]
