@@ -15,6 +15,7 @@ mod words;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 pub use self::{
     data::verdict,
@@ -33,6 +34,8 @@ use crate::{
 
 /// Users on a page of news for many.
 pub const PAGE_USERS: i64 = 1_000;
+/// Auctions that are compared with the log in one query, when events may be missing.
+const COMPARED_AT_ONCE: i64 = 2_000;
 /// Reminders that fire in one transaction.
 const REMINDERS_AT_ONCE_MAX: i64 = 500;
 /// Notifications that are deleted in one transaction.
@@ -235,6 +238,21 @@ impl Consumer for Notifier {
             }
             if !reached.is_empty() {
                 self.store.note_news(&reached).await?;
+                self.news.notify_one();
+            }
+            Ok(())
+        })
+    }
+
+    fn may_have_missed(&self) -> BoxFuture<'_, Result<(), TakeError>> {
+        Box::pin(async move {
+            let (mut after, mut count) = (Some(AuctionId(Uuid::nil())), 0);
+            while let Some(last) = after {
+                let (noted, next) = self.store.note_missed(last, COMPARED_AT_ONCE).await?;
+                (after, count) = (next, count + noted);
+            }
+            if count > 0 {
+                tracing::info!(auctions = count, "the notifier goes on from the log");
                 self.news.notify_one();
             }
             Ok(())

@@ -107,6 +107,19 @@ pub struct Consequences {
 const NOTE: &str = "
     INSERT INTO notify_news (auction_id, seq) SELECT * FROM unnest($1::uuid[], $2::int8[])";
 
+/// A page of all auctions, in the order of their ids; those that have grown further than they were
+/// worked off become news.
+const NOTE_MISSED: &str = "
+    WITH page AS (
+        SELECT auction_id, seq FROM standings WHERE auction_id > $1 ORDER BY auction_id LIMIT $2),
+    noted AS (
+        INSERT INTO notify_news (auction_id, seq)
+        SELECT s.auction_id, s.seq FROM page s LEFT JOIN notify_progress p USING (auction_id)
+        WHERE p.done_seq IS NULL OR p.done_seq < s.seq
+        RETURNING auction_id)
+    SELECT (SELECT count(*) FROM page), (SELECT count(*) FROM noted),
+           (SELECT auction_id FROM page ORDER BY auction_id DESC LIMIT 1)";
+
 const OLDEST_NEWS: &str = "
     SELECT auction_id, max(seq) FROM (
         SELECT auction_id, seq FROM notify_news ORDER BY id LIMIT $1) n
@@ -246,6 +259,23 @@ impl Store {
         let statement = reader.prepare_cached(NOTE).await?;
         reader.execute(&statement, &[&ids, &seqs]).await?;
         Ok(())
+    }
+
+    /// Notes as news whatever the log has and was not worked off yet, of a page of all auctions after
+    /// one: how many were noted, and after which the next page begins, if there is one.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn note_missed(
+        &self,
+        after: AuctionId,
+        limit: i64,
+    ) -> Result<(i64, Option<AuctionId>), StoreError> {
+        let reader = self.reader().await?;
+        let statement = reader.prepare_cached(NOTE_MISSED).await?;
+        let row = reader.query_one(&statement, &[&after, &limit]).await?;
+        let is_last = row.get::<_, i64>(0) < limit;
+        Ok((row.get(1), if is_last { None } else { row.get(2) }))
     }
 
     /// Works off news of some auctions, each event once: `wanted` says which bidders must be known

@@ -154,6 +154,35 @@ async fn bids_are_accepted_without_a_broker_and_their_events_arrive_when_it_is_t
     recorder.check(&hoga).await;
 }
 
+/// A broker that is killed may forget a binding; what it then confirms went to other queues alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_whose_binding_was_forgotten_goes_on_from_the_log() {
+    let broker = Broker::shared();
+    let (prefix, recorder) = ("forgotten.", Recorder::new());
+    spawn_consumer(&broker.address(prefix), recorder.clone());
+    consumer_is_there(&broker, prefix).await;
+    let hoga = Hoga::start(broker.url(), prefix).await;
+    let market = Market::with(&hoga, WATCHED).await;
+    let watchers = Watchers::begin(&hoga, &market).await;
+    let (connection, channel) = broker.channel().await;
+    let names = ["forgotten.hoga.notify", "forgotten.hoga.events", "auction.#"];
+    let [queue, exchange, key] = names.map(|name| name.into());
+    channel.queue_unbind(queue, exchange, key, Default::default()).await.expect("unbound");
+    let bidding = market.bid_all_the_time();
+    market.wait_for_answers(100).await;
+    bidding.finish().await;
+    market.wait_for_short_auctions(&hoga).await;
+    recorder.check(&hoga).await;
+    let missed = "SELECT count(*) FROM standings LEFT JOIN notify_progress USING (auction_id)
+                  WHERE done_seq IS DISTINCT FROM seq";
+    let missed: i64 = hoga.sql().await.query_one(missed, &[]).await.expect("counted").get(0);
+    assert!(missed > 0, "the notifier has what it was never sent");
+    // It loses its consumer, and makes queue and binding anew.
+    channel.queue_delete(names[0].into(), Default::default()).await.expect("deleted");
+    watchers.check_inboxes(&hoga).await;
+    let _ = connection.close(200, "done".into()).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_password_is_said_once_and_not_repeated_in_a_loop() {
     let broker = Broker::shared();
