@@ -51,6 +51,12 @@ pub trait Consumer: Send + Sync + 'static {
     /// Takes events. Once this is ready and `Ok`, they are safe with the consumer.
     fn take<'a>(&'a self, events: &'a [Envelope]) -> BoxFuture<'a, Result<(), TakeError>>;
 
+    /// Events may be missing among those that come from now on: said whenever the way to the consumer
+    /// was made, again too, for a broker that crashed may have forgotten that way and thrown away
+    /// what was published meanwhile. Whatever is missing was committed before this is said, so the
+    /// consumer compares what it has with the log.
+    fn may_have_missed(&self) -> BoxFuture<'_, Result<(), TakeError>>;
+
     /// For logs and the names of queues: a lower-case word.
     fn name(&self) -> &'static str;
 }

@@ -13,6 +13,8 @@ pub const TRIES_MAX: u32 = 5;
 pub const TAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Before the second try; doubled for each one after it.
 const PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause before a consumer looks again for what it missed.
+const LOOK_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Puts an event aside, durably, with what the consumer said.
 pub(super) trait Undertaker: Send + Sync {
@@ -72,6 +74,24 @@ async fn insist<E>(
         tries += 1;
         tokio::time::sleep(pause).await;
         pause *= 2;
+    }
+}
+
+/// Tells a consumer that it may have missed events, until it has seen to it. What will not pass is
+/// said, and does not keep it from what comes.
+pub(super) async fn tell_of_loss(consumer: &dyn Consumer) {
+    let (mut pause, mut is_failing) = (PAUSE, false);
+    while let Err(error) = consumer.may_have_missed().await {
+        let (name, error, will_pass) = (consumer.name(), told(&error), error.will_pass());
+        if !will_pass {
+            tracing::error!(consumer = name, error, "what a consumer missed cannot be looked for");
+            return;
+        }
+        if !std::mem::replace(&mut is_failing, true) {
+            tracing::warn!(consumer = name, error, "a consumer cannot look yet for what it missed");
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LOOK_PAUSE_MAX);
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 pub use super::bus::Committed;
 use super::{
     bus::{BoxFuture, Bus, BusStanding, Consumer, PublishError},
-    delivery::{Undelivered, Undertaker, deliver, told},
+    delivery::{Undelivered, Undertaker, deliver, tell_of_loss, told},
     envelope::Envelope,
     gate::{Gate, Pass},
 };
@@ -123,6 +123,8 @@ async fn work(
 ) {
     let name = consumer.name();
     let letters = DeadLetters { consumer: name, store };
+    // What a broker had that is not configured any more.
+    tell_of_loss(&*consumer).await;
     let mut is_failing = false;
     while let Some(Order { pass, events, done }) = orders.recv().await {
         let outcome = if !gate.admits(pass) {

@@ -273,6 +273,11 @@ impl Consumer for Notifier {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    fn may_have_missed(&self) -> BoxFuture<'_, Result<(), TakeError>> {
+        self.heard.missed();
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn name(&self) -> &'static str {
         "notify"
     }

@@ -3,6 +3,7 @@
 //! Whatever was acknowledged must be in the log afterwards; whatever was not must have one outcome.
 //! The seed of the random moments is printed; `HOGA_CRASH_SEED` plays a run again.
 
+#[allow(dead_code, reason = "tests/rabbit uses the rest")]
 mod market;
 mod server;
 

@@ -25,10 +25,19 @@ use uuid::Uuid;
 
 use crate::server::{Hoga, breathe};
 
-/// Auctions that go on to the end, and auctions that close while the server is being killed.
-const LONG_AUCTIONS: usize = 20;
-const SHORT_AUCTIONS: usize = 60;
-const BIDDERS: usize = 24;
+/// How much goes on in a market.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    /// Auctions that go on to the end.
+    pub long: usize,
+    /// Auctions that close while the server is being killed.
+    pub short: usize,
+    pub bidders: usize,
+    /// Whether bidders pause after each bid.
+    pub is_calm: bool,
+}
+
+const FULL: Size = Size { long: 20, short: 60, bidders: 24, is_calm: false };
 /// Nothing in here takes longer on a machine that works.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -50,6 +59,8 @@ pub struct Market {
     url: String,
     http: reqwest::Client,
     auctions: Arc<Vec<Uuid>>,
+    size: Size,
+    users: Arc<Vec<UserId>>,
     bearers: Arc<Vec<String>>,
     answers: Arc<watch::Sender<usize>>,
     stopping: Arc<AtomicBool>,
@@ -66,8 +77,13 @@ pub struct Story(Vec<Sent>);
 
 impl Market {
     pub async fn open(hoga: &Hoga) -> Market {
+        Market::with(hoga, FULL).await
+    }
+
+    pub async fn with(hoga: &Hoga, size: Size) -> Market {
+        let Size { long, short, bidders, .. } = size;
         let tokens = hoga.tokens();
-        let users: Vec<(UserId, String)> = (0..=BIDDERS)
+        let users: Vec<(UserId, String)> = (0..=bidders)
             .map(|number| (UserId(Uuid::now_v7()), format!("crash-{number}")))
             .collect();
         hoga.store().ensure_users(&users, &["bidder", "seller"]).await.expect("users");
@@ -81,13 +97,15 @@ impl Market {
             url: hoga.url(),
             http: http.expect("a client"),
             auctions: Arc::default(),
+            size,
+            users: Arc::new(users.iter().map(|user| user.0).collect()),
             bearers: Arc::new(bearers),
             answers: Arc::default(),
             stopping: Arc::default(),
         };
         let mut auctions = Vec::new();
-        for number in 0..LONG_AUCTIONS + SHORT_AUCTIONS {
-            let lasts_s = if number < LONG_AUCTIONS { 3_600 } else { 4 + (number as i64 % 20) };
+        for number in 0..long + short {
+            let lasts_s = if number < long { 3_600 } else { 4 + (number as i64 % 20) };
             auctions.push(market.create(lasts_s).await);
         }
         market.auctions = Arc::new(auctions);
@@ -102,7 +120,7 @@ impl Market {
             "soft_close": {"trigger_window_s": 2, "extension_s": 1, "mode": "reset",
                            "max_ends_at": ends_at.plus_s(3).to_string()},
         });
-        let seller = &self.bearers[BIDDERS];
+        let seller = &self.bearers[self.size.bidders];
         let request = self.http.post(format!("{}/v1/auctions", self.url));
         let answer = request.bearer_auth(seller).json(&body).send().await.expect("answered");
         let auction: Value = answer.json().await.expect("JSON");
@@ -111,7 +129,7 @@ impl Market {
 
     /// Everybody bids, one bid after the other, until [`Bidding::finish`].
     pub fn bid_all_the_time(&self) -> Bidding {
-        let bidders = (0..BIDDERS)
+        let bidders = (0..self.size.bidders)
             .map(|bidder| {
                 let market = self.clone();
                 tokio::spawn(async move { market.bid_as(bidder).await })
@@ -146,7 +164,7 @@ impl Market {
             if bid.answer.is_some() {
                 self.answers.send_modify(|count| *count += 1);
             }
-            if bid.answer.is_none() {
+            if bid.answer.is_none() || self.size.is_calm {
                 breathe().await;
             }
             sent.push(bid);
@@ -188,7 +206,7 @@ impl Market {
         self.wait_for_short_auctions(hoga).await;
         let logs = self.read_logs().await;
         check_receipts(&sent, &logs);
-        check_counts(&sent, &logs);
+        self.check_counts(&sent, &logs);
     }
 
     /// The same key hears the same answer, whether it was heard before or not.
@@ -222,11 +240,11 @@ impl Market {
         }
     }
 
-    async fn wait_for_short_auctions(&self, hoga: &Hoga) {
+    pub async fn wait_for_short_auctions(&self, hoga: &Hoga) {
         let sql = hoga.sql().await;
         let ended = "SELECT count(*) FROM standings WHERE status = 'ended'";
         let started = Instant::now();
-        let wanted = SHORT_AUCTIONS as i64;
+        let wanted = self.size.short as i64;
         while sql.query_one(ended, &[]).await.expect("counted").get::<_, i64>(0) < wanted {
             assert!(started.elapsed() < PATIENCE, "an auction stays open for ever");
             breathe().await;
@@ -249,6 +267,34 @@ impl Market {
             logs.insert(*auction, entries);
         }
         logs
+    }
+
+    /// As many bids in the logs as keys that were accepted: none twice, none from nowhere.
+    fn check_counts(&self, sent: &[Sent], logs: &HashMap<Uuid, Vec<Value>>) {
+        let accepted: HashSet<&str> = sent
+            .iter()
+            .filter(|bid| matches!(bid.answer, Some((201, _))))
+            .map(|bid| bid.key.as_str())
+            .collect();
+        let placed: usize = logs.values().map(|log| places(log, "bid.placed").len()).sum();
+        assert_eq!(placed, accepted.len());
+        let closed = logs.values().filter(|log| !places(log, "auction.closed").is_empty()).count();
+        println!("{placed} bids in the logs, {closed} auctions closed");
+        assert_eq!(closed, self.size.short);
+    }
+
+    /// Those that go on come first.
+    pub fn auctions(&self) -> &[Uuid] {
+        &self.auctions
+    }
+
+    /// The bidders, and then the seller.
+    pub fn users(&self) -> &[UserId] {
+        &self.users
+    }
+
+    pub fn bearer(&self, user: usize) -> &str {
+        &self.bearers[user]
     }
 }
 
@@ -324,18 +370,4 @@ fn check_receipts(sent: &[Sent], logs: &HashMap<Uuid, Vec<Value>>) {
         assert_eq!(entry["hash"], receipt["hash"], "{} {seq}", bid.auction);
         assert_eq!(entry["type"], "bid.placed");
     }
-}
-
-/// As many bids in the logs as keys that were accepted: none twice, none from nowhere.
-fn check_counts(sent: &[Sent], logs: &HashMap<Uuid, Vec<Value>>) {
-    let accepted: HashSet<&str> = sent
-        .iter()
-        .filter(|bid| matches!(bid.answer, Some((201, _))))
-        .map(|bid| bid.key.as_str())
-        .collect();
-    let placed: usize = logs.values().map(|log| places(log, "bid.placed").len()).sum();
-    assert_eq!(placed, accepted.len());
-    let closed = logs.values().filter(|log| !places(log, "auction.closed").is_empty()).count();
-    println!("{placed} bids in the logs, {closed} auctions closed");
-    assert_eq!(closed, SHORT_AUCTIONS);
 }

@@ -1,12 +1,13 @@
 //! Events over a real RabbitMQ: nothing is lost, nothing comes out of order, whatever is killed.
 //!
-//! The broker is private to this run and is killed at its end. What a durable consumer has is held
-//! against the log in Postgres.
+//! The broker is private to this run and is killed at its end. What a durable consumer has, what
+//! viewers were told and what stands in inboxes is held against the log in Postgres.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod broker;
 mod bus;
 mod in_process;
+mod inboxes;
 #[path = "../crash/market.rs"]
 #[allow(dead_code, reason = "what was answered is checked by tests/crash")]
 mod market;
@@ -15,21 +16,26 @@ mod server;
 #[path = "../support/mod.rs"]
 #[allow(unused_imports, reason = "it is for servers in this process, too")]
 mod support;
+mod viewers;
 
 use std::{collections::HashSet, sync::Mutex};
 
 use broker::Broker;
 use hoga::events::{delivery::TRIES_MAX, rabbitmq::spawn_consumer};
-use market::Market;
+use inboxes::Watchers;
+use market::{Market, Size};
 use recorder::Recorder;
 use serde_json::Value;
-use server::{Hoga, breathe};
+use server::{Broadcaster, Hoga, breathe};
 use support::eventually;
+use viewers::{Memory, Viewers};
 
 /// How often the broker is killed.
 const KILLS: usize = 5;
 /// Connections of a server: what publishes, the notifier and the streams.
 const CONNECTIONS: usize = 3;
+/// Few enough bids for viewers to be told nearly all of them one by one.
+const WATCHED: Size = Size { long: 6, short: 8, bidders: 4, is_calm: true };
 /// Auctions with an event that cannot be taken.
 const POISONED: usize = 3;
 
@@ -46,6 +52,32 @@ pub async fn consumer_is_there(broker: &Broker, prefix: &str) {
     .await;
 }
 
+/// Viewers of a market: of one auction, of many, and of inboxes, at the server that decides and at a
+/// broadcaster beside it.
+async fn audience(
+    hoga: &Hoga,
+    broadcaster: &Broadcaster,
+    market: &Market,
+    watchers: &Watchers,
+) -> Viewers {
+    let mut viewers = Viewers::default();
+    for base_url in [&hoga.url(), &broadcaster.url()] {
+        for auction in market.auctions() {
+            viewers.watch_one(base_url, *auction);
+        }
+        viewers.watch_many(base_url, market.auctions(), Memory::EachAuction);
+        viewers.watch_many(base_url, market.auctions(), Memory::LastId);
+        for (no, user) in market.users().iter().enumerate() {
+            viewers.watch_inbox(base_url, *user, market.bearer(no));
+        }
+        for (user, bearer) in &watchers.0 {
+            viewers.watch_inbox(base_url, *user, bearer);
+        }
+    }
+    viewers.have_begun().await;
+    viewers
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_killed_under_load_loses_nothing_and_keeps_the_order() {
     let broker = Broker::start();
@@ -53,11 +85,15 @@ async fn a_broker_that_is_killed_under_load_loses_nothing_and_keeps_the_order() 
     spawn_consumer(&broker.address(""), recorder.clone());
     consumer_is_there(&broker, "").await;
     let hoga = Hoga::start(broker.url(), "").await;
-    let market = Market::open(&hoga).await;
+    let market = Market::with(&hoga, WATCHED).await;
+    let watchers = Watchers::begin(&hoga, &market).await;
+    let mut broadcaster = hoga.broadcaster().await;
+    let viewers = audience(&hoga, &broadcaster, &market, &watchers).await;
     let bidding = market.bid_all_the_time();
     for _ in 0..KILLS {
         market.wait_for_answers(200).await;
         broker.kill();
+        broadcaster.kill_and_serve(&hoga).await;
         // Bids do not wait for it.
         market.wait_for_answers(200).await;
         broker.serve();
@@ -66,7 +102,10 @@ async fn a_broker_that_is_killed_under_load_loses_nothing_and_keeps_the_order() 
             .await;
     }
     bidding.finish().await;
+    market.wait_for_short_auctions(&hoga).await;
     recorder.check(&hoga).await;
+    watchers.check_inboxes(&hoga).await;
+    viewers.check(&hoga).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,7 +115,10 @@ async fn a_relay_that_dies_at_any_point_loses_nothing_and_keeps_the_order() {
     spawn_consumer(&broker.address(prefix), recorder.clone());
     consumer_is_there(&broker, prefix).await;
     let mut hoga = Hoga::start(broker.url(), prefix).await;
-    let market = Market::open(&hoga).await;
+    let market = Market::with(&hoga, WATCHED).await;
+    let watchers = Watchers::begin(&hoga, &market).await;
+    let broadcaster = hoga.broadcaster().await;
+    let viewers = audience(&hoga, &broadcaster, &market, &watchers).await;
     let bidding = market.bid_all_the_time();
     for point in ["committed:30", "published:30", "confirmed:30", "published:1", "confirmed:1"] {
         hoga.kill();
@@ -85,7 +127,10 @@ async fn a_relay_that_dies_at_any_point_loses_nothing_and_keeps_the_order() {
         market.wait_for_answers(100).await;
     }
     bidding.finish().await;
+    market.wait_for_short_auctions(&hoga).await;
     recorder.check(&hoga).await;
+    watchers.check_inboxes(&hoga).await;
+    viewers.check(&hoga).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,6 +152,35 @@ async fn bids_are_accepted_without_a_broker_and_their_events_arrive_when_it_is_t
     bidding.finish().await;
     broker.serve();
     recorder.check(&hoga).await;
+}
+
+/// A broker that is killed may forget a binding; what it then confirms went to other queues alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_whose_binding_was_forgotten_goes_on_from_the_log() {
+    let broker = Broker::shared();
+    let (prefix, recorder) = ("forgotten.", Recorder::new());
+    spawn_consumer(&broker.address(prefix), recorder.clone());
+    consumer_is_there(&broker, prefix).await;
+    let hoga = Hoga::start(broker.url(), prefix).await;
+    let market = Market::with(&hoga, WATCHED).await;
+    let watchers = Watchers::begin(&hoga, &market).await;
+    let (connection, channel) = broker.channel().await;
+    let names = ["forgotten.hoga.notify", "forgotten.hoga.events", "auction.#"];
+    let [queue, exchange, key] = names.map(|name| name.into());
+    channel.queue_unbind(queue, exchange, key, Default::default()).await.expect("unbound");
+    let bidding = market.bid_all_the_time();
+    market.wait_for_answers(100).await;
+    bidding.finish().await;
+    market.wait_for_short_auctions(&hoga).await;
+    recorder.check(&hoga).await;
+    let missed = "SELECT count(*) FROM standings LEFT JOIN notify_progress USING (auction_id)
+                  WHERE done_seq IS DISTINCT FROM seq";
+    let missed: i64 = hoga.sql().await.query_one(missed, &[]).await.expect("counted").get(0);
+    assert!(missed > 0, "the notifier has what it was never sent");
+    // It loses its consumer, and makes queue and binding anew.
+    channel.queue_delete(names[0].into(), Default::default()).await.expect("deleted");
+    watchers.check_inboxes(&hoga).await;
+    let _ = connection.close(200, "done".into()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -98,7 +98,11 @@ impl Recorder {
             if self.offered() > offered {
                 (offered, grown_at) = (self.offered(), Instant::now());
             }
-            assert!(grown_at.elapsed() < WAIT_MAX, "events are missing, and no more come");
+            assert!(
+                grown_at.elapsed() < WAIT_MAX,
+                "events are missing, and no more come: {}",
+                missing(&rows, &logs)
+            );
             breathe().await;
         };
         for (auction, log) in &logs {
@@ -108,6 +112,18 @@ impl Recorder {
         let events: usize = logs.values().map(Vec::len).sum();
         println!("{events} events of {} auctions, offered {} times", logs.len(), self.offered());
     }
+}
+
+/// What is in the log and did not come.
+fn missing(rows: &[tokio_postgres::Row], logs: &HashMap<AuctionId, Vec<u64>>) -> String {
+    let of = |row: &tokio_postgres::Row| {
+        let (id, head): (AuctionId, i64) = (row.get(0), row.get(1));
+        let had: HashSet<u64> = logs.get(&id).into_iter().flatten().copied().collect();
+        let missing = (1..=head.unsigned_abs()).filter(|seq| !had.contains(seq));
+        let missing: Vec<u64> = missing.collect();
+        (!missing.is_empty()).then(|| format!("{id} {missing:?} of {head}"))
+    };
+    rows.iter().filter_map(of).collect::<Vec<_>>().join("; ")
 }
 
 impl Consumer for Recorder {
@@ -123,6 +139,11 @@ impl Consumer for Recorder {
             }
             Ok(())
         })
+    }
+
+    /// It has nothing to compare with but what it is checked against.
+    fn may_have_missed(&self) -> BoxFuture<'_, Result<(), TakeError>> {
+        Box::pin(async { Ok(()) })
     }
 
     fn name(&self) -> &'static str {

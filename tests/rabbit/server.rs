@@ -33,9 +33,7 @@ impl Hoga {
     pub async fn start(amqp_url: String, prefix: &str) -> Hoga {
         let database = Database::create();
         let folder = tempfile::Builder::new().prefix("hoga-rabbit-").tempdir().expect("a folder");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        drop(listener);
+        let port = free_port();
         let process = Command::new("true").spawn().expect("nothing yet");
         let prefix = prefix.to_owned();
         let mut hoga = Hoga { database, folder, port, amqp_url, prefix, process };
@@ -80,6 +78,25 @@ impl Hoga {
         self.command(args).output().expect("the program runs")
     }
 
+    /// `hoga broadcast` beside it: streams alone, which hear of events over the broker.
+    pub async fn broadcaster(&self) -> Broadcaster {
+        let port = free_port();
+        let process = self.spawn_broadcaster(port);
+        let broadcaster = Broadcaster { port, process };
+        broadcaster.wait_until_ready(self).await;
+        broadcaster
+    }
+
+    fn spawn_broadcaster(&self, port: u16) -> Child {
+        let log = File::options().create(true).append(true).open(self.log()).expect("a log");
+        self.command(&["broadcast"])
+            .env("HOGA_BIND", format!("127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the program starts")
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hoga"));
         command
@@ -92,6 +109,7 @@ impl Hoga {
             .env("HOGA_SIGNING_KEY_FILE", self.folder.path().join("key.pem"))
             .env("HOGA_BIDS_PER_SECOND_MAX", "1000000")
             .env("HOGA_REQUESTS_PER_SECOND_MAX", "1000000")
+            .env("HOGA_PRICE_NOTIFICATIONS_EVERY_S", "1")
             .env("HOGA_LOG", "info");
         command
     }
@@ -140,6 +158,49 @@ impl Hoga {
         let key = KeyRing::load(&self.folder.path().join("key.pem")).expect("readable");
         Tokens::new(key.expect("made by the server"), ISSUER)
     }
+}
+
+/// A running `hoga broadcast`, on the database of a server.
+pub struct Broadcaster {
+    port: u16,
+    process: Child,
+}
+
+impl Broadcaster {
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// `kill -9`, and another one in its place.
+    pub async fn kill_and_serve(&mut self, hoga: &Hoga) {
+        self.process.kill().expect("killed");
+        self.process.wait().expect("reaped");
+        self.process = hoga.spawn_broadcaster(self.port);
+        self.wait_until_ready(hoga).await;
+    }
+
+    async fn wait_until_ready(&self, hoga: &Hoga) {
+        let started = Instant::now();
+        while !reqwest::get(format!("{}/readyz", self.url()))
+            .await
+            .is_ok_and(|answer| answer.status().is_success())
+        {
+            assert!(started.elapsed() < PATIENCE, "no broadcaster; it said: {}", hoga.said());
+            breathe().await;
+        }
+    }
+}
+
+impl Drop for Broadcaster {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
 }
 
 /// The pause between two looks at a fact that is waited for.

@@ -24,6 +24,8 @@ impl Told {
 pub struct Events {
     response: reqwest::Response,
     waiting: Vec<u8>,
+    /// What a browser would send as `Last-Event-ID`: the last `id:`, also of a block without data.
+    pub last_event_id: Option<String>,
     /// The last `retry:` that came, in milliseconds.
     pub retry_ms: Option<u64>,
     /// Everything that came.
@@ -32,12 +34,23 @@ pub struct Events {
 
 impl Events {
     pub fn new(response: reqwest::Response) -> Events {
-        Events { response, waiting: Vec::new(), retry_ms: None, raw: Vec::new() }
+        Events {
+            response,
+            waiting: Vec::new(),
+            last_event_id: None,
+            retry_ms: None,
+            raw: Vec::new(),
+        }
     }
 
     /// The next event; `None` when the stream has ended.
     pub async fn next(&mut self) -> Option<Told> {
         promptly("the next event", self.read_event()).await
+    }
+
+    /// The next event, however long it takes; nothing is lost if this is not waited for.
+    pub async fn whenever(&mut self) -> Option<Told> {
+        self.read_event().await
     }
 
     /// The next events.
@@ -67,6 +80,9 @@ impl Events {
             };
             if let Some(retry) = field("retry") {
                 self.retry_ms = Some(retry.parse().expect("milliseconds"));
+            }
+            if let Some(id) = field("id") {
+                self.last_event_id = Some(id);
             }
             if let (Some(event), Some(data)) = (field("event"), field("data")) {
                 let data = serde_json::from_str(&data).expect("an event's data is JSON");

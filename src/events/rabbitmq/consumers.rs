@@ -1,4 +1,8 @@
 //! A durable consumer's queue: taken in order, acknowledged after it was taken.
+//!
+//! A broker that is killed may forget a queue or a binding that it has just confirmed, and then
+//! confirms what nobody but other queues had. So with each connection the consumer is told that it
+//! may have missed events, once the binding is there again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +21,7 @@ use super::{
 };
 use crate::events::{
     bus::{BoxFuture, Consumer},
-    delivery::{Undelivered, Undertaker, deliver, told},
+    delivery::{Undelivered, Undertaker, deliver, tell_of_loss, told},
     envelope::Envelope,
 };
 
@@ -51,6 +55,8 @@ impl DurableQueue {
             channel.basic_consume(short(&queue), "".into(), options, FieldTable::default()).await?;
         let cemetery = self.cemetery(connection, queue).await?;
         link.up();
+        // The queue has its binding now; what was published while it may have had none is in the log.
+        tell_of_loss(&*self.consumer).await;
         let mut messages = messages.ready_chunks(usize::from(MESSAGES_AT_ONCE_MAX));
         while let Some(some) = messages.next().await {
             let some = some.into_iter().collect::<lapin::Result<Vec<Delivery>>>()?;
