@@ -33,3 +33,4 @@ pub mod outgoing;
 pub mod store;
 pub mod telemetry;
 pub mod wall_clock;
+pub mod webhooks;

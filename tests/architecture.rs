@@ -21,6 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("notify", &["domain", "store", "events", "outgoing", "wall_clock"]),
     ("identity", &["domain", "store", "events"]),
     ("outgoing", &["domain", "store", "events"]),
+    ("webhooks", &["domain", "store", "events", "outgoing", "wall_clock"]),
     (
         "http",
         &[
@@ -35,6 +36,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "outgoing",
             "telemetry",
             "wall_clock",
+            "webhooks",
         ],
     ),
     ("embedded", &["domain", "store", "exchange", "wall_clock"]),
@@ -54,6 +56,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "outgoing",
             "telemetry",
             "wall_clock",
+            "webhooks",
         ],
     ),
     (
@@ -73,6 +76,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "outgoing",
             "telemetry",
             "wall_clock",
+            "webhooks",
         ],
     ),
 ];
