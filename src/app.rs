@@ -359,6 +359,7 @@ fn notifications(config: &Config) -> notify::Options {
 pub fn webhooks(config: &Config, store: &Store) -> Result<Webhooks, SenderError> {
     let sender = Sender::new(outgoing::Options {
         loopback: config.outgoing_loopback,
+        calls_max: webhooks::CALLS_MAX,
         ..outgoing::Options::default()
     })?;
     let kept_s = config.webhooks.kept_days * 86_400;

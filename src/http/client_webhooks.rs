@@ -469,7 +469,7 @@ pub async fn rotate_webhook_secret(
 /// Send a test to a webhook
 ///
 /// A message of type `webhook.test`, signed like all others, whatever the webhook's types are. Read
-/// the delivery to see what became of it.
+/// the delivery to see what became of it. One that is disabled gets it once it is enabled.
 #[utoipa::path(post, path = "/clients/{id}/webhooks/{webhook_id}/test", operation_id = "test_webhook",
     tag = "client webhooks", params(("id" = String, Path), ("webhook_id" = Uuid, Path)),
     responses((status = 202, body = DeliveryBody, description = "It will be sent")))]

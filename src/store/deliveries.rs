@@ -15,7 +15,7 @@ pub const ATTEMPTS_KEPT_MAX: i32 = 50;
 /// Deliveries that are noted in one statement.
 const NOTED_AT_ONCE_MAX: usize = 5_000;
 /// Waiting deliveries that are counted.
-const WAITING_COUNTED_MAX: i64 = 1_000_000;
+const WAITING_COUNTED_MAX: i64 = 100_000;
 
 /// An event to tell to a webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,7 +154,7 @@ pub struct DeliveriesWaiting {
     pub webhooks: i64,
     /// Those of them that fail.
     pub failing: i64,
-    /// Deliveries of all webhooks, disabled ones too, up to a million.
+    /// Deliveries of all webhooks, disabled ones too, up to a hundred thousand.
     pub deliveries: i64,
 }
 

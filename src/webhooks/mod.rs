@@ -13,11 +13,12 @@ mod schedule;
 pub mod signing;
 mod turn;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use metrics::{counter, gauge};
 use tokio::{
-    sync::{Mutex, Notify},
+    sync::{Mutex, Notify, Semaphore},
     task::JoinSet,
     time::Instant,
 };
@@ -40,15 +41,20 @@ use crate::{
 };
 
 /// Turns under way at once, of as many webhooks.
-pub const TURNS_MAX: usize = 32;
-/// Those of them that webhooks which fail may take: the others always have the rest.
-pub const FAILING_TURNS_MAX: usize = 8;
+pub const TURNS_MAX: usize = 64;
+/// Those of them that webhooks which fail may take: the others always have the rest. One that hangs
+/// for the first time is not among them, but only for as long as one call takes.
+pub const FAILING_TURNS_MAX: usize = 16;
+/// Calls under way at once, so that none waits for another's.
+pub const CALLS_MAX: usize = TURNS_MAX * turn::LINES_MAX;
+/// Connections to Postgres that all turns share: the API reads over the same ones.
+const READERS_MAX: usize = 3;
 /// Deliveries that may wait for one webhook. Past it events are not kept for it, but counted.
 pub const BACKLOG_MAX: i64 = 10_000;
 /// A webhook that fails for so long, in seconds, is disabled: five days.
 pub const DISABLED_AFTER_S: i64 = 5 * 86_400;
 /// How long a webhook belongs to whoever claimed it, in seconds; longer than a turn can take.
-const CLAIMED_S: i64 = 90;
+const CLAIMED_S: i64 = 60;
 /// Who is to be told of what is remembered for so long: a change at another server counts by then.
 const LISTENING_KEPT: Duration = Duration::from_secs(1);
 /// How often is looked for what is due, besides when something was noted here.
@@ -112,6 +118,8 @@ pub struct Webhooks {
     /// Something may be due.
     due: Arc<Notify>,
     listening: Arc<Mutex<Option<(Instant, Listening)>>>,
+    /// Of the turns, to ask Postgres.
+    readers: Arc<Semaphore>,
 }
 
 /// Turns under way.
@@ -125,8 +133,9 @@ impl Webhooks {
     /// Nothing is told yet: events are noted once it is a consumer of the bus, and told once it
     /// [runs](Webhooks::run).
     pub fn new(store: Store, sender: Sender, options: Options) -> Webhooks {
-        let options = Arc::new(options);
-        Webhooks { store, sender, options, due: Arc::default(), listening: Arc::default() }
+        let (options, readers) = (Arc::new(options), Arc::new(Semaphore::new(READERS_MAX)));
+        let (due, listening) = (Arc::default(), Arc::default());
+        Webhooks { store, sender, options, due, listening, readers }
     }
 
     /// What checks and reaches addresses.
@@ -211,8 +220,12 @@ impl Webhooks {
             let claimed = self.store.claim_webhooks(now, busy_until, are_failing, room).await?;
             for webhook in claimed {
                 turns.failing += usize::from(are_failing);
+                let webhook_id = webhook.id;
                 let turn = turn::take(self.clone(), webhook, busy_until, clock);
-                turns.all.spawn(async move { (are_failing, turn.await) });
+                turns.all.spawn(async move {
+                    let ended = AssertUnwindSafe(turn).catch_unwind().await;
+                    (are_failing, ended.unwrap_or_else(|_| Ok(panicked(webhook_id))))
+                });
             }
         }
         Ok(())
@@ -308,11 +321,17 @@ impl Webhooks {
     }
 }
 
+/// One bad turn ends no other. The webhook rests until its claim is over.
+fn panicked(webhook_id: Uuid) -> WorkedOff {
+    tracing::error!(%webhook_id, "a turn of a webhook panicked");
+    WorkedOff::default()
+}
+
 impl Turns {
     /// The next turn that ends; none when no turn is under way.
     async fn ended(&mut self) -> Option<(bool, Result<WorkedOff, StoreError>)> {
         let ended = self.all.join_next().await?;
-        let (was_failing, ended) = ended.expect("a turn neither panics nor is cancelled");
+        let (was_failing, ended) = ended.expect("panics are caught, and nobody cancels a turn");
         self.failing -= usize::from(was_failing);
         Some((was_failing, ended))
     }

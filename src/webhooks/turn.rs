@@ -24,7 +24,7 @@ use crate::{
 /// Deliveries of one turn; of a webhook that fails it is one, to see how it is.
 const BATCH_MAX: i64 = 32;
 /// Auctions whose events are told side by side.
-const LINES_MAX: usize = 4;
+pub(super) const LINES_MAX: usize = 4;
 /// Nothing new is begun after so long.
 const TURN_MAX: Duration = Duration::from_secs(20);
 
@@ -54,7 +54,10 @@ pub(super) async fn take(
     clock: impl Fn() -> Timestamp + Copy + Send + Sync,
 ) -> Result<WorkedOff, StoreError> {
     let batch = if webhook.failing_since.is_some() { 1 } else { BATCH_MAX };
-    let due = webhooks.store.due_deliveries(webhook.id, clock(), batch).await?;
+    let due = {
+        let _reader = webhooks.readers.acquire().await;
+        webhooks.store.due_deliveries(webhook.id, clock(), batch).await?
+    };
     let mut secrets = vec![SigningSecret::of_bytes(webhook.secret.clone())];
     secrets.extend(webhook.old_secret.clone().map(SigningSecret::of_bytes));
     let turn = Turn {
@@ -164,6 +167,7 @@ impl<C: Fn() -> Timestamp> Turn<'_, C> {
 
     /// Records what was told, and how the webhook stands after it.
     async fn end(self, told: Vec<Told>, busy_until: Timestamp) -> Result<WorkedOff, StoreError> {
+        let _reader = self.webhooks.readers.acquire().await;
         let now = (self.clock)();
         let made: Vec<AttemptMade> = told.iter().map(|told| told.made.clone()).collect();
         if !made.is_empty() {

@@ -28,8 +28,8 @@ use support::eventually;
 
 /// How often the broker is killed.
 const KILLS: usize = 5;
-/// Connections of a server: what publishes, the notifier and the streams.
-const CONNECTIONS: usize = 3;
+/// Connections of a server: what publishes, the notifier, the webhooks and the streams.
+const CONNECTIONS: usize = 4;
 /// Auctions with an event that cannot be taken.
 const POISONED: usize = 3;
 
