@@ -226,12 +226,15 @@ async fn replay(
     let (mut after, mut count) = (first_id_of(since), 0);
     loop {
         let limit = REPLAYED_AT_ONCE_MAX;
-        let (replayed, last) =
-            store.replay_deliveries(row.id, after, delivered, now, limit).await?;
-        count += replayed;
-        match last {
-            Some(last) if replayed == limit => after = last,
-            Some(_) | None => return Ok(format!("{count} will be told again\n")),
+        let replayed = store.replay_deliveries(row.id, after, delivered, now, limit).await?;
+        count += replayed.count;
+        match replayed.go_on_after {
+            Some(last) if !replayed.is_full => after = last,
+            Some(_) => {
+                let said = "as many as may wait at once; try again later for the rest";
+                return Ok(format!("{count} will be told again, {said}\n"));
+            }
+            None => return Ok(format!("{count} will be told again\n")),
         }
     }
 }

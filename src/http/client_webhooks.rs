@@ -575,7 +575,7 @@ pub async fn replay_webhook_delivery(
 /// Tell many events again
 ///
 /// What was given up since a time, or also what arrived: after the receiver lost what it had. Up to
-/// 1,000 for each request; go on with `next_cursor`.
+/// 1,000 for each request, and while fewer than 5,000 wait; go on with `next_cursor`.
 #[utoipa::path(post, path = "/clients/{id}/webhooks/{webhook_id}/replay", operation_id = "replay_webhook",
     tag = "client webhooks", params(("id" = String, Path), ("webhook_id" = Uuid, Path)),
     request_body = ReplayBody,
@@ -593,11 +593,12 @@ pub async fn replay_webhook(
     let cursor = asked.cursor.map(|text| body::read_id_cursor(DELIVERIES_ORDER, &text));
     let after = cursor.transpose()?.unwrap_or_else(|| first_id_of(since));
     let (now, limit) = (wall_clock::now(), REPLAYED_AT_ONCE_MAX);
-    let (replayed, last) =
+    let replayed =
         state.store.replay_deliveries(webhook.id, after, asked.delivered, now, limit).await?;
     state.webhooks.changed().await;
-    tracing::info!(client = webhook.client_id, webhook_id = %webhook.id, replayed, "events are told again");
-    let last = last.filter(|_| replayed == limit);
-    let next_cursor = last.map(|id| body::write_id_cursor(DELIVERIES_ORDER, id));
+    let (client, count) = (webhook.client_id, replayed.count);
+    tracing::info!(client, webhook_id = %webhook.id, count, "events are told again");
+    let next_cursor = replayed.go_on_after.map(|id| body::write_id_cursor(DELIVERIES_ORDER, id));
+    let replayed = count;
     Ok(HttpResponse::Accepted().json(ReplayedBody { replayed, next_cursor }))
 }

@@ -12,6 +12,8 @@ use crate::domain::{id::AuctionId, time::Timestamp};
 
 /// Attempts that are remembered of each delivery; the first ones give way.
 pub const ATTEMPTS_KEPT_MAX: i32 = 50;
+/// Deliveries that may wait for a webhook after a replay: the rest of its bound is left to what is new.
+pub const REPLAYED_WAITING_MAX: i64 = 5_000;
 /// Deliveries that are noted in one statement.
 const NOTED_AT_ONCE_MAX: usize = 5_000;
 /// Waiting deliveries that are counted.
@@ -147,6 +149,17 @@ pub struct AttemptRow {
     pub error: Option<String>,
 }
 
+/// What is told again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replayed {
+    /// Deliveries.
+    pub count: i64,
+    /// The last of them, or where it was to begin, if there may be more.
+    pub go_on_after: Option<Uuid>,
+    /// Whether it ended because enough waits for the webhook already.
+    pub is_full: bool,
+}
+
 /// How much waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeliveriesWaiting {
@@ -250,15 +263,20 @@ const REPLAY_ONE: &str = "
 
 /// What waits is left alone: it comes anyway.
 const REPLAY_MANY: &str = "
-    WITH chosen AS (
+    WITH room AS (
+        SELECT least($5, $6::int8 - (
+            SELECT count(*) FROM (
+                SELECT FROM webhook_deliveries
+                WHERE webhook_id = $1 AND status = 'waiting' LIMIT $6) w)) AS rows),
+    chosen AS (
         SELECT id FROM webhook_deliveries
         WHERE webhook_id = $1 AND id > $2 AND status <> 'waiting' AND ($3 OR status = 'failed')
-        ORDER BY id LIMIT $5),
+        ORDER BY id LIMIT (SELECT rows FROM room)),
     replayed AS (
         UPDATE webhook_deliveries d SET status = 'waiting', attempts = 0, next_attempt_at = $4,
             done_at = NULL
         FROM chosen WHERE d.id = chosen.id RETURNING d.id)
-    SELECT count(*), max(id::text)::uuid FROM replayed";
+    SELECT count(*), max(id::text)::uuid, (SELECT rows FROM room) FROM replayed";
 
 const PURGE: &str = "
     DELETE FROM webhook_deliveries
@@ -526,8 +544,8 @@ impl Store {
         Ok(self.reader().await?.execute(REPLAY_ONE, &[&webhook, &id, &now]).await? == 1)
     }
 
-    /// Has everything after this one told again, up to `limit`: what failed, or also what arrived.
-    /// How many, and the last of them.
+    /// Has everything after this one told again: what failed, or also what arrived; up to `limit`,
+    /// and up to [`REPLAYED_WAITING_MAX`] with what waits already.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
@@ -538,12 +556,14 @@ impl Store {
         also_delivered: bool,
         now: Timestamp,
         limit: i64,
-    ) -> Result<(i64, Option<Uuid>), StoreError> {
+    ) -> Result<Replayed, StoreError> {
         let reader = self.reader().await?;
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
-            [&webhook, &after, &also_delivered, &now, &limit];
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
+            [&webhook, &after, &also_delivered, &now, &limit, &REPLAYED_WAITING_MAX];
         let row = reader.query_one(REPLAY_MANY, &parameters).await?;
-        Ok((row.get(0), row.get(1)))
+        let (count, last, room): (i64, Option<Uuid>, i64) = (row.get(0), row.get(1), row.get(2));
+        let go_on_after = (count >= room).then(|| last.unwrap_or(after));
+        Ok(Replayed { count, go_on_after, is_full: count >= room && room < limit })
     }
 
     /// Deletes some of what was noted before then, and of what belongs to webhooks that were removed;

@@ -46,7 +46,8 @@ pub use self::{
     dead_letters::DeadLetterRow,
     deliveries::{
         ATTEMPTS_KEPT_MAX, AfterAttempt, AttemptMade, AttemptRow, ClaimedWebhook,
-        DeliveriesWaiting, DeliveryRow, DueDelivery, NewDelivery, WebhookStanding, first_id_of,
+        DeliveriesWaiting, DeliveryRow, DueDelivery, NewDelivery, REPLAYED_WAITING_MAX, Replayed,
+        WebhookStanding, first_id_of,
     },
     inbox::{
         AuctionMentioned, NewNotification, NotificationRow, Read, TICKETS_PER_USER_MAX,

@@ -8,6 +8,7 @@ use hoga::{
     domain::{id::AuctionId, time::Timestamp},
     events::{bus::Consumer, envelope::Envelope},
     outgoing::{self, Sender},
+    store::REPLAYED_WAITING_MAX,
     wall_clock,
     webhooks::{ATTEMPTS_MAX, DISABLED_AFTER_S, Options, Webhooks, WorkedOff},
 };
@@ -575,6 +576,37 @@ async fn everything_since_a_time_is_told_again() {
     again.sort_unstable();
     let expected = later.map(|delivery| format!("test:{}", id_of(&delivery)));
     assert_eq!(again, expected);
+}
+
+#[tokio::test]
+async fn a_replay_leaves_room_for_what_is_new() {
+    let shop = Shop::silent().await;
+    let (webhook, _) = shop.webhook("https://shop.example.com/", &["*"]).await;
+    let delivery = |count: i64, status: &str| {
+        format!(
+            "INSERT INTO webhook_deliveries
+                 (id, webhook_id, kind, status, next_attempt_at, created_at)
+             SELECT gen_random_uuid(), '{webhook}', 'webhook.test', '{status}', now(), now()
+             FROM generate_series(1, {count})"
+        )
+    };
+    shop.server.database.rows(&delivery(REPLAYED_WAITING_MAX - 500, "waiting")).await;
+    shop.server.database.rows(&delivery(1_200, "failed")).await;
+    let path = format!("{}/replay", shop.path_of(&webhook));
+    let mut asked = json!({"since": "1970-01-01T00:00:00Z"});
+    for (replayed, waiting) in [(500, REPLAYED_WAITING_MAX), (0, REPLAYED_WAITING_MAX)] {
+        let answer = shop.admin.post(&path, &asked).await.with_status(202);
+        assert_eq!(answer["replayed"], replayed);
+        asked["cursor"] = answer["next_cursor"].clone();
+        assert!(asked["cursor"].is_string(), "there is more");
+        let count = "SELECT FROM webhook_deliveries WHERE status = 'waiting'";
+        let rows = shop.server.database.rows(count).await.len();
+        assert_eq!(i64::try_from(rows).unwrap(), waiting);
+    }
+    let arrive = "UPDATE webhook_deliveries SET status = 'delivered' WHERE status = 'waiting'";
+    shop.server.database.rows(arrive).await;
+    let answer = shop.admin.post(&path, &asked).await.with_status(202);
+    assert_eq!((&answer["replayed"], &answer["next_cursor"]), (&json!(700), &Value::Null));
 }
 
 #[tokio::test]
