@@ -35,8 +35,10 @@ use crate::{
     },
     live::{Hub, LiveOptions, PlacesMax, personal::Personal},
     notify::{self, Notifier},
+    outgoing::{self, Sender, SenderError},
     store::{Lease, LeaseError, MigrateError, Store, StoreError},
     telemetry, wall_clock,
+    webhooks::{self, Webhooks},
 };
 
 /// What was accepted is finished within this when the server goes down: the connections first,
@@ -91,6 +93,9 @@ pub enum StartError {
     /// The stand-in for Kakao.
     #[error("nobody can log in")]
     StandIn(#[from] stand_in::KeyError),
+    /// Webhooks.
+    #[error("webhooks cannot be sent")]
+    Outgoing(#[from] SenderError),
     /// The HTTP server.
     #[error("the HTTP server cannot be started")]
     Http(#[source] io::Error),
@@ -163,8 +168,13 @@ impl Application {
         let personal = Personal::start(store.clone(), Arc::clone(&written), live_options(config));
         let notifier = Notifier::new(store.clone(), notifications(config), written);
         notifier.start();
+        let webhooks = webhooks(config, &store)?;
+        if config.webhooks.are_sent {
+            actix::spawn(webhooks.clone().run(wall_clock::now));
+        }
         // Whoever must have every event.
-        let consumers: Vec<Arc<dyn Consumer>> = vec![Arc::new(notifier)];
+        let consumers: Vec<Arc<dyn Consumer>> =
+            vec![Arc::new(notifier), Arc::new(webhooks.clone())];
         let (bus, hub) = start_bus(config, &store, consumers, live_options(config));
         let (relay_handle, relay) = Relay::new(store.clone(), Arc::clone(&bus));
         actix::spawn(relay.run());
@@ -180,7 +190,18 @@ impl Application {
         if let Some(unlinks) = unlinks.clone() {
             actix::spawn(unlinks.run(wall_clock::now));
         }
-        let parts = Parts { exchange, store, tokens, clients, hub, personal, bus, kakao, unlinks };
+        let parts = Parts {
+            exchange,
+            store,
+            tokens,
+            clients,
+            hub,
+            personal,
+            bus,
+            kakao,
+            unlinks,
+            webhooks,
+        };
         let state = State::new(parts, config);
         actix::spawn(keep_up(state.clone(), key_file));
         actix::spawn(purge_logins(state.store.clone(), Arc::clone(&state.under_way)));
@@ -213,8 +234,19 @@ impl Application {
         let (relay, _) = Relay::new(store.clone(), Arc::clone(&bus));
         let exchange = Exchange::elsewhere(store.clone(), relay);
         let personal = Personal::start(store.clone(), Arc::default(), live_options(config));
-        let (kakao, unlinks) = (None, None);
-        let parts = Parts { exchange, store, tokens, clients, hub, personal, bus, kakao, unlinks };
+        let webhooks = webhooks(config, &store)?;
+        let parts = Parts {
+            exchange,
+            store,
+            tokens,
+            clients,
+            hub,
+            personal,
+            bus,
+            kakao: None,
+            unlinks: None,
+            webhooks,
+        };
         let state = State::new(parts, config);
         actix::spawn(keep_up(state.clone(), key_file));
         let address = listener.local_addr().map_err(StartError::Http)?;
@@ -321,6 +353,18 @@ fn notifications(config: &Config) -> notify::Options {
         kept_s: config.kept_days * 86_400,
         ..notify::Options::default()
     }
+}
+
+/// What tells registered clients of events; nothing is told yet.
+pub fn webhooks(config: &Config, store: &Store) -> Result<Webhooks, SenderError> {
+    let sender = Sender::new(outgoing::Options {
+        loopback: config.outgoing_loopback,
+        calls_max: webhooks::CALLS_MAX,
+        ..outgoing::Options::default()
+    })?;
+    let kept_s = config.webhooks.kept_days * 86_400;
+    let options = webhooks::Options { kept_s, ..webhooks::Options::default() };
+    Ok(Webhooks::new(store.clone(), sender, options))
 }
 
 /// Where people log in.

@@ -48,6 +48,11 @@ pub struct Config {
     pub kakao: Option<KakaoApp>,
     /// What people are told, and when.
     pub notifications: Notifications,
+    /// How registered clients are told of events.
+    pub webhooks: Webhooks,
+    /// `HOGA_OUTGOING_LOOPBACK`: whether webhooks and push messages may go to this very machine,
+    /// also by `http`.
+    pub outgoing_loopback: bool,
 }
 
 /// What people are told, and when.
@@ -67,6 +72,15 @@ impl Default for Notifications {
     fn default() -> Self {
         Notifications { reminder_leads_s: vec![86_400, 3_600], price_every_s: 10, kept_days: 90 }
     }
+}
+
+/// How registered clients are told of events.
+#[derive(Debug, Clone)]
+pub struct Webhooks {
+    /// `HOGA_WEBHOOKS`: whether this server sends them; it notes them in any case.
+    pub are_sent: bool,
+    /// `HOGA_WEBHOOKS_KEPT_DAYS`: how long it is remembered what was told.
+    pub kept_days: i64,
 }
 
 /// Lead times of reminders, at most.
@@ -213,9 +227,12 @@ impl Config {
         let data_dir = set(lookup, "HOGA_DATA_DIR").map_or_else(|| ".hoga".into(), PathBuf::from);
         let signing_key_file = set(lookup, "HOGA_SIGNING_KEY_FILE")
             .map_or_else(|| data_dir.join("signing-key.pem"), PathBuf::from);
+        let database_url = database_url(lookup)?;
+        // Whoever can ask for it there is on this machine anyway.
+        let is_private = database_url.is_none() && bind.ip().is_loopback();
         Ok(Config {
             bind,
-            database_url: database_url(lookup)?,
+            database_url,
             public_url: public_url(lookup, bind)?,
             data_dir,
             signing_key_file,
@@ -231,6 +248,8 @@ impl Config {
             amqp_prefix: amqp_prefix(lookup)?,
             kakao: kakao_app(lookup)?,
             notifications: notifications(lookup)?,
+            webhooks: webhooks(lookup)?,
+            outgoing_loopback: switch(lookup, "HOGA_OUTGOING_LOOPBACK", is_private)?,
         })
     }
 
@@ -433,15 +452,29 @@ fn threads(lookup: Lookup<'_>, variable: &'static str) -> Result<Option<usize>, 
     }
 }
 
-fn notifications(lookup: Lookup<'_>) -> Result<Notifications, ConfigError> {
-    let default = Notifications::default();
-    let whole = |variable, problem: &'static str, max: i64| match parsed(lookup, variable, problem)?
-    {
+fn whole(
+    lookup: Lookup<'_>,
+    variable: &'static str,
+    problem: &'static str,
+    max: i64,
+) -> Result<Option<i64>, ConfigError> {
+    match parsed(lookup, variable, problem)? {
         Some(number) if !(1..=max).contains(&number) => {
             Err(ConfigError { variable, problem: problem.to_owned() })
         }
         number => Ok(number),
-    };
+    }
+}
+
+fn webhooks(lookup: Lookup<'_>) -> Result<Webhooks, ConfigError> {
+    let kept_days = whole(lookup, "HOGA_WEBHOOKS_KEPT_DAYS", "must be 1 to 365 days", 365)?;
+    let are_sent = switch(lookup, "HOGA_WEBHOOKS", true)?;
+    Ok(Webhooks { are_sent, kept_days: kept_days.unwrap_or(14) })
+}
+
+fn notifications(lookup: Lookup<'_>) -> Result<Notifications, ConfigError> {
+    let default = Notifications::default();
+    let whole = |variable, problem, max| whole(lookup, variable, problem, max);
     let price_every_s =
         whole("HOGA_PRICE_NOTIFICATIONS_EVERY_S", "must be 1 to 3600 seconds", 3_600)?;
     let kept_days = whole("HOGA_NOTIFICATIONS_KEPT_DAYS", "must be 1 to 3650 days", 3_650)?;
@@ -549,6 +582,9 @@ mod tests {
             ("HOGA_SELLERS", "nobody"),
             ("HOGA_SELLERS", "Approved"),
             ("HOGA_DEMO", "maybe"),
+            ("HOGA_OUTGOING_LOOPBACK", "private"),
+            ("HOGA_WEBHOOKS", "some"),
+            ("HOGA_WEBHOOKS_KEPT_DAYS", "0"),
             ("HOGA_REMINDER_LEADS", "24"),
             ("HOGA_REMINDER_LEADS", "1h,1h"),
             ("HOGA_REMINDER_LEADS", "0h"),
@@ -568,6 +604,17 @@ mod tests {
             assert_eq!(error.variable, name);
             assert!(!error.to_string().contains("secret"));
         }
+    }
+
+    #[test]
+    fn what_is_sent_stays_off_this_machine_unless_it_serves_nobody_else() {
+        let may = |variables: &[_]| read(variables).expect("a config").outgoing_loopback;
+        assert!(may(&[]));
+        assert!(!may(&[("HOGA_BIND", "0.0.0.0:8080")]));
+        let database = ("HOGA_DATABASE_URL", "postgres://h/db");
+        assert!(!may(&[database]));
+        assert!(may(&[database, ("HOGA_OUTGOING_LOOPBACK", "on")]));
+        assert!(!may(&[("HOGA_OUTGOING_LOOPBACK", "off")]));
     }
 
     #[test]

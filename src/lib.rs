@@ -29,6 +29,8 @@ pub mod http;
 pub mod identity;
 pub mod live;
 pub mod notify;
+pub mod outgoing;
 pub mod store;
 pub mod telemetry;
 pub mod wall_clock;
+pub mod webhooks;

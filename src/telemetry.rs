@@ -84,5 +84,12 @@ fn describe() {
     describe_counter!("hoga_kakao_unlinks_given_up_total", "Unlinks given up here since the start");
     describe_gauge!("hoga_kakao_unlinks_waiting", "Unlinks that are still to do");
     describe_gauge!("hoga_kakao_unlinks_given_up", "Unlinks that wait for an operator");
+    describe_counter!("hoga_webhooks_attempts_total", "Attempts to tell webhooks by outcome");
+    describe_counter!("hoga_webhooks_given_up_total", "Events that a webhook was not told");
+    describe_counter!("hoga_webhooks_skipped_total", "Events not kept for webhooks behind too far");
+    describe_counter!("hoga_webhooks_disabled_total", "Webhooks that were disabled by themselves");
+    describe_gauge!("hoga_webhooks_enabled", "Webhooks that are told of events");
+    describe_gauge!("hoga_webhooks_failing", "Those of them to which nothing arrives");
+    describe_gauge!("hoga_webhooks_waiting", "Events that wait to be told to webhooks");
     describe_gauge!("hoga_ready", "1 when /readyz says yes");
 }

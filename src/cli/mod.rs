@@ -16,6 +16,7 @@ pub mod serve;
 pub mod setup;
 pub mod token;
 pub mod verify;
+pub mod webhooks;
 
 use std::process::ExitCode;
 
@@ -87,6 +88,11 @@ enum Command {
     /// Works on HOGA_DATABASE_URL, or on the private Postgres under HOGA_DATA_DIR (.hoga), whether
     /// or not the server runs; a running one hears of it within seconds.
     Client(clients::ClientArgs),
+    /// Make webhooks for clients: where they are told of events; and change, test or replay them
+    ///
+    /// Works on HOGA_DATABASE_URL, or on the private Postgres under HOGA_DATA_DIR (.hoga), whether
+    /// or not the server runs; a running one hears of it within a second.
+    Webhook(webhooks::WebhookArgs),
     /// Show a user's roles, or set them: bidder, seller, admin
     ///
     /// The first admin of an exchange is made here; admins make others over HTTP. Works on
@@ -152,6 +158,7 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         | Command::Import(_)
         | Command::Replay(_)
         | Command::Client(_)
+        | Command::Webhook(_)
         | Command::Keys(_)
         | Command::Roles(_)
         | Command::DeadLetters(_)
@@ -166,6 +173,7 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         Command::Migrate => setup::migrate(&config),
         Command::Token(args) => token::run(&config, &args),
         Command::Client(args) => clients::run(&config, args),
+        Command::Webhook(args) => webhooks::run(&config, args),
         Command::Keys(args) => keys::run(&config, &args),
         Command::Roles(args) => roles::run(&config, &args),
         Command::DeadLetters(args) => dead_letters::run(&config, &args),

@@ -61,7 +61,8 @@ struct Streamed<'a> {
     leader_alias: Option<String>,
     bid_count: u32,
     ends_at: Timestamp,
-    server_time: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_time: Option<Timestamp>,
 }
 
 impl Envelope {
@@ -130,6 +131,15 @@ impl Envelope {
 
     /// The JSON that a stream sends as `data:`; one line.
     pub fn streamed(&self, server_time: Timestamp) -> String {
+        self.told_at(Some(server_time))
+    }
+
+    /// The same whenever it is asked for: what a stream sends, but for the clock.
+    pub fn told(&self) -> String {
+        self.told_at(None)
+    }
+
+    fn told_at(&self, server_time: Option<Timestamp>) -> String {
         let data: &RawValue =
             serde_json::from_str(&self.data).expect("the public half of an event is JSON");
         let streamed = Streamed {

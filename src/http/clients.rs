@@ -256,6 +256,7 @@ async fn change(state: &State, id: &str, changes: &ClientChanges) -> Result<(), 
     stored(state, id).await?;
     state.store.change_client(id, changes).await?;
     state.clients.refresh(&state.store).await?;
+    state.webhooks.changed().await;
     tracing::info!(client = id, "a client was changed");
     Ok(())
 }

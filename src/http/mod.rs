@@ -10,6 +10,7 @@ pub mod auctions;
 pub mod bids;
 pub mod body;
 pub mod caller;
+pub mod client_webhooks;
 pub mod clients;
 pub mod context;
 pub mod failures;
@@ -61,6 +62,7 @@ use crate::{
     },
     live::{Hub, personal::Personal},
     store::Store,
+    webhooks::Webhooks,
 };
 
 /// Connections that one worker serves at once.
@@ -97,6 +99,8 @@ pub struct State {
     pub kakao: Option<Kakao>,
     /// What is to be unlinked, where people log in.
     pub unlinks: Option<Unlinks>,
+    /// What tells registered clients of events.
+    pub webhooks: Webhooks,
     /// How many logins are at Kakao.
     pub under_way: Arc<UnderWay>,
     /// The cap on bids of auctions created from now on.
@@ -135,6 +139,8 @@ pub struct Parts {
     pub kakao: Option<Kakao>,
     /// What is to be unlinked, where people log in.
     pub unlinks: Option<Unlinks>,
+    /// What tells registered clients of events.
+    pub webhooks: Webhooks,
 }
 
 /// Something that is not our API, on our port: its answers go out as they are.
@@ -159,6 +165,7 @@ impl State {
             personal: parts.personal,
             kakao: parts.kakao,
             unlinks: parts.unlinks,
+            webhooks: parts.webhooks,
             under_way: Arc::default(),
             bid_cap: config.bid_cap,
             sellers: config.sellers,

@@ -17,6 +17,7 @@ use utoipa::{
 use super::{
     access::{self, Proof, Who},
     auctions::{SortWord, StatusWord},
+    client_webhooks::DeliveryStatus,
     notifications::KindWord,
     oauth::token::OAuthErrorBody,
     problem::{Code, Language, Problem, ProblemBody},
@@ -35,6 +36,8 @@ const AUCTION: &[Code] = &[Code::InvalidId, Code::AuctionNotFound];
 const ADDRESS: &[Code] = &[Code::InvalidId];
 /// What a user's id may be refused for.
 const USER: &[Code] = &[Code::InvalidId, Code::UserNotFound];
+/// What a client's and a webhook's id may be refused for.
+const WEBHOOK: &[Code] = &[Code::ClientNotFound, Code::InvalidId, Code::WebhookNotFound];
 /// What a verdict on a seller application may be refused for.
 const APPLICATION: &[Code] =
     &[Code::InvalidId, Code::SellerApplicationNotFound, Code::SellerApplicationDecided];
@@ -133,6 +136,17 @@ const ERRORS: &[(&str, &[&[Code]])] = {
         ("update_client", &[BODY, &[ClientNotFound]]),
         ("delete_client", &[&[ClientNotFound]]),
         ("rotate_client_secret", &[&[ClientNotFound, ClientIsPublic]]),
+        ("list_webhooks", &[&[ClientNotFound, InvalidQuery, InvalidCursor]]),
+        ("create_webhook", &[BODY, &[ClientNotFound, TooManyWebhooks]]),
+        ("get_webhook", &[WEBHOOK]),
+        ("update_webhook", &[WEBHOOK, BODY]),
+        ("delete_webhook", &[WEBHOOK]),
+        ("rotate_webhook_secret", &[WEBHOOK, BODY]),
+        ("test_webhook", &[WEBHOOK]),
+        ("replay_webhook", &[WEBHOOK, BODY, &[InvalidCursor]]),
+        ("list_webhook_deliveries", &[WEBHOOK, &[InvalidQuery, InvalidCursor]]),
+        ("get_webhook_delivery", &[WEBHOOK, &[WebhookDeliveryNotFound]]),
+        ("replay_webhook_delivery", &[WEBHOOK, &[WebhookDeliveryNotFound]]),
         (
             "start_login",
             &[&[InvalidQuery, ClientUnknown, RedirectUriInvalid, LoginUnavailable, Overloaded]],
@@ -188,6 +202,7 @@ const fn common() -> &'static [Code] {
     StatusWord,
     SortWord,
     ApplicationStatus,
+    DeliveryStatus,
     KindWord
 )))]
 struct Schemas;
@@ -278,6 +293,7 @@ fn tags() -> Vec<Tag> {
         tag("sellers", "As which companies people sell"),
         tag("users", "Accounts and roles, for admins"),
         tag("clients", "The registered frontends, for those who look after the house"),
+        tag("client webhooks", "Where registered frontends are told of events, and what was told"),
         tag(
             "login",
             "OAuth 2.0: authorization code with PKCE S256, refresh tokens that rotate, revocation",

@@ -16,6 +16,7 @@ use crate::{
     exchange::{Failure, Refusal, Snapshot},
     identity::clients::ClientFault,
     store::{OpenKind, OpenMatter, StoreError},
+    webhooks::WebhookFault,
 };
 
 /// In which language a problem is told.
@@ -121,6 +122,10 @@ codes! {
         "Check the id." "식별자를 확인하세요.";
     ClientNotFound "client_not_found" 404 "There is no such client" "해당 클라이언트가 없습니다"
         "Check the client's id." "클라이언트 식별자를 확인하세요.";
+    WebhookNotFound "webhook_not_found" 404 "The client has no such webhook" "해당 웹훅이 없습니다"
+        "Check the id against the client's webhooks." "클라이언트의 웹훅 목록에서 식별자를 확인하세요.";
+    WebhookDeliveryNotFound "webhook_delivery_not_found" 404 "The webhook has no such delivery" "해당 웹훅 전송 기록이 없습니다"
+        "Check the id against the webhook's deliveries; they are kept for some days." "웹훅의 전송 목록에서 식별자를 확인하세요. 기록은 며칠 동안만 보관됩니다.";
     BidNotFound "bid_not_found" 404 "There is no such bid" "해당 입찰이 없습니다"
         "Use the seq of the bid's receipt." "입찰 접수증의 seq를 사용하세요.";
     UserNotFound "user_not_found" 404 "There is no such user" "해당 사용자가 없습니다"
@@ -159,6 +164,8 @@ codes! {
         "Only a client that was created as confidential has a secret; create another one." "confidential로 등록한 클라이언트만 비밀 키를 가집니다. 새로 등록하세요.";
     TooManyClients "too_many_clients" 409 "There is no room for another client" "더 이상 클라이언트를 등록할 수 없습니다"
         "Enable and change one that is disabled." "비활성화된 클라이언트를 다시 활성화해 변경하세요.";
+    TooManyWebhooks "too_many_webhooks" 409 "There is no room for another webhook" "더 이상 웹훅을 등록할 수 없습니다"
+        "Change or remove one of the client's webhooks." "클라이언트의 기존 웹훅을 변경하거나 삭제하세요.";
     AccountInUse "account_in_use" 409 "The account is still in use" "아직 진행 중인 거래가 있습니다"
         "Wait for what is listed in open to end, call it off, or pay it; then leave." "open에 있는 거래가 끝나거나 취소·결제된 뒤에 탈퇴하세요.";
     AccountLeft "account_left" 409 "The owner of the account has left" "탈퇴한 사용자입니다"
@@ -373,6 +380,15 @@ impl Problem {
 
     /// Details of a client that cannot stand.
     pub fn client(faults: Vec<ClientFault>) -> Problem {
+        let errors = faults
+            .into_iter()
+            .map(|fault| FieldError { field: fault.field, message: fault.message })
+            .collect();
+        Problem { errors, ..Problem::from(Code::InvalidRequest) }
+    }
+
+    /// Details of a webhook that cannot stand.
+    pub fn webhook(faults: Vec<WebhookFault>) -> Problem {
         let errors = faults
             .into_iter()
             .map(|fault| FieldError { field: fault.field, message: fault.message })

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, dev::ResourceDef, http
 use utoipa_actix_web::{AppExt, scope, service_config::ServiceConfig};
 
 use super::{
-    addresses, alerts, auctions, bids, clients, log, me, notifications, oauth,
+    addresses, alerts, auctions, bids, client_webhooks, clients, log, me, notifications, oauth,
     problem::{Code, Problem},
     sellers, service, streams, users, watches, webhooks,
 };
@@ -74,6 +74,17 @@ pub fn table(config: &mut ServiceConfig<'_>) {
                 .service(clients::update_client)
                 .service(clients::delete_client)
                 .service(clients::rotate_client_secret)
+                .service(client_webhooks::list_webhooks)
+                .service(client_webhooks::create_webhook)
+                .service(client_webhooks::get_webhook)
+                .service(client_webhooks::update_webhook)
+                .service(client_webhooks::delete_webhook)
+                .service(client_webhooks::rotate_webhook_secret)
+                .service(client_webhooks::test_webhook)
+                .service(client_webhooks::replay_webhook)
+                .service(client_webhooks::list_webhook_deliveries)
+                .service(client_webhooks::get_webhook_delivery)
+                .service(client_webhooks::replay_webhook_delivery)
                 // service
                 .service(service::get_time),
         )

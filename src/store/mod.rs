@@ -11,6 +11,7 @@ mod batch;
 mod catalogue;
 mod clients;
 mod dead_letters;
+mod deliveries;
 mod inbox;
 mod lease;
 mod leaving;
@@ -26,6 +27,7 @@ mod sellers;
 mod types;
 mod unlinks;
 mod watches;
+mod webhooks;
 
 use std::time::Duration;
 
@@ -42,6 +44,11 @@ pub use self::{
     catalogue::{AuctionRow, Due, Filter, ItemRow, NewAuction, Page, Sort, StandingRow},
     clients::{CLIENTS_MAX, ClientChanges, ClientRow, ClientsStamp},
     dead_letters::DeadLetterRow,
+    deliveries::{
+        ATTEMPTS_KEPT_MAX, AfterAttempt, AttemptMade, AttemptRow, ClaimedWebhook,
+        DeliveriesWaiting, DeliveryRow, DueDelivery, NewDelivery, REPLAYED_WAITING_MAX, Replayed,
+        WebhookStanding, first_id_of,
+    },
     inbox::{
         AuctionMentioned, NewNotification, NotificationRow, Read, TICKETS_PER_USER_MAX,
         TicketTaken, UNREAD_COUNTED_MAX,
@@ -58,6 +65,10 @@ pub use self::{
     sellers::{ApplicationRow, Company, Decided, NewVerdict, Verdict},
     unlinks::{Unlink, UnlinkDirection, UnlinksWaiting},
     watches::{WATCHES_PER_USER_MAX, WatchPlace, Watched},
+    webhooks::{
+        NewWebhook, WEBHOOKS_MAX, WEBHOOKS_PER_CLIENT_MAX, WebhookAdded, WebhookChanges,
+        WebhookListening, WebhookRow,
+    },
 };
 
 /// Connections that readers share. The lanes have their own.

@@ -155,6 +155,26 @@ async fn sample(scene: &Scene, operation_id: &str) -> Option<Sample> {
         "get_client" | "delete_client" => Sample::at(scene.client().await),
         "update_client" => Sample::at(scene.client().await).body(json!({"name": "another"})),
         "rotate_client_secret" => Sample::at(scene.client().await),
+        "list_webhooks" => Sample::at(scene.client().await),
+        "create_webhook" => {
+            Sample::at(scene.client().await).body(json!({"url": "https://shop.example.com/hoga"}))
+        }
+        "get_webhook" | "delete_webhook" | "test_webhook" | "list_webhook_deliveries" => {
+            let (client, webhook, _) = scene.webhook().await;
+            Sample::at(client).and(webhook)
+        }
+        "update_webhook" | "rotate_webhook_secret" => {
+            let (client, webhook, _) = scene.webhook().await;
+            Sample::at(client).and(webhook).body(json!({}))
+        }
+        "replay_webhook" => {
+            let (client, webhook, _) = scene.webhook().await;
+            Sample::at(client).and(webhook).body(json!({"since": in_s(-60)}))
+        }
+        "get_webhook_delivery" | "replay_webhook_delivery" => {
+            let (client, webhook, delivery) = scene.webhook().await;
+            Sample::at(client).and(webhook).and(delivery)
+        }
         "update_me" => Sample::default().body(json!({"nickname": "another"})),
         "delete_me" => Sample::default().of(scene.somebody().await.id),
         "create_address" => Sample::default().body(an_address()),
@@ -251,6 +271,17 @@ impl Scene {
         let made = Registration::new(details, true, wall_clock::now()).expect("a client");
         assert!(self.house.server.store.insert_client(&made.row).await.expect("registered"));
         made.row.id
+    }
+
+    /// A client, a webhook of it that is told nothing, and a delivery.
+    async fn webhook(&self) -> (String, String, String) {
+        let (client, admin) = (self.client().await, self.house.server.admin().await);
+        let path = format!("/v1/clients/{client}/webhooks");
+        let new = json!({"url": "https://shop.example.com/hoga", "disabled": true});
+        let made = admin.post(&path, &new).await.with_status(201);
+        let id = made["id"].as_str().expect("an id").to_owned();
+        let test = admin.post(&format!("{path}/{id}/test"), &Value::Null).await.with_status(202);
+        (client, id, test["id"].as_str().expect("an id").to_owned())
     }
 
     async fn somebody(&self) -> Bidder {

@@ -30,3 +30,5 @@ mod service;
 mod streams;
 mod users;
 mod watchlist;
+mod webhook_management;
+mod webhooks;

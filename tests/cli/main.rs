@@ -9,4 +9,5 @@ mod live;
 mod roles;
 mod saved_logs;
 mod stub;
+mod webhooks;
 mod wrong_input;

@@ -32,8 +32,8 @@ use viewers::{Memory, Viewers};
 
 /// How often the broker is killed.
 const KILLS: usize = 5;
-/// Connections of a server: what publishes, the notifier and the streams.
-const CONNECTIONS: usize = 3;
+/// Connections of a server: what publishes, the notifier, the webhooks and the streams.
+const CONNECTIONS: usize = 4;
 /// Few enough bids for viewers to be told nearly all of them one by one.
 const WATCHED: Size = Size { long: 6, short: 8, bidders: 4, is_calm: true };
 /// Auctions with an event that cannot be taken.

@@ -95,6 +95,7 @@ fn state(config: &Config, database: tokio_postgres::Config) -> Result<State, Fai
     let options = exchange::Options { lanes: 1, ..exchange::Options::default() };
     let exchange = Exchange::start(store.clone(), relay, options);
     let tokens = std::sync::Arc::new(Tokens::new(key, &config.public_url));
+    let webhooks = app::webhooks(config, &store)?;
     let state = State::new(
         Parts {
             exchange,
@@ -106,6 +107,7 @@ fn state(config: &Config, database: tokio_postgres::Config) -> Result<State, Fai
             personal,
             kakao: None,
             unlinks: None,
+            webhooks,
         },
         config,
     );

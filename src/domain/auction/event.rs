@@ -57,6 +57,19 @@ impl Event {
         }
     }
 
+    /// Every type, as [`Event::kind`] says it.
+    pub const KINDS: [&'static str; 9] = [
+        "auction.scheduled",
+        "auction.edited",
+        "auction.withdrawn",
+        "auction.opened",
+        "bid.placed",
+        "bid.retracted",
+        "auction.extended",
+        "auction.bought",
+        "auction.closed",
+    ];
+
     /// The type as it stands in the log, on the bus and in streams.
     pub const fn kind(&self) -> &'static str {
         match self {
