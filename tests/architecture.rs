@@ -14,12 +14,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("wall_clock", &["domain"]),
     ("telemetry", &[]),
     ("config", &["domain"]),
+    ("private_file", &[]),
     ("store", &["domain"]),
     ("events", &["domain", "store"]),
     ("exchange", &["domain", "store", "events", "wall_clock"]),
     ("live", &["domain", "store", "events", "wall_clock"]),
     ("notify", &["domain", "store", "events", "wall_clock"]),
-    ("identity", &["domain", "store", "events"]),
+    ("identity", &["domain", "store", "events", "private_file"]),
     (
         "http",
         &[
