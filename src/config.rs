@@ -48,6 +48,9 @@ pub struct Config {
     pub kakao: Option<KakaoApp>,
     /// What people are told, and when.
     pub notifications: Notifications,
+    /// `HOGA_OUTGOING_LOOPBACK`: whether webhooks and push messages may go to this very machine,
+    /// also by `http`.
+    pub outgoing_loopback: bool,
 }
 
 /// What people are told, and when.
@@ -213,9 +216,12 @@ impl Config {
         let data_dir = set(lookup, "HOGA_DATA_DIR").map_or_else(|| ".hoga".into(), PathBuf::from);
         let signing_key_file = set(lookup, "HOGA_SIGNING_KEY_FILE")
             .map_or_else(|| data_dir.join("signing-key.pem"), PathBuf::from);
+        let database_url = database_url(lookup)?;
+        // Whoever can ask for it there is on this machine anyway.
+        let is_private = database_url.is_none() && bind.ip().is_loopback();
         Ok(Config {
             bind,
-            database_url: database_url(lookup)?,
+            database_url,
             public_url: public_url(lookup, bind)?,
             data_dir,
             signing_key_file,
@@ -231,6 +237,7 @@ impl Config {
             amqp_prefix: amqp_prefix(lookup)?,
             kakao: kakao_app(lookup)?,
             notifications: notifications(lookup)?,
+            outgoing_loopback: switch(lookup, "HOGA_OUTGOING_LOOPBACK", is_private)?,
         })
     }
 
@@ -549,6 +556,7 @@ mod tests {
             ("HOGA_SELLERS", "nobody"),
             ("HOGA_SELLERS", "Approved"),
             ("HOGA_DEMO", "maybe"),
+            ("HOGA_OUTGOING_LOOPBACK", "private"),
             ("HOGA_REMINDER_LEADS", "24"),
             ("HOGA_REMINDER_LEADS", "1h,1h"),
             ("HOGA_REMINDER_LEADS", "0h"),
@@ -568,6 +576,17 @@ mod tests {
             assert_eq!(error.variable, name);
             assert!(!error.to_string().contains("secret"));
         }
+    }
+
+    #[test]
+    fn what_is_sent_stays_off_this_machine_unless_it_serves_nobody_else() {
+        let may = |variables: &[_]| read(variables).expect("a config").outgoing_loopback;
+        assert!(may(&[]));
+        assert!(!may(&[("HOGA_BIND", "0.0.0.0:8080")]));
+        let database = ("HOGA_DATABASE_URL", "postgres://h/db");
+        assert!(!may(&[database]));
+        assert!(may(&[database, ("HOGA_OUTGOING_LOOPBACK", "on")]));
+        assert!(!may(&[("HOGA_OUTGOING_LOOPBACK", "off")]));
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub mod http;
 pub mod identity;
 pub mod live;
 pub mod notify;
+pub mod outgoing;
 pub mod private_file;
 pub mod store;
 pub mod telemetry;
