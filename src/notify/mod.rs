@@ -9,6 +9,7 @@
 mod consequences;
 mod data;
 mod kind;
+pub mod push;
 mod reminders;
 mod words;
 
