@@ -34,7 +34,14 @@ use crate::{
         tokens::{TOKEN_LIFE_S_MAX, Tokens},
     },
     live::{Hub, LiveOptions, PlacesMax, personal::Personal},
-    notify::{self, Notifier},
+    notify::{
+        self, Notifier,
+        push::{
+            self, Pusher, WebPush,
+            web_push::vapid::{Vapid, VapidError},
+        },
+    },
+    outgoing::{self, Sender, SenderError},
     store::{Lease, LeaseError, MigrateError, Store, StoreError},
     telemetry, wall_clock,
 };
@@ -79,6 +86,12 @@ pub enum StartError {
     /// No signing key.
     #[error("access tokens cannot be signed")]
     Key(#[from] KeyError),
+    /// No key for web push.
+    #[error("browsers cannot be written to")]
+    Vapid(#[from] VapidError),
+    /// No HTTP client.
+    #[error("browsers cannot be written to")]
+    Sender(#[from] SenderError),
     /// The pool.
     #[error("the database cannot be used")]
     Store(#[from] StoreError),
@@ -151,6 +164,7 @@ impl Application {
     ) -> Result<Application, StartError> {
         telemetry::count();
         let (keys, key_file) = KeyFile::open(&config.signing_key_file)?;
+        let web_push = web_push(config)?;
         let store = Store::new(database)?;
         for migration in store.migrate().await? {
             tracing::info!(migration, "schema changed");
@@ -163,6 +177,7 @@ impl Application {
         let personal = Personal::start(store.clone(), Arc::clone(&written), live_options(config));
         let notifier = Notifier::new(store.clone(), notifications(config), written);
         notifier.start();
+        Pusher::new(store.clone(), web_push.clone()).start();
         // Whoever must have every event.
         let consumers: Vec<Arc<dyn Consumer>> = vec![Arc::new(notifier)];
         let (bus, hub) = start_bus(config, &store, consumers, live_options(config));
@@ -180,7 +195,9 @@ impl Application {
         if let Some(unlinks) = unlinks.clone() {
             actix::spawn(unlinks.run(wall_clock::now));
         }
-        let parts = Parts { exchange, store, tokens, clients, hub, personal, bus, kakao, unlinks };
+        let push = Some(web_push);
+        let parts =
+            Parts { exchange, store, tokens, clients, hub, personal, push, bus, kakao, unlinks };
         let state = State::new(parts, config);
         actix::spawn(keep_up(state.clone(), key_file));
         actix::spawn(purge_logins(state.store.clone(), Arc::clone(&state.under_way)));
@@ -213,8 +230,9 @@ impl Application {
         let (relay, _) = Relay::new(store.clone(), Arc::clone(&bus));
         let exchange = Exchange::elsewhere(store.clone(), relay);
         let personal = Personal::start(store.clone(), Arc::default(), live_options(config));
-        let (kakao, unlinks) = (None, None);
-        let parts = Parts { exchange, store, tokens, clients, hub, personal, bus, kakao, unlinks };
+        let (kakao, unlinks, push) = (None, None, None);
+        let parts =
+            Parts { exchange, store, tokens, clients, hub, personal, push, bus, kakao, unlinks };
         let state = State::new(parts, config);
         actix::spawn(keep_up(state.clone(), key_file));
         let address = listener.local_addr().map_err(StartError::Http)?;
@@ -311,6 +329,20 @@ pub fn broker(config: &Config) -> Option<Broker> {
     let url = config.amqp_url.as_ref()?;
     let names = Names::with_prefix(&config.amqp_prefix);
     Some(Broker { uri: url.0.clone(), names })
+}
+
+/// By what browsers are written to: a sender of its own, so that no webhook takes its turns.
+fn web_push(config: &Config) -> Result<WebPush, StartError> {
+    let vapid = Vapid::load_or_create(&config.vapid_key_file, config.vapid_subject.clone())?;
+    if config.vapid_subject.is_none() && !config.is_embedded() {
+        tracing::warn!(
+            "some push services refuse whoever names no contact: set HOGA_VAPID_SUBJECT"
+        );
+    }
+    let loopback = config.outgoing_loopback;
+    let defaults = outgoing::Options::default();
+    let options = outgoing::Options { loopback, calls_max: push::ALL_MAX, ..defaults };
+    Ok(WebPush::new(Sender::new(options)?, vapid))
 }
 
 fn notifications(config: &Config) -> notify::Options {

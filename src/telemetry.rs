@@ -84,5 +84,11 @@ fn describe() {
     describe_counter!("hoga_kakao_unlinks_given_up_total", "Unlinks given up here since the start");
     describe_gauge!("hoga_kakao_unlinks_waiting", "Unlinks that are still to do");
     describe_gauge!("hoga_kakao_unlinks_given_up", "Unlinks that wait for an operator");
+    describe_counter!("hoga_push_noted_total", "Pushes noted for a browser each");
+    describe_counter!("hoga_push_attempts_total", "Attempts to push by outcome");
+    describe_counter!("hoga_push_dropped_total", "Pushes that are not sent any more by reason");
+    describe_histogram!("hoga_push_seconds", "From an attempt to push to its answer");
+    describe_gauge!("hoga_push_subscriptions", "Browsers that are subscribed");
+    describe_gauge!("hoga_push_waiting", "Pushes that wait, up to 100,000");
     describe_gauge!("hoga_ready", "1 when /readyz says yes");
 }

@@ -21,6 +21,7 @@ pub mod oauth;
 pub mod openapi;
 mod page;
 pub mod problem;
+pub mod push;
 pub mod routes;
 pub mod sellers;
 pub mod service;
@@ -60,6 +61,7 @@ use crate::{
         tokens::Tokens,
     },
     live::{Hub, personal::Personal},
+    notify::push::WebPush,
     store::Store,
 };
 
@@ -93,6 +95,8 @@ pub struct State {
     pub bus: Arc<dyn Bus>,
     /// The streams of notifications.
     pub personal: Personal,
+    /// By what browsers are written to; a broadcaster writes to none.
+    pub push: Option<WebPush>,
     /// Where people log in; nowhere without an app at Kakao.
     pub kakao: Option<Kakao>,
     /// What is to be unlinked, where people log in.
@@ -131,6 +135,8 @@ pub struct Parts {
     pub bus: Arc<dyn Bus>,
     /// The streams of notifications.
     pub personal: Personal,
+    /// By what browsers are written to, if by anything.
+    pub push: Option<WebPush>,
     /// Where people log in, if anywhere.
     pub kakao: Option<Kakao>,
     /// What is to be unlinked, where people log in.
@@ -157,6 +163,7 @@ impl State {
             hub: parts.hub,
             bus: parts.bus,
             personal: parts.personal,
+            push: parts.push,
             kakao: parts.kakao,
             unlinks: parts.unlinks,
             under_way: Arc::default(),

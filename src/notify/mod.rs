@@ -3,7 +3,7 @@
 //! Takes events from the bus as a durable consumer, which only notes up to where a log has grown;
 //! the log itself, with its private half, is then read from Postgres and worked off, each event once:
 //! how far, and what follows, are written in one transaction. News for many is told page by page, and
-//! the place is kept with each page. Must never make a bid, the bus or a viewer wait, and never tell
+//! the place is kept with each page. What stands in the inbox is pushed by [`push`]. Must never make a bid, the bus or a viewer wait, and never tell
 //! anything private: no ceiling, no other user's id.
 
 mod consequences;
