@@ -114,34 +114,38 @@ const NOTE: &str = "
 
 const MOVE_ON: &str = "UPDATE push_progress SET done_id = $1";
 
-/// Each origin once, by the index alone.
+/// Each origin that something is due to, once, by the index alone.
 const ORIGINS: &str = "
     WITH RECURSIVE o AS (
         (SELECT origin FROM pushes WHERE origin > $1 ORDER BY origin LIMIT 1)
         UNION ALL
         SELECT (SELECT p.origin FROM pushes p WHERE p.origin > o.origin ORDER BY p.origin LIMIT 1)
         FROM o WHERE o.origin IS NOT NULL)
-    SELECT origin FROM o WHERE origin IS NOT NULL LIMIT $2";
+    SELECT o.origin FROM o WHERE EXISTS (
+        SELECT FROM pushes p WHERE p.origin = o.origin AND p.next_attempt_at <= $2)
+    LIMIT $3";
 
+/// By an array, or the planner would rather read all that waits.
 const CLAIM: &str = "
-    WITH due AS (
+    UPDATE pushes SET attempts = attempts + 1, next_attempt_at = $4
+    WHERE id = ANY (ARRAY (
         SELECT d.id FROM unnest($1::text[], $2::int8[]) AS o (origin, room)
         CROSS JOIN LATERAL (
             SELECT id FROM pushes p
             WHERE p.origin = o.origin AND p.next_attempt_at <= $3
-            ORDER BY p.next_attempt_at LIMIT o.room FOR UPDATE SKIP LOCKED) d),
-    claimed AS (
-        UPDATE pushes p SET attempts = p.attempts + 1, next_attempt_at = $4
-        FROM due WHERE p.id = due.id
-        RETURNING p.id, p.notification_id, p.subscription_id, p.slot, p.origin, p.expires_at,
-                  p.attempts)
-    SELECT c.*, s.endpoint, s.p256dh, s.auth, s.language, n.kind, n.subject_id, n.data, n.at, a.title
-    FROM claimed c
-    LEFT JOIN push_subscriptions s ON s.id = c.subscription_id
+            ORDER BY p.next_attempt_at LIMIT o.room FOR UPDATE SKIP LOCKED) d))
+    RETURNING id";
+
+const CLAIMED: &str = "
+    SELECT p.id, p.notification_id, p.subscription_id, p.slot, p.origin, p.expires_at, p.attempts,
+           s.endpoint, s.p256dh, s.auth, s.language, n.kind, n.subject_id, n.data, n.at, a.title
+    FROM pushes p
+    LEFT JOIN push_subscriptions s ON s.id = p.subscription_id
     LEFT JOIN push_preferences m ON m.user_id = s.user_id
-    LEFT JOIN notifications n ON n.id = c.notification_id AND n.user_id = s.user_id
-        AND n.read_at IS NULL AND n.kind <> ALL (coalesce(m.muted, $5::text[]))
-    LEFT JOIN auctions a ON a.id = n.subject_id";
+    LEFT JOIN notifications n ON n.id = p.notification_id AND n.user_id = s.user_id
+        AND n.read_at IS NULL AND n.kind <> ALL (coalesce(m.muted, $2::text[]))
+    LEFT JOIN auctions a ON a.id = n.subject_id
+    WHERE p.id = ANY ($1)";
 
 const DONE: &str = "DELETE FROM pushes WHERE id = $1 AND notification_id = $2";
 
@@ -204,14 +208,19 @@ impl Store {
         Ok(Followed { notifications, noted })
     }
 
-    /// Some origins behind this one that something is to be sent to.
+    /// Some origins behind this one that something is due to, in their order.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
-    pub async fn push_origins(&self, after: &str, limit: i64) -> Result<Vec<String>, StoreError> {
+    pub async fn push_origins(
+        &self,
+        after: &str,
+        now: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<String>, StoreError> {
         let reader = self.reader().await?;
         let statement = reader.prepare_cached(ORIGINS).await?;
-        let rows = reader.query(&statement, &[&after, &limit]).await?;
+        let rows = reader.query(&statement, &[&after, &now, &limit]).await?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
@@ -229,10 +238,18 @@ impl Store {
     ) -> Result<Vec<Push>, StoreError> {
         let (origins, rooms): (Vec<&str>, Vec<i64>) =
             rooms.iter().map(|(origin, room)| (origin.as_str(), *room)).unzip();
-        let reader = self.reader().await?;
-        let statement = reader.prepare_cached(CLAIM).await?;
-        let rows =
-            reader.query(&statement, &[&origins, &rooms, &now, &claimed_until, &muted]).await?;
+        let mut reader = self.reader().await?;
+        // In one, so that nothing newer takes the place of what was claimed before it is read.
+        let transaction = reader.transaction().await?;
+        let statement = transaction.prepare_cached(CLAIM).await?;
+        let rows = transaction.query(&statement, &[&origins, &rooms, &now, &claimed_until]).await?;
+        let ids: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let statement = transaction.prepare_cached(CLAIMED).await?;
+        let rows = transaction.query(&statement, &[&ids, &muted]).await?;
+        transaction.commit().await?;
         Ok(rows.iter().map(push).collect())
     }
 

@@ -15,9 +15,12 @@ use std::{sync::Arc, time::Duration};
 
 use metrics::{counter, gauge, histogram};
 use rand::Rng;
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::JoinSet,
+};
 
-use self::slots::Slots;
+use self::slots::{Slots, Standing};
 pub use self::{
     channel::{Message, Outcome},
     payload::PAYLOAD_BYTES_MAX,
@@ -45,13 +48,15 @@ const CLAIMED_S: i64 = 60;
 pub const FAILING_S_MAX: i64 = 14 * 86_400;
 /// Notifications that are followed in one transaction.
 const FOLLOWED_AT_ONCE: i64 = 2_000;
-/// Push services that have not answered yet which are looked at in one go.
+/// Push services that are looked at in one go.
 const ORIGINS_AT_ONCE: i64 = 256;
 /// How often the inbox is looked at, and what nobody woke us for: work of other nodes, and what has
 /// become due.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often metrics are brought up to date and what has ended is deleted.
 const TIDIED_EVERY: Duration = Duration::from_secs(30);
+/// Outcomes that are recorded at once: readers have few connections, and others wait for them, too.
+const RECORDED_AT_ONCE: usize = 3;
 /// Pushes that wait are counted up to here.
 const WAITING_COUNTED_MAX: i64 = 100_000;
 /// Pause after Postgres could not be asked.
@@ -75,6 +80,8 @@ pub struct Pusher {
     channel: WebPush,
     /// There may be something to send.
     noted: Arc<Notify>,
+    /// Turns to record outcomes.
+    turns: Arc<Semaphore>,
 }
 
 /// What became of one push.
@@ -100,14 +107,15 @@ enum Fate {
 struct Work {
     slots: Slots,
     tasks: JoinSet<Settled>,
-    /// The last push service that was looked at, of those that have not answered yet.
+    /// The last push service that had its turn, of those that have not shown that they answer.
     place: String,
 }
 
 impl Pusher {
     /// It works once it is [started](Pusher::start).
     pub fn new(store: Store, channel: WebPush) -> Pusher {
-        Pusher { store, channel, noted: Arc::default() }
+        let turns = Arc::new(Semaphore::new(RECORDED_AT_ONCE));
+        Pusher { store, channel, noted: Arc::default(), turns }
     }
 
     /// Starts to work. Call it within a tokio or actix runtime.
@@ -152,7 +160,7 @@ impl Pusher {
                 Some(Fate::Delivered) => worked_off.delivered += 1,
                 Some(Fate::PutOff) => worked_off.put_off += 1,
                 Some(Fate::Dropped) => worked_off.dropped += 1,
-                None if claimed == 0 && work.place.is_empty() => return Ok(worked_off),
+                None if claimed == 0 => return Ok(worked_off),
                 None => {}
             }
         }
@@ -167,15 +175,29 @@ impl Pusher {
         let now = clock();
         let proven: Vec<String> = work.slots.proven().cloned().collect();
         let mut claimed = self.set_under_way(work, &proven, now, clock).await?;
-        // The others in turns, for there may be any number of them.
-        let mut others = self.store.push_origins(&work.place, ORIGINS_AT_ONCE).await?;
-        work.place = match others.last() {
-            Some(last) if others.len() as i64 >= ORIGINS_AT_ONCE => last.clone(),
-            Some(_) | None => String::new(),
-        };
-        others.retain(|origin| !work.slots.is_proven(origin));
+        let others = self.others(work, now).await?;
         claimed += self.set_under_way(work, &others, now, clock).await?;
         Ok(claimed)
+    }
+
+    /// The push services that have not shown that they answer, in turns, for there may be any number
+    /// of them: first those that nothing is known of, then those that failed.
+    async fn others(&self, work: &mut Work, now: Timestamp) -> Result<Vec<String>, StoreError> {
+        let mut others = self.store.push_origins(&work.place, now, ORIGINS_AT_ONCE).await?;
+        let left = ORIGINS_AT_ONCE - others.len() as i64;
+        if left > 0 && !work.place.is_empty() {
+            let mut again = self.store.push_origins("", now, left).await?;
+            again.retain(|origin| *origin <= work.place);
+            others.extend(again);
+        }
+        others.retain(|origin| work.slots.standing(origin) != Standing::Proven);
+        others.sort_by_key(|origin| work.slots.standing(origin) == Standing::Failed);
+        // Next time begins behind the last one that got a slot now.
+        let rooms = work.slots.rooms(&others, now);
+        if let Some(last) = rooms.last().map(|(origin, _)| origin).or(others.last()) {
+            work.place.clone_from(last);
+        }
+        Ok(others)
     }
 
     async fn set_under_way(
@@ -213,6 +235,7 @@ impl Pusher {
         };
         let outcome = self.send(content, &message, now).await;
         let at = clock();
+        let _turn = self.turns.acquire().await.expect("the turns are never closed");
         let fate = match self.record(&push, &outcome, at).await {
             Ok(fate) => fate,
             Err(error) => {
@@ -241,6 +264,7 @@ impl Pusher {
 
     /// There is nothing to tell any more.
     async fn not_sent(&self, push: &Push, why: &'static str, now: Timestamp) -> Settled {
+        let _turn = self.turns.acquire().await.expect("the turns are never closed");
         let fate = self.drop_it(push, why, now).await.unwrap_or_else(|error| {
             warn_of(&error);
             Fate::PutOff

@@ -1,8 +1,9 @@
 //! How many messages are under way at once: in all, and to each push service.
 //!
-//! A service that hangs keeps its own few slots busy and nobody else's. One that has not answered yet,
-//! or did not the last time, shares half of all with others like it, so that any number of them, for
-//! endpoints are the users' own choice, leaves half to those that work. Pure: time is an argument.
+//! A service that hangs keeps its own few slots busy and nobody else's. Those that nothing is known of
+//! share half of all with those that did not answer the last time, and of that half these share half
+//! again: so any number of them, for endpoints are the users' own choice, leaves room to those that
+//! work and to those that are new. Pure: time is an argument.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,14 +17,30 @@ pub const PER_ORIGIN_MAX: usize = 8;
 pub const UNPROVEN_MAX: usize = ALL_MAX / 2;
 /// Messages under way to one of those.
 const PER_UNPROVEN_MAX: usize = 2;
+/// Messages under way to those of them that did not answer the last time.
+pub const FAILED_MAX: usize = UNPROVEN_MAX / 2;
+/// Messages under way to one of those.
+const PER_FAILED_MAX: usize = 1;
 /// Push services whose standing is remembered; past it all is forgotten.
 const REMEMBERED_MAX: usize = 1_000;
+
+/// What is known of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It answered the last time.
+    Proven,
+    /// Nothing.
+    Unknown,
+    /// It did not answer the last time.
+    Failed,
+}
 
 /// Who has how many.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     under_way: HashMap<String, usize>,
     proven: HashSet<String>,
+    failed: HashSet<String>,
     paused: HashMap<String, Timestamp>,
 }
 
@@ -38,8 +55,19 @@ impl Slots {
         self.proven.iter()
     }
 
-    pub(super) fn is_proven(&self, origin: &str) -> bool {
-        self.proven.contains(origin)
+    pub(super) fn standing(&self, origin: &str) -> Standing {
+        if self.proven.contains(origin) {
+            Standing::Proven
+        } else if self.failed.contains(origin) {
+            Standing::Failed
+        } else {
+            Standing::Unknown
+        }
+    }
+
+    fn count(&self, counts: impl Fn(Standing) -> bool) -> usize {
+        let under_way = self.under_way.iter();
+        under_way.filter(|(origin, _)| counts(self.standing(origin))).map(|(_, count)| count).sum()
     }
 
     /// How many more may go to each of these; those that may have none are left out.
@@ -48,27 +76,33 @@ impl Slots {
         origins: impl IntoIterator<Item = &'a String>,
         now: Timestamp,
     ) -> Vec<(String, i64)> {
-        let in_all: usize = self.under_way.values().sum();
-        let mut free = ALL_MAX.saturating_sub(in_all);
-        let unproven = self.under_way.iter().filter(|(origin, _)| !self.is_proven(origin));
-        let mut free_unproven = UNPROVEN_MAX.saturating_sub(unproven.map(|(_, count)| count).sum());
+        let mut free = ALL_MAX.saturating_sub(self.count(|_| true));
+        let unproven = self.count(|standing| standing != Standing::Proven);
+        let mut free_unproven = UNPROVEN_MAX.saturating_sub(unproven);
+        let failed = self.count(|standing| standing == Standing::Failed);
+        let mut free_failed = FAILED_MAX.saturating_sub(failed);
         let mut rooms = Vec::new();
         for origin in origins {
             if self.paused.get(origin).is_some_and(|until| now < *until) {
                 continue;
             }
             let taken = self.under_way.get(origin).copied().unwrap_or(0);
-            let room = if self.is_proven(origin) {
-                PER_ORIGIN_MAX.saturating_sub(taken).min(free)
-            } else {
-                PER_UNPROVEN_MAX.saturating_sub(taken).min(free).min(free_unproven)
+            let room = |max: usize| max.saturating_sub(taken).min(free);
+            let room = match self.standing(origin) {
+                Standing::Proven => room(PER_ORIGIN_MAX),
+                Standing::Unknown => room(PER_UNPROVEN_MAX).min(free_unproven),
+                Standing::Failed => room(PER_FAILED_MAX).min(free_unproven).min(free_failed),
             };
             if room == 0 {
                 continue;
             }
             free -= room;
-            if !self.is_proven(origin) {
-                free_unproven -= room;
+            match self.standing(origin) {
+                Standing::Proven => {}
+                Standing::Unknown => free_unproven -= room,
+                Standing::Failed => {
+                    (free_unproven, free_failed) = (free_unproven - room, free_failed - room)
+                }
             }
             rooms.push((origin.clone(), i64::try_from(room).unwrap_or(0)));
         }
@@ -88,18 +122,17 @@ impl Slots {
                 self.under_way.remove(origin);
             }
         }
-        match answered {
-            Some(true) if !self.is_proven(origin) => {
-                if self.proven.len() >= REMEMBERED_MAX {
-                    self.proven.clear();
-                }
-                self.proven.insert(origin.to_owned());
-            }
-            Some(false) => {
-                self.proven.remove(origin);
-            }
-            Some(true) | None => {}
+        let Some(answered) = answered else { return };
+        let (now_in, now_out) = if answered {
+            (&mut self.proven, &mut self.failed)
+        } else {
+            (&mut self.failed, &mut self.proven)
+        };
+        now_out.remove(origin);
+        if now_in.len() >= REMEMBERED_MAX {
+            now_in.clear();
         }
+        now_in.insert(origin.to_owned());
     }
 
     /// A service asked for a pause.
@@ -164,11 +197,27 @@ mod tests {
     }
 
     #[test]
+    fn those_that_failed_leave_room_to_those_that_are_new() {
+        let mut slots = Slots::default();
+        let dead: Vec<String> = (0..100).map(|no| format!("dead-{no}")).collect();
+        for origin in &dead {
+            slots.take(origin);
+            slots.give_back(origin, Some(false));
+        }
+        for (origin, room) in slots.rooms(&dead, NOW) {
+            assert_eq!(room, 1);
+            slots.take(&origin);
+        }
+        assert_eq!(slots.under_way.len(), FAILED_MAX);
+        assert_eq!(rooms(&slots, &["new"]), [("new".to_owned(), 2)]);
+    }
+
+    #[test]
     fn whoever_fails_to_answer_has_to_show_again_that_they_do() {
         let mut slots = proven(&["a"]);
         slots.take("a");
         slots.give_back("a", Some(false));
-        assert_eq!(rooms(&slots, &["a"]), [("a".to_owned(), 2)]);
+        assert_eq!(rooms(&slots, &["a"]), [("a".to_owned(), 1)]);
         slots.take("a");
         slots.give_back("a", Some(true));
         assert_eq!(rooms(&slots, &["a"]), [("a".to_owned(), 8)]);
