@@ -34,7 +34,13 @@ use crate::{
         tokens::{TOKEN_LIFE_S_MAX, Tokens},
     },
     live::{Hub, LiveOptions, PlacesMax, personal::Personal},
-    notify::{self, Notifier},
+    notify::{
+        self, Notifier,
+        push::{
+            self, Pusher, WebPush,
+            web_push::vapid::{Vapid, VapidError},
+        },
+    },
     outgoing::{self, Sender, SenderError},
     store::{Lease, LeaseError, MigrateError, Store, StoreError},
     telemetry, wall_clock,
@@ -81,6 +87,9 @@ pub enum StartError {
     /// No signing key.
     #[error("access tokens cannot be signed")]
     Key(#[from] KeyError),
+    /// No key for web push.
+    #[error("browsers cannot be written to")]
+    Vapid(#[from] VapidError),
     /// The pool.
     #[error("the database cannot be used")]
     Store(#[from] StoreError),
@@ -93,8 +102,8 @@ pub enum StartError {
     /// The stand-in for Kakao.
     #[error("nobody can log in")]
     StandIn(#[from] stand_in::KeyError),
-    /// Webhooks.
-    #[error("webhooks cannot be sent")]
+    /// What others are told over HTTP.
+    #[error("webhooks and pushes cannot be sent")]
     Outgoing(#[from] SenderError),
     /// The HTTP server.
     #[error("the HTTP server cannot be started")]
@@ -156,6 +165,7 @@ impl Application {
     ) -> Result<Application, StartError> {
         telemetry::count();
         let (keys, key_file) = KeyFile::open(&config.signing_key_file)?;
+        let web_push = web_push(config)?;
         let store = Store::new(database)?;
         for migration in store.migrate().await? {
             tracing::info!(migration, "schema changed");
@@ -172,6 +182,7 @@ impl Application {
         if config.webhooks.are_sent {
             actix::spawn(webhooks.clone().run(wall_clock::now));
         }
+        Pusher::new(store.clone(), web_push.clone()).start();
         // Whoever must have every event.
         let consumers: Vec<Arc<dyn Consumer>> =
             vec![Arc::new(notifier), Arc::new(webhooks.clone())];
@@ -197,6 +208,7 @@ impl Application {
             clients,
             hub,
             personal,
+            push: Some(web_push),
             bus,
             kakao,
             unlinks,
@@ -242,6 +254,7 @@ impl Application {
             clients,
             hub,
             personal,
+            push: None,
             bus,
             kakao: None,
             unlinks: None,
@@ -343,6 +356,20 @@ pub fn broker(config: &Config) -> Option<Broker> {
     let url = config.amqp_url.as_ref()?;
     let names = Names::with_prefix(&config.amqp_prefix);
     Some(Broker { uri: url.0.clone(), names })
+}
+
+/// By what browsers are written to: a sender of its own, so that no webhook takes its turns.
+fn web_push(config: &Config) -> Result<WebPush, StartError> {
+    let vapid = Vapid::load_or_create(&config.vapid_key_file, config.vapid_subject.clone())?;
+    if config.vapid_subject.is_none() && !config.is_embedded() {
+        tracing::warn!(
+            "some push services refuse whoever names no contact: set HOGA_VAPID_SUBJECT"
+        );
+    }
+    let loopback = config.outgoing_loopback;
+    let defaults = outgoing::Options::default();
+    let options = outgoing::Options { loopback, calls_max: push::ALL_MAX, ..defaults };
+    Ok(WebPush::new(Sender::new(options)?, vapid))
 }
 
 fn notifications(config: &Config) -> notify::Options {

@@ -23,6 +23,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `HOGA_SIGNING_KEY_FILE`
     pub signing_key_file: PathBuf,
+    /// `HOGA_VAPID_KEY_FILE`: what push services know this exchange by.
+    pub vapid_key_file: PathBuf,
+    /// `HOGA_VAPID_SUBJECT`: where push services reach whoever runs it; `mailto:` or `https:`.
+    pub vapid_subject: Option<String>,
     /// `HOGA_ALLOWED_ORIGINS`: whose pages may call from a browser, separated by commas.
     pub allowed_origins: Vec<String>,
     /// `HOGA_BID_CAP`: the highest offer on auctions created from now on, in minor units.
@@ -83,6 +87,8 @@ pub struct Webhooks {
     pub kept_days: i64,
 }
 
+/// Bytes of the contact that push services are told.
+const VAPID_SUBJECT_BYTES_MAX: usize = 255;
 /// Lead times of reminders, at most.
 const REMINDER_LEADS_MAX: usize = 5;
 /// The longest lead, in seconds: thirty days.
@@ -227,15 +233,20 @@ impl Config {
         let data_dir = set(lookup, "HOGA_DATA_DIR").map_or_else(|| ".hoga".into(), PathBuf::from);
         let signing_key_file = set(lookup, "HOGA_SIGNING_KEY_FILE")
             .map_or_else(|| data_dir.join("signing-key.pem"), PathBuf::from);
+        let vapid_key_file = set(lookup, "HOGA_VAPID_KEY_FILE")
+            .map_or_else(|| data_dir.join("vapid-key.pem"), PathBuf::from);
+        let public_url = public_url(lookup, bind)?;
         let database_url = database_url(lookup)?;
         // Whoever can ask for it there is on this machine anyway.
         let is_private = database_url.is_none() && bind.ip().is_loopback();
         Ok(Config {
             bind,
             database_url,
-            public_url: public_url(lookup, bind)?,
+            vapid_subject: vapid_subject(lookup, &public_url)?,
+            public_url,
             data_dir,
             signing_key_file,
+            vapid_key_file,
             allowed_origins: allowed_origins(lookup)?,
             bid_cap: bid_cap(lookup)?,
             rate_limits: rate_limits(lookup)?,
@@ -327,6 +338,25 @@ fn amqp_prefix(lookup: Lookup<'_>) -> Result<String, ConfigError> {
 fn public_url(lookup: Lookup<'_>, bind: SocketAddr) -> Result<String, ConfigError> {
     let url = base_url(lookup, "HOGA_PUBLIC_URL", "https://auction.example.com")?;
     Ok(url.unwrap_or_else(|| format!("http://{bind}")))
+}
+
+/// Who is not named is the public URL, if it is one that push services can reach.
+fn vapid_subject(lookup: Lookup<'_>, public_url: &str) -> Result<Option<String>, ConfigError> {
+    let variable = "HOGA_VAPID_SUBJECT";
+    let Some(subject) = set(lookup, variable) else {
+        return Ok(public_url.starts_with("https://").then(|| public_url.to_owned()));
+    };
+    let is_mail =
+        |rest: &str| rest.split_once('@').is_some_and(|(a, b)| !a.is_empty() && !b.is_empty());
+    let is_contact = subject.strip_prefix("mailto:").is_some_and(is_mail)
+        || subject.strip_prefix("https://").is_some_and(|rest| !rest.is_empty());
+    let is_text =
+        subject.len() <= VAPID_SUBJECT_BYTES_MAX && subject.bytes().all(|b| b.is_ascii_graphic());
+    if is_contact && is_text {
+        return Ok(Some(subject));
+    }
+    let problem = "must be a mailto: or https: URL, such as mailto:ops@auction.example.com";
+    Err(ConfigError { variable, problem: problem.into() })
 }
 
 /// A URL to put paths behind, without a slash at its end.
@@ -585,6 +615,9 @@ mod tests {
             ("HOGA_OUTGOING_LOOPBACK", "private"),
             ("HOGA_WEBHOOKS", "some"),
             ("HOGA_WEBHOOKS_KEPT_DAYS", "0"),
+            ("HOGA_VAPID_SUBJECT", "ops@auction.example.com"),
+            ("HOGA_VAPID_SUBJECT", "mailto:ops"),
+            ("HOGA_VAPID_SUBJECT", "http://auction.example.com"),
             ("HOGA_REMINDER_LEADS", "24"),
             ("HOGA_REMINDER_LEADS", "1h,1h"),
             ("HOGA_REMINDER_LEADS", "0h"),
@@ -615,6 +648,18 @@ mod tests {
         assert!(!may(&[database]));
         assert!(may(&[database, ("HOGA_OUTGOING_LOOPBACK", "on")]));
         assert!(!may(&[("HOGA_OUTGOING_LOOPBACK", "off")]));
+    }
+
+    #[test]
+    fn push_services_are_told_a_contact_that_they_can_reach() {
+        let subject = |variables: &[_]| read(variables).expect("a config").vapid_subject;
+        assert_eq!(subject(&[]), None);
+        let url = ("HOGA_PUBLIC_URL", "https://auction.example.com");
+        assert_eq!(subject(&[url]).as_deref(), Some("https://auction.example.com"));
+        let mail = "mailto:ops@auction.example.com";
+        assert_eq!(subject(&[url, ("HOGA_VAPID_SUBJECT", mail)]).as_deref(), Some(mail));
+        let config = read(&[]).expect("the default");
+        assert_eq!(config.vapid_key_file, PathBuf::from(".hoga/vapid-key.pem"));
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub mod identity;
 pub mod live;
 pub mod notify;
 pub mod outgoing;
+pub mod private_file;
 pub mod store;
 pub mod telemetry;
 pub mod wall_clock;

@@ -91,5 +91,11 @@ fn describe() {
     describe_gauge!("hoga_webhooks_enabled", "Webhooks that are told of events");
     describe_gauge!("hoga_webhooks_failing", "Those of them to which nothing arrives");
     describe_gauge!("hoga_webhooks_waiting", "Events that wait to be told to webhooks");
+    describe_counter!("hoga_push_noted_total", "Pushes noted for a browser each");
+    describe_counter!("hoga_push_attempts_total", "Attempts to push by outcome");
+    describe_counter!("hoga_push_dropped_total", "Pushes that are not sent any more by reason");
+    describe_histogram!("hoga_push_seconds", "From an attempt to push to its answer");
+    describe_gauge!("hoga_push_subscriptions", "Browsers that are subscribed");
+    describe_gauge!("hoga_push_waiting", "Pushes that wait, up to 100,000");
     describe_gauge!("hoga_ready", "1 when /readyz says yes");
 }

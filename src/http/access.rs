@@ -34,6 +34,8 @@ pub enum Who {
     OwnerOfAddress,
     /// The user whose alert it is: for everybody else it is not there.
     OwnerOfAlert,
+    /// The user whose subscription it is: for everybody else it is not there.
+    OwnerOfPushSubscription,
     /// Registered frontends: by their id, and by their secret where they have one. Refused as RFC
     /// 6749 says.
     Client,
@@ -76,6 +78,10 @@ pub const TABLE: &[(&str, Who)] = &[
     ("list_keyword_alerts", Who::User),
     ("create_keyword_alert", Who::User),
     ("delete_keyword_alert", Who::OwnerOfAlert),
+    ("get_push_key", Who::Anyone),
+    ("list_push_subscriptions", Who::User),
+    ("create_push_subscription", Who::User),
+    ("delete_push_subscription", Who::OwnerOfPushSubscription),
     // me
     ("get_me", Who::User),
     ("update_me", Who::User),
@@ -165,7 +171,8 @@ impl Who {
             | Who::SellerOfItOrAdmin
             | Who::BidderOfIt
             | Who::OwnerOfAddress
-            | Who::OwnerOfAlert => Proof::Token,
+            | Who::OwnerOfAlert
+            | Who::OwnerOfPushSubscription => Proof::Token,
             Who::Client => Proof::Client,
             Who::Kakao => Proof::Kakao,
         }
@@ -184,6 +191,7 @@ impl Who {
             | Who::SellerOfItOrAdmin
             | Who::OwnerOfAddress
             | Who::OwnerOfAlert
+            | Who::OwnerOfPushSubscription
             | Who::Client
             | Who::Kakao => None,
         }
@@ -206,6 +214,7 @@ impl Who {
             Who::BidderOfIt => Some(Code::NotYourBid),
             Who::OwnerOfAddress => Some(Code::AddressNotFound),
             Who::OwnerOfAlert => Some(Code::KeywordAlertNotFound),
+            Who::OwnerOfPushSubscription => Some(Code::PushSubscriptionNotFound),
             Who::Anyone
             | Who::Reader
             | Who::User

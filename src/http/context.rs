@@ -138,8 +138,8 @@ fn request_id(request: &ServiceRequest) -> Rc<str> {
 }
 
 /// Of our two languages the one that the caller prefers: by weight, then by place; else English.
-fn language(request: &ServiceRequest) -> Language {
-    let accepted = request.headers().get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok());
+pub(super) fn language(headers: &header::HeaderMap) -> Language {
+    let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok());
     let mut preferred = (Language::English, 0.0);
     for range in accepted.unwrap_or_default().split(',') {
         let (tag, parameters) = range.split_once(';').unwrap_or((range, ""));
@@ -162,7 +162,7 @@ impl About {
     fn of(request: &ServiceRequest) -> About {
         About {
             id: request_id(request),
-            language: language(request),
+            language: language(request.headers()),
             state: request.app_data::<web::Data<State>>().cloned(),
             started: Instant::now(),
             told: None,
@@ -192,13 +192,7 @@ impl About {
         if self.wants_page {
             page::write_headers(&mut written);
         }
-        written.insert_header((
-            header::CONTENT_LANGUAGE,
-            match self.language {
-                Language::English => "en",
-                Language::Korean => "ko",
-            },
-        ));
+        written.insert_header((header::CONTENT_LANGUAGE, self.language.tag()));
         if let Some(wait_ms) = problem.retry_after_ms {
             written.insert_header((header::RETRY_AFTER, wait_ms.div_ceil(1_000)));
         }

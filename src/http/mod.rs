@@ -22,6 +22,7 @@ pub mod oauth;
 pub mod openapi;
 mod page;
 pub mod problem;
+pub mod push;
 pub mod routes;
 pub mod sellers;
 pub mod service;
@@ -61,6 +62,7 @@ use crate::{
         tokens::Tokens,
     },
     live::{Hub, personal::Personal},
+    notify::push::WebPush,
     store::Store,
     webhooks::Webhooks,
 };
@@ -95,6 +97,8 @@ pub struct State {
     pub bus: Arc<dyn Bus>,
     /// The streams of notifications.
     pub personal: Personal,
+    /// By what browsers are written to; a broadcaster writes to none.
+    pub push: Option<WebPush>,
     /// Where people log in; nowhere without an app at Kakao.
     pub kakao: Option<Kakao>,
     /// What is to be unlinked, where people log in.
@@ -135,6 +139,8 @@ pub struct Parts {
     pub bus: Arc<dyn Bus>,
     /// The streams of notifications.
     pub personal: Personal,
+    /// By what browsers are written to, if by anything.
+    pub push: Option<WebPush>,
     /// Where people log in, if anywhere.
     pub kakao: Option<Kakao>,
     /// What is to be unlinked, where people log in.
@@ -163,6 +169,7 @@ impl State {
             hub: parts.hub,
             bus: parts.bus,
             personal: parts.personal,
+            push: parts.push,
             kakao: parts.kakao,
             unlinks: parts.unlinks,
             webhooks: parts.webhooks,

@@ -12,9 +12,9 @@ use super::{
     problem::{Code, MoneyBody, Problem},
 };
 use crate::{
-    domain::id::AuctionId,
+    domain::id::{AuctionId, UserId},
     live::personal::Told,
-    notify::Kind,
+    notify::{Kind, push::MUTED_BY_DEFAULT},
     store::{NotificationRow, Page, Read},
     wall_clock,
 };
@@ -175,10 +175,44 @@ pub struct UnreadBody {
 /// What the caller does not want to hear of.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = NotificationPreferences, example = json!({"muted": ["highest_bid_changed"]}))]
+#[schema(as = NotificationPreferences,
+    example = json!({"muted": ["lost"], "push_muted": ["highest_bid_changed", "extended"]}))]
 pub struct PreferencesBody {
-    /// Kinds that neither come to the inbox nor over the stream.
+    /// Kinds that neither come to the inbox nor over the stream, and are not pushed.
     muted: Vec<KindWord>,
+    /// Kinds that come to the inbox and are not pushed. At first `highest_bid_changed` and
+    /// `extended`, which may come again and again; left out of a request, it stays as it is.
+    push_muted: Option<Vec<KindWord>>,
+}
+
+impl PreferencesBody {
+    fn sort(&mut self) {
+        for kinds in [Some(&mut self.muted), self.push_muted.as_mut()].into_iter().flatten() {
+            kinds.sort_by_key(|kind| kind.kind().word());
+            kinds.dedup();
+        }
+    }
+}
+
+fn words(kinds: &[KindWord]) -> Vec<&'static str> {
+    kinds.iter().map(|kind| kind.kind().word()).collect()
+}
+
+/// Those of them that this version knows.
+fn known(words: &[String]) -> Vec<KindWord> {
+    let known = |word: &String| serde_json::from_value(serde_json::Value::from(word.as_str())).ok();
+    words.iter().filter_map(known).collect()
+}
+
+async fn preferences_of(state: &State, user: UserId) -> Result<PreferencesBody, Problem> {
+    let muted = state.store.muted(user).await?;
+    let push_muted = state.store.push_muted(user).await?;
+    let push_muted =
+        push_muted.unwrap_or_else(|| MUTED_BY_DEFAULT.map(|kind| kind.word().to_owned()).to_vec());
+    let mut preferences =
+        PreferencesBody { muted: known(&muted), push_muted: Some(known(&push_muted)) };
+    preferences.sort();
+    Ok(preferences)
 }
 
 #[derive(Debug, Deserialize)]
@@ -258,15 +292,13 @@ pub async fn get_notification_preferences(
     user: User,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let muted = state.store.muted(user.0.user).await?;
-    let known = |word: &String| serde_json::from_value(serde_json::Value::from(word.as_str())).ok();
-    let preferences = PreferencesBody { muted: muted.iter().filter_map(known).collect() };
+    let preferences = preferences_of(&state, user.0.user).await?;
     Ok(body::personal(&request, body::tag_of(&preferences), &preferences))
 }
 
 /// Set the caller's notification preferences
 ///
-/// Every kind that is not named is told.
+/// Every kind that is not named is told, and pushed.
 #[utoipa::path(put, path = "/me/notifications/preferences", operation_id = "set_notification_preferences",
     tag = "notifications", request_body = PreferencesBody,
     responses((status = 200, body = PreferencesBody, description = "Set", headers(("ETag" = String)))))]
@@ -276,12 +308,13 @@ pub async fn set_notification_preferences(
     user: User,
     Json(mut preferences): Json<PreferencesBody>,
 ) -> Result<HttpResponse, Problem> {
-    preferences.muted.sort_by_key(|kind| kind.kind().word());
-    preferences.muted.dedup();
-    let kinds: Vec<&str> = preferences.muted.iter().map(|kind| kind.kind().word()).collect();
-    if !state.store.mute(user.0.user, &kinds).await? {
+    preferences.sort();
+    let user = user.0.user;
+    let not_pushed = preferences.push_muted.as_deref().map(words);
+    if !state.store.mute(user, &words(&preferences.muted), not_pushed.as_deref()).await? {
         return Err(Code::TokenInvalid.into());
     }
+    let preferences = preferences_of(&state, user).await?;
     Ok(HttpResponse::Ok()
         .insert_header((header::ETAG, body::tag_of(&preferences)))
         .insert_header((header::CACHE_CONTROL, PERSONAL))

@@ -28,6 +28,16 @@ pub enum Language {
     Korean,
 }
 
+impl Language {
+    /// As `Content-Language` and `lang` have it.
+    pub const fn tag(self) -> &'static str {
+        match self {
+            Language::English => "en",
+            Language::Korean => "ko",
+        }
+    }
+}
+
 /// One line of the table.
 struct Line {
     code: &'static str,
@@ -134,6 +144,8 @@ codes! {
         "Check the id against the caller's own addresses." "내 주소 목록에서 식별자를 확인하세요.";
     KeywordAlertNotFound "keyword_alert_not_found" 404 "The caller has no such alert" "해당 알림 설정이 없습니다"
         "Check the id against the caller's own alerts." "내 알림 설정 목록에서 식별자를 확인하세요.";
+    PushSubscriptionNotFound "push_subscription_not_found" 404 "The caller has no such subscription" "해당 푸시 구독이 없습니다"
+        "Check the id against the caller's own subscriptions." "내 푸시 구독 목록에서 식별자를 확인하세요.";
     SellerApplicationNotFound "seller_application_not_found" 404 "There is no such seller application" "해당 판매자 신청이 없습니다"
         "Apply first, or check the id." "먼저 신청하거나 식별자를 확인하세요.";
     MethodNotAllowed "method_not_allowed" 405 "The method is not allowed here" "허용되지 않는 메서드입니다"
@@ -176,6 +188,8 @@ codes! {
         "Stop watching another one first." "먼저 다른 관심 경매를 해제하세요.";
     KeywordAlertLimitReached "keyword_alert_limit_reached" 409 "The caller has as many alerts as anybody may" "알림 설정을 더 추가할 수 없습니다"
         "Delete one first." "먼저 알림 설정 하나를 삭제하세요.";
+    PushSubscriptionTaken "push_subscription_taken" 409 "Somebody else has subscribed this endpoint, with other keys" "다른 사용자가 다른 키로 이미 구독한 엔드포인트입니다"
+        "Call unsubscribe() in the browser, and subscribe anew." "브라우저에서 unsubscribe()를 호출한 뒤 다시 구독하세요.";
     SellerApplicationPending "seller_application_pending" 409 "Another seller application waits to be decided" "심사 중인 판매자 신청이 있습니다"
         "Wait until it is decided." "심사가 끝날 때까지 기다려 주세요.";
     SellerApplicationDecided "seller_application_decided" 409 "The seller application was decided before" "이미 심사가 끝난 판매자 신청입니다"

@@ -8,7 +8,7 @@ use utoipa_actix_web::{AppExt, scope, service_config::ServiceConfig};
 use super::{
     addresses, alerts, auctions, bids, client_webhooks, clients, log, me, notifications, oauth,
     problem::{Code, Problem},
-    sellers, service, streams, users, watches, webhooks,
+    push, sellers, service, streams, users, watches, webhooks,
 };
 
 /// `/v1`, and what stands outside of it.
@@ -49,6 +49,10 @@ pub fn table(config: &mut ServiceConfig<'_>) {
                 .service(alerts::list_keyword_alerts)
                 .service(alerts::create_keyword_alert)
                 .service(alerts::delete_keyword_alert)
+                .service(push::get_push_key)
+                .service(push::list_push_subscriptions)
+                .service(push::create_push_subscription)
+                .service(push::delete_push_subscription)
                 // me
                 .service(me::get_me)
                 .service(me::update_me)

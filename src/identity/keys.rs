@@ -6,9 +6,8 @@
 //! that one `rename` changes everything about it; a file of one bare key is the simplest case.
 
 use std::{
-    fs,
-    io::{self, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -21,7 +20,10 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::domain::time::Timestamp;
+use crate::{
+    domain::time::Timestamp,
+    private_file::{self, Part, PrivateFileError},
+};
 
 /// Keys in one file, the retired ones too.
 pub const KEYS_MAX: usize = 16;
@@ -32,11 +34,7 @@ pub const KEY_SET_KEPT_S: i64 = 300;
 pub const ANNOUNCED_S: i64 = 2 * KEY_SET_KEPT_S;
 /// A node that has not heard of a rotation yet signs with the old key for so long, in seconds.
 const UNHEARD_S: i64 = 60;
-/// A larger file is none of ours.
-const FILE_BYTES_MAX: u64 = 64 << 10;
 
-const PEM_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
-const PEM_END: &str = "-----END PRIVATE KEY-----";
 const SIGNS_FROM: &str = "signs-from: ";
 const VERIFIES_UNTIL: &str = "verifies-until: ";
 
@@ -99,6 +97,16 @@ pub enum KeyError {
     NoSuchKey(String),
 }
 
+impl From<PrivateFileError> for KeyError {
+    fn from(error: PrivateFileError) -> KeyError {
+        match error {
+            PrivateFileError::File { path, source } => KeyError::File { path, source },
+            PrivateFileError::Exposed { path, mode } => KeyError::Exposed { path, mode },
+            PrivateFileError::NotText(path) => KeyError::Malformed(path),
+        }
+    }
+}
+
 /// A public key as RFC 7517 and RFC 8037 write it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Jwk {
@@ -127,16 +135,6 @@ impl SigningKey {
         let digest = Sha256::digest(pair.public_key().as_ref());
         let kid = const_hex::encode(&digest[..8]);
         Some(SigningKey { pair, der, kid })
-    }
-
-    fn pem(&self) -> String {
-        let body = base64::engine::general_purpose::STANDARD.encode(&self.der);
-        let lines: Vec<&str> = body
-            .as_bytes()
-            .chunks(64)
-            .map(|line| std::str::from_utf8(line).expect("base64 is ASCII"))
-            .collect();
-        format!("{PEM_BEGIN}\n{}\n{PEM_END}\n", lines.join("\n"))
     }
 
     /// The name of the key.
@@ -327,10 +325,7 @@ impl KeyRing {
         if let Some(ring) = KeyRing::load(path)? {
             return Ok(ring);
         }
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(failed(path))?;
-        }
-        let _one_at_a_time = lock(path)?;
+        let _one_at_a_time = private_file::lock(path)?;
         if let Some(ring) = KeyRing::load(path)? {
             return Ok(ring);
         }
@@ -344,23 +339,7 @@ impl KeyRing {
     /// # Errors
     /// When the file cannot be read, others may read it, or it holds something else.
     pub fn load(path: &Path) -> Result<Option<KeyRing>, KeyError> {
-        let metadata = match fs::metadata(path) {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(failed(path)(source)),
-        };
-        let mode = metadata.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(KeyError::Exposed { path: path.into(), mode });
-        }
-        if metadata.len() > FILE_BYTES_MAX {
-            return Err(KeyError::Malformed(path.into()));
-        }
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => String::new(),
-            Err(source) => return Err(failed(path)(source)),
-        };
+        let Some(text) = private_file::read(path)? else { return Ok(None) };
         ring_of_text(&text).ok_or_else(|| KeyError::Malformed(path.into())).map(Some)
     }
 
@@ -376,34 +355,15 @@ impl KeyRing {
         if !path.exists() {
             return Err(missing());
         }
-        let _one_at_a_time = lock(path)?;
+        let _one_at_a_time = private_file::lock(path)?;
         let mut ring = KeyRing::load(path)?.ok_or_else(missing)?;
         let changed = change(&mut ring)?;
         ring.save(path)?;
         Ok(changed)
     }
 
-    /// Written beside and renamed, so that a full disk leaves the old file whole.
     fn save(&self, path: &Path) -> Result<(), KeyError> {
-        // A link stays one: what it points to is replaced.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let beside = path.with_extension(format!("new-{}", std::process::id()));
-        let write = || {
-            match fs::remove_file(&beside) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-            let mut file =
-                fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-            file.write_all(self.text().as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&beside, &path)?;
-            path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
-        };
-        write().map_err(|source| {
-            let _ = fs::remove_file(&beside);
-            failed(&path)(source)
-        })
+        Ok(private_file::replace(path, &self.text())?)
     }
 
     fn text(&self) -> String {
@@ -416,44 +376,29 @@ impl KeyRing {
             if let Some(until) = key.verifies_until {
                 text.push_str(&format!("{VERIFIES_UNTIL}{until}\n"));
             }
-            text.push_str(&key.key.pem());
+            text.push_str(&private_file::pem(&key.key.der));
         }
         text
     }
 }
 
-fn failed(path: &Path) -> impl Fn(io::Error) -> KeyError {
-    move |source| KeyError::File { path: path.into(), source }
-}
-
-/// Held until it is dropped. The file of the lock stays, for two locks must not differ.
-fn lock(path: &Path) -> Result<fs::File, KeyError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let options = &mut fs::OpenOptions::new();
-    let file = options.write(true).create(true).truncate(false).mode(0o600).open(name);
-    let file = file.map_err(failed(path))?;
-    file.lock().map_err(failed(path))?;
-    Ok(file)
-}
-
 fn ring_of_text(text: &str) -> Option<KeyRing> {
     let mut keys: Vec<RingKey> = Vec::new();
     let (mut signs_from, mut verifies_until) = (Timestamp::EPOCH, None);
-    let mut lines = text.lines().map(str::trim);
-    while let Some(line) = lines.next() {
-        if line == PEM_BEGIN {
-            let body: String = lines.by_ref().take_while(|line| *line != PEM_END).collect();
-            let der = base64::engine::general_purpose::STANDARD.decode(body).ok()?;
-            let key = Arc::new(SigningKey::from_der(der)?);
-            keys.push(RingKey { key, signs_from, verifies_until });
-            (signs_from, verifies_until) = (Timestamp::EPOCH, None);
-        } else if let Some(at) = line.strip_prefix(SIGNS_FROM) {
-            signs_from = Timestamp::parse(at)?;
-        } else if let Some(at) = line.strip_prefix(VERIFIES_UNTIL) {
-            verifies_until = Some(Timestamp::parse(at)?);
-        } else if !line.is_empty() && !line.starts_with('#') {
-            return None;
+    for part in private_file::parts(text)? {
+        match part {
+            Part::Key(der) => {
+                let key = Arc::new(SigningKey::from_der(der)?);
+                keys.push(RingKey { key, signs_from, verifies_until });
+                (signs_from, verifies_until) = (Timestamp::EPOCH, None);
+            }
+            Part::Line(line) => {
+                if let Some(at) = line.strip_prefix(SIGNS_FROM) {
+                    signs_from = Timestamp::parse(at)?;
+                } else {
+                    verifies_until = Some(Timestamp::parse(line.strip_prefix(VERIFIES_UNTIL)?)?);
+                }
+            }
         }
     }
     keys.sort_by_key(|key| key.signs_from);
@@ -514,6 +459,8 @@ impl KeyFile {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn now() -> Timestamp {
@@ -550,7 +497,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("signing.pem");
         let pem = ring().text();
-        let twice_begun = pem.replace(PEM_END, PEM_BEGIN);
+        let twice_begun = pem.replace("-----END", "-----BEGIN");
         let many = (0..=KEYS_MAX).map(|_| ring().text()).collect::<String>();
         for text in ["", "not a key", "# nothing but words\n", &pem[..90], &twice_begun, &many] {
             fs::write(&path, text).expect("written");

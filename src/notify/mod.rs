@@ -4,13 +4,14 @@
 //! Postgres and worked off, each event once: how far, and what follows, are written in one
 //! transaction. So nothing needs to be kept of what was heard: whatever is missed is found again by
 //! comparing where logs end with how far they were worked off. News for many is told page by page, and
-//! the place is kept with each page. Must never make a bid, the bus or a viewer wait, and never tell
+//! the place is kept with each page. What stands in the inbox is pushed by [`push`]. Must never make a bid, the bus or a viewer wait, and never tell
 //! anything private: no ceiling, no other user's id.
 
 mod consequences;
 mod data;
 mod heard;
 mod kind;
+pub mod push;
 mod reminders;
 mod words;
 

@@ -8,7 +8,7 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::{Store, StoreError, accounts::lock_account};
+use super::{Store, StoreError, accounts::lock_account, push_subscriptions};
 use crate::domain::{
     id::{AuctionId, UserId},
     time::Timestamp,
@@ -334,11 +334,17 @@ impl Store {
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
-    /// Sets the kinds that a user does not want to hear of; false when the user is not there.
+    /// Sets the kinds that a user does not want to hear of, and those that are not pushed to them;
+    /// what is none stays as it was. False when the user is not there.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
-    pub async fn mute(&self, user: UserId, kinds: &[&str]) -> Result<bool, StoreError> {
+    pub async fn mute(
+        &self,
+        user: UserId,
+        kinds: &[&str],
+        not_pushed: Option<&[&str]>,
+    ) -> Result<bool, StoreError> {
         let mut reader = self.reader().await?;
         let transaction = reader.transaction().await?;
         if !lock_account(&transaction, user).await? {
@@ -346,6 +352,9 @@ impl Store {
         }
         transaction.execute(UNMUTE, &[&user]).await?;
         transaction.execute(MUTE, &[&user, &kinds]).await?;
+        if let Some(kinds) = not_pushed {
+            push_subscriptions::mute(&transaction, user, kinds).await?;
+        }
         transaction.commit().await?;
         Ok(true)
     }

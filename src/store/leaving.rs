@@ -4,7 +4,7 @@
 
 use deadpool_postgres::Transaction;
 
-use super::{Store, StoreError, alerts, inbox, watches};
+use super::{Store, StoreError, alerts, inbox, push_subscriptions, watches};
 use crate::domain::{
     id::{AuctionId, UserId},
     time::Timestamp,
@@ -164,6 +164,7 @@ impl Store {
         watches::unwatch_all(&transaction, user).await?;
         alerts::forget(&transaction, user).await?;
         inbox::forget(&transaction, user).await?;
+        push_subscriptions::forget(&transaction, user).await?;
         transaction
             .execute(ANONYMISE, &[&user, &alias, &tokens_valid_from, &now, &RECORDS_KEPT_YEARS])
             .await?;

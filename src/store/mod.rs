@@ -20,6 +20,8 @@ mod logins;
 mod migrate;
 mod notify;
 mod outbox;
+mod push_subscriptions;
+mod pushes;
 mod receipts;
 mod reminders;
 mod revocations;
@@ -60,6 +62,10 @@ pub use self::{
     migrate::MigrateError,
     notify::{Audience, Consequences, NewFanout, News, PageTold, WorkedOff},
     outbox::{OutboxRow, OutboxWaiting},
+    push_subscriptions::{
+        NewPushSubscription, PUSH_SUBSCRIPTIONS_PER_USER_MAX, PushSubscriptionRow, Subscribed,
+    },
+    pushes::{Followed, NewPush, Push, PushContent, Unpushed},
     receipts::{Receipt, ReceiptKey},
     reminders::{DueReminder, NewReminder},
     sellers::{ApplicationRow, Company, Decided, NewVerdict, Verdict},

@@ -24,6 +24,7 @@ use crate::support::{
     eventually, fresh_key, in_ms, in_s,
     kakao::{ADMIN_KEY, APP_ID},
     login::{House, REDIRECT_URI, VERIFIER, challenge_of, encoded, parameters},
+    push::Browser,
     wait::promptly,
     with,
 };
@@ -146,11 +147,19 @@ async fn sample(scene: &Scene, operation_id: &str) -> Option<Sample> {
         | "list_watchlist"
         | "list_notifications"
         | "get_notification_preferences"
-        | "list_keyword_alerts" => Sample::default(),
+        | "list_keyword_alerts"
+        | "get_push_key"
+        | "list_push_subscriptions" => Sample::default(),
         "read_notifications" => Sample::default().body(json!({"up_to": 1})),
         "set_notification_preferences" => Sample::default().body(json!({"muted": ["lost"]})),
         "create_keyword_alert" => Sample::default().body(json!({"keyword": fresh_key()[..20]})),
         "delete_keyword_alert" => Sample::at(scene.alert().await).of(scene.minji.id),
+        "create_push_subscription" => {
+            Sample::default().body(Browser::at_origin("https://push.example.com").to_json())
+        }
+        "delete_push_subscription" => {
+            Sample::at(scene.push_subscription().await).of(scene.minji.id)
+        }
         "create_client" => Sample::default().body(json!({"name": "a shop"})),
         "get_client" | "delete_client" => Sample::at(scene.client().await),
         "update_client" => Sample::at(scene.client().await).body(json!({"name": "another"})),
@@ -296,6 +305,12 @@ impl Scene {
     async fn alert(&self) -> String {
         let alert = json!({"keyword": fresh_key()[16..]});
         let made = self.minji.post("/v1/me/keyword-alerts", &alert).await.with_status(201);
+        made["id"].as_str().expect("an id").to_owned()
+    }
+
+    async fn push_subscription(&self) -> String {
+        let browser = Browser::at_origin("https://push.example.com").to_json();
+        let made = self.minji.post("/v1/me/push-subscriptions", &browser).await.with_status(201);
         made["id"].as_str().expect("an id").to_owned()
     }
 

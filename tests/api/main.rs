@@ -24,6 +24,7 @@ mod me;
 mod notifications;
 mod oauth;
 mod personal;
+mod push;
 mod reminders;
 mod sellers;
 mod service;

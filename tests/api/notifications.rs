@@ -278,10 +278,12 @@ async fn muted_kinds_are_not_told() {
     let sora = server.seller("sora").await;
     let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
     let path = "/v1/me/notifications/preferences";
-    assert_eq!(minji.get(path).await.with_status(200), json!({"muted": []}));
+    let default = json!(["extended", "highest_bid_changed"]);
+    let first = minji.get(path).await.with_status(200);
+    assert_eq!(first, json!({"muted": [], "push_muted": default}));
     let muted = json!({"muted": ["won", "outbid", "won"]});
     let set = minji.put(path, &muted).await.with_status(200);
-    assert_eq!(set, json!({"muted": ["outbid", "won"]}));
+    assert_eq!(set, json!({"muted": ["outbid", "won"], "push_muted": default}));
     assert_eq!(minji.get(path).await.with_status(200), set);
     minji.put(path, &json!({"muted": ["weather"]})).await.refused(422, "invalid_request");
     let id = sora.sells(ending_in(1_500)).await;
@@ -292,7 +294,7 @@ async fn muted_kinds_are_not_told() {
     all_is_told(&server).await;
     assert_eq!(minji.count_of("outbid").await, 0);
     minji.put(path, &json!({"muted": []})).await.with_status(200);
-    assert_eq!(minji.get(path).await.with_status(200), json!({"muted": []}));
+    assert_eq!(minji.get(path).await.with_status(200), first);
 }
 
 #[tokio::test]

@@ -105,6 +105,7 @@ fn state(config: &Config, database: tokio_postgres::Config) -> Result<State, Fai
             clients: Default::default(),
             hub,
             personal,
+            push: None,
             kakao: None,
             unlinks: None,
             webhooks,
