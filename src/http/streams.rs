@@ -67,7 +67,6 @@ impl From<PersonalError> for Problem {
     fn from(error: PersonalError) -> Problem {
         match error {
             PersonalError::TooMany => Problem::found(Code::TooManyStreams, format!("{error}.")),
-            PersonalError::Full => Code::Overloaded.into(),
             PersonalError::Closing => Code::ShuttingDown.into(),
             PersonalError::Store(error) => error.into(),
         }
@@ -188,7 +187,10 @@ pub async fn watch_my_events(
         Some(ticket) => user_of_ticket(&state, &ticket).await?,
         None => caller(&request)?.ok_or(Code::Unauthenticated)?.user,
     };
-    Ok(streaming(state.personal.watch(user, last).await?))
+    // Counted with the streams of auctions.
+    let who = Watcher { address: state.limits.address(&request), user: Some(user) };
+    let place = state.hub.places().take(who)?;
+    Ok(streaming(state.personal.watch(user, last, place).await?))
 }
 
 async fn user_of_ticket(state: &State, ticket: &str) -> Result<UserId, Problem> {
