@@ -42,7 +42,7 @@ use crate::{
         },
     },
     outgoing::{self, Sender, SenderError},
-    store::{Lease, LeaseError, MigrateError, Store, StoreError},
+    store::{Lease, LeaseError, Leased, MigrateError, Store, StoreError},
     telemetry, wall_clock,
     webhooks::{self, Webhooks},
 };
@@ -56,8 +56,8 @@ const HEARD_OF_EVERY: Duration = Duration::from_secs(2);
 /// How far back revocations are read each time, in seconds: clocks of servers differ, and
 /// transactions take their time.
 const REVOCATIONS_READ_AGAIN_S: i64 = 300;
-/// How often a lost lease is taken again.
-const LEASE_CHECKED_EVERY: Duration = Duration::from_secs(5);
+/// How often it is tried to take a lost lease again.
+const LEASE_TRIED_EVERY: Duration = Duration::from_millis(500);
 /// How often records past their time are looked for.
 const PURGED_EVERY: Duration = Duration::from_secs(3_600);
 /// People whose records are deleted in one transaction.
@@ -117,6 +117,8 @@ pub struct Application {
     /// Where it listens.
     pub address: SocketAddr,
     server: Server,
+    /// Another exchange has taken the lease.
+    deposed: Arc<tokio::sync::Notify>,
 }
 
 /// Listens, before anything else is started, so that a port in use is told at once.
@@ -170,8 +172,9 @@ impl Application {
         for migration in store.migrate().await? {
             tracing::info!(migration, "schema changed");
         }
-        let lease = store.lease().await?;
-        actix::spawn(keep_lease(store.clone(), lease));
+        let (leased, deposed) = (Leased::not_yet(), Arc::new(tokio::sync::Notify::new()));
+        let lease = store.lease(&leased).await?;
+        actix::spawn(keep_lease(store.clone(), lease, leased.clone(), Arc::clone(&deposed)));
         actix::spawn(purge_records(store.clone()));
 
         let written = Arc::new(tokio::sync::Notify::new());
@@ -188,7 +191,7 @@ impl Application {
             vec![Arc::new(notifier), Arc::new(webhooks.clone())];
         let (bus, hub) = start_bus(config, &store, consumers, live_options(config));
         let (relay_handle, relay) = Relay::new(store.clone(), Arc::clone(&bus));
-        actix::spawn(relay.run());
+        actix::spawn(relay.while_leased(leased).run());
         let defaults = exchange::Options::default();
         let options =
             exchange::Options { lanes: config.lanes.unwrap_or(defaults.lanes), ..defaults };
@@ -219,7 +222,7 @@ impl Application {
         actix::spawn(purge_logins(state.store.clone(), Arc::clone(&state.under_way)));
         let server = http::serve(state.clone(), listener, workers, Site::Exchange(guest))
             .map_err(StartError::Http)?;
-        Ok(Application { state, address, server })
+        Ok(Application { state, address, server, deposed })
     }
 
     /// Starts a broadcaster: streams from a database that an exchange writes, which this only
@@ -266,7 +269,7 @@ impl Application {
         let workers = config.http_workers.unwrap_or(exchange::Options::default().lanes);
         let server = http::serve(state.clone(), listener, workers, Site::Streams)
             .map_err(StartError::Http)?;
-        Ok(Application { state, address, server })
+        Ok(Application { state, address, server, deposed: Arc::default() })
     }
 
     /// Opens and closes everything that became due while nobody was there; then it is ready.
@@ -283,12 +286,14 @@ impl Application {
     /// rest is refused.
     ///
     /// # Errors
-    /// When the HTTP server fails.
+    /// When the HTTP server fails, or another exchange has taken the database: then it has gone down.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
         let handle = self.server.handle();
         let serving = actix::spawn(self.server);
+        let mut outcome = Ok(());
         tokio::select! {
             () = stop => {}
+            () = self.deposed.notified() => outcome = Err(StartError::Lease(LeaseError::Taken)),
             ended = serving => {
                 return match ended {
                     Ok(Err(error)) => Err(StartError::Http(error)),
@@ -297,7 +302,7 @@ impl Application {
             }
         }
         go_down(&self.state, &handle).await;
-        Ok(())
+        outcome
     }
 }
 
@@ -467,21 +472,32 @@ async fn go_down(state: &State, server: &ServerHandle) {
     }
 }
 
-/// A lease that was lost with its connection is taken again as soon as Postgres is back.
-async fn keep_lease(store: Store, mut lease: Lease) {
-    let mut every = tokio::time::interval(LEASE_CHECKED_EVERY);
+/// A lease that was lost with its connection is taken again at once. Until then nothing is published;
+/// and if another exchange has it by then, this one goes down.
+async fn keep_lease(
+    store: Store,
+    mut lease: Lease,
+    leased: Leased,
+    deposed: Arc<tokio::sync::Notify>,
+) {
     loop {
-        every.tick().await;
-        if !lease.is_lost() {
-            continue;
-        }
-        match store.lease().await {
-            Ok(taken) => lease = taken,
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(error, "the lease on the database is lost");
+        lease.lost().await;
+        lease = loop {
+            match store.lease_again(&leased, &lease).await {
+                Ok(taken) => break taken,
+                Err(error @ LeaseError::Taken) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::error!(error, "another exchange has taken the database: going down");
+                    return deposed.notify_one();
+                }
+                Err(error @ LeaseError::Connection(_)) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(error, "the lease on the database cannot be taken again yet");
+                    tokio::time::sleep(LEASE_TRIED_EVERY).await;
+                }
             }
-        }
+        };
+        tracing::info!("the lease on the database was taken again");
     }
 }
 

@@ -3,7 +3,8 @@
 //! The lanes hand each committed batch over in memory; the table is read to catch up, after a
 //! start, after a failure, or when the relay fell behind, and regularly for what others wrote. A
 //! lane never waits for the relay. What was not confirmed is published again, and with it everything
-//! after it: consumers drop what they had.
+//! after it: consumers drop what they had. Whoever has lost the lease on the database publishes
+//! nothing: what it still commits waits in the table, for itself or for the next owner.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -23,7 +24,7 @@ use super::{
     delivery::told,
     envelope::Envelope,
 };
-use crate::store::{Store, StoreError};
+use crate::store::{Leased, Store, StoreError};
 
 /// Committed batches that may wait in memory; past it the relay reads the table.
 pub const BATCHES_WAITING_MAX: usize = 1_024;
@@ -87,6 +88,8 @@ enum Stuck {
     Store(#[from] StoreError),
     #[error("events cannot be published")]
     Bus(#[from] PublishError),
+    #[error("the lease on the database is lost, and its next owner publishes")]
+    NoLease,
 }
 
 type UnderWay = FuturesOrdered<BoxFuture<'static, (i64, u64, Result<(), PublishError>)>>;
@@ -98,6 +101,7 @@ pub struct Relay {
     look: Arc<Notify>,
     store: Store,
     bus: Arc<dyn Bus>,
+    leased: Leased,
     under_way: UnderWay,
     /// The rows of those, oldest first.
     rows_under_way: VecDeque<i64>,
@@ -128,6 +132,7 @@ impl Relay {
             look,
             store,
             bus,
+            leased: Leased::always(),
             under_way: UnderWay::new(),
             rows_under_way: VecDeque::new(),
             published: Vec::new(),
@@ -136,6 +141,14 @@ impl Relay {
             is_stuck: false,
         };
         (handle, relay)
+    }
+
+    /// Publishes only while the lease is held: two who publish beside each other would let one's
+    /// events overtake the other's.
+    #[must_use]
+    pub fn while_leased(mut self, leased: Leased) -> Relay {
+        self.leased = leased;
+        self
     }
 
     /// Relays until every handle is gone and nothing waits.
@@ -176,6 +189,11 @@ impl Relay {
     }
 
     fn publish(&mut self, Batch { outbox_id, events }: Batch) {
+        if !self.leased.is_held() {
+            // It is in the table.
+            self.behind.store(true, Ordering::Release);
+            return;
+        }
         breakpoint::pass(Point::Committed);
         let count = events.len() as u64;
         metrics::counter!("hoga_relay_published_total").increment(count);
@@ -239,6 +257,9 @@ impl Relay {
     async fn catch_up(&mut self) -> Result<(), Stuck> {
         loop {
             while self.receiver.try_recv().is_ok() {}
+            if !self.leased.is_held() {
+                return Err(Stuck::NoLease);
+            }
             let limit = i64::try_from(COMMITS_READ_AT_ONCE).unwrap_or(i64::MAX);
             let rows = self.store.outbox_oldest(limit).await?;
             let ranges: Vec<_> = rows.iter().flat_map(|row| row.ranges.iter().copied()).collect();

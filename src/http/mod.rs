@@ -67,8 +67,10 @@ use crate::{
     webhooks::Webhooks,
 };
 
-/// Connections that one worker serves at once.
+/// Connections that one worker serves at once, unless the streams need more.
 pub const CONNECTIONS_PER_WORKER_MAX: usize = 25_000;
+/// Connections of the whole server besides as many streams as there may be.
+const CONNECTIONS_BESIDE_STREAMS: usize = 10_000;
 /// A connection without a request is closed after this.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// A request's head must have come by then.
@@ -257,6 +259,7 @@ pub fn serve(
     workers: usize,
     site: Site,
 ) -> std::io::Result<Server> {
+    let streams_max = state.hub.places().max().all;
     let server = HttpServer::new(move || {
         let site = site.clone();
         App::new()
@@ -272,7 +275,7 @@ pub fn serve(
     });
     Ok(server
         .workers(workers)
-        .max_connections(CONNECTIONS_PER_WORKER_MAX)
+        .max_connections(connections_per_worker(streams_max, workers))
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(HEAD_TIMEOUT)
         // A viewer who is gone must be noticed although it only ever reads.
@@ -282,6 +285,13 @@ pub fn serve(
         .disable_signals()
         .listen(listener)?
         .run())
+}
+
+/// Enough for every stream that is admitted, so that it is the streams' own limit that refuses, with
+/// words, and there is room for requests.
+fn connections_per_worker(streams_max: usize, workers: usize) -> usize {
+    let all = streams_max.saturating_add(CONNECTIONS_BESIDE_STREAMS);
+    all.div_ceil(workers.max(1)).max(CONNECTIONS_PER_WORKER_MAX)
 }
 
 /// Answers leave at once, and a peer that vanished is noticed.
@@ -344,4 +354,18 @@ fn is_loopback(origin: &str) -> bool {
     let Some(host) = origin.strip_prefix("http://") else { return false };
     let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
     matches!(host, "localhost" | "127.0.0.1" | "[::1]")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stream_that_is_admitted_finds_a_connection() {
+        for (streams, workers) in [(40_000, 1), (40_000, 2), (1_000_000, 3), (7, 64)] {
+            let connections = connections_per_worker(streams, workers) * workers;
+            assert!(connections >= streams + CONNECTIONS_BESIDE_STREAMS);
+        }
+        assert_eq!(connections_per_worker(1_000, 4), CONNECTIONS_PER_WORKER_MAX);
+    }
 }

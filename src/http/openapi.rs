@@ -157,10 +157,7 @@ const ERRORS: &[(&str, &[&[Code]])] = {
         ("get_authorization_server_metadata", &[]),
         (
             "watch_my_events",
-            &[
-                &[InvalidQuery, InvalidEventId, Overloaded, TooManyStreams],
-                &[TicketExpired, TicketInvalid],
-            ],
+            &[STREAM, &[InvalidQuery, InvalidEventId], &[TicketExpired, TicketInvalid]],
         ),
         ("create_events_ticket", &[]),
         ("watch_auction", &[AUCTION, &[WatchLimitReached]]),

@@ -67,7 +67,6 @@ impl From<PersonalError> for Problem {
     fn from(error: PersonalError) -> Problem {
         match error {
             PersonalError::TooMany => Problem::found(Code::TooManyStreams, format!("{error}.")),
-            PersonalError::Full => Code::Overloaded.into(),
             PersonalError::Closing => Code::ShuttingDown.into(),
             PersonalError::Store(error) => error.into(),
         }
@@ -137,10 +136,14 @@ struct EventsQuery {
 
 /// Watch many auctions on one connection
 ///
-/// Ids on the stream are `<auction_id>:<seq>`; up to 50 auctions.
+/// Ids on the stream are `<auction_id>:<seq>`; up to 50 auctions. Whenever all that there is has been
+/// told, the stream says where it stands in each of them, in a block with an `id` alone, which is no
+/// event: a browser sends that back as its `Last-Event-ID`, and resumes each auction. One that was
+/// cut before it came sends the id of an event, which resumes that one; the others begin with a
+/// `snapshot`, and so does whatever is asked for anew.
 #[utoipa::path(get, path = "/events", operation_id = "watch_events", tag = "streams",
     params(("auctions" = String, Query, description = "Ids, separated by commas"),
-        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event received; several, separated by commas, resume several auctions")),
+        ("Last-Event-ID" = Option<String>, Header, description = "The last id received; ids of events, separated by commas, resume several auctions as well")),
     responses((status = 200, body = String, content_type = "text/event-stream", description = "Events")))]
 #[get("/events")]
 pub async fn watch_events(
@@ -188,7 +191,10 @@ pub async fn watch_my_events(
         Some(ticket) => user_of_ticket(&state, &ticket).await?,
         None => caller(&request)?.ok_or(Code::Unauthenticated)?.user,
     };
-    Ok(streaming(state.personal.watch(user, last).await?))
+    // Counted with the streams of auctions.
+    let who = Watcher { address: state.limits.address(&request), user: Some(user) };
+    let place = state.hub.places().take(who)?;
+    Ok(streaming(state.personal.watch(user, last, place).await?))
 }
 
 async fn user_of_ticket(state: &State, ticket: &str) -> Result<UserId, Problem> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::wanted::AUCTIONS_PER_STREAM_MAX;
+use super::{positions, wanted::AUCTIONS_PER_STREAM_MAX};
 use crate::domain::id::AuctionId;
 
 /// A `Last-Event-ID` that no stream of Hoga has emitted.
@@ -53,6 +53,29 @@ pub fn parse_positions(text: &str) -> Result<HashMap<AuctionId, u64>, LastEventI
     Ok(positions)
 }
 
+/// Of a stream of many: what it said of all its auctions, which must be these, in this order. Said of
+/// other auctions it is of no use: then none has a place.
+///
+/// # Errors
+/// When it is malformed.
+pub(super) fn parse_all(
+    text: &str,
+    auctions: &[AuctionId],
+) -> Result<HashMap<AuctionId, u64>, LastEventIdError> {
+    let malformed = || LastEventIdError::NotAPosition(quoted(text));
+    let said = text.trim().strip_prefix(positions::MARK).ok_or_else(malformed)?;
+    let (list, seqs) = said.split_once(':').ok_or_else(malformed)?;
+    let seqs: Option<Vec<u64>> = seqs.split(',').map(seq).collect();
+    let seqs = seqs.ok_or_else(malformed)?;
+    if seqs.len() > AUCTIONS_PER_STREAM_MAX {
+        return Err(LastEventIdError::TooMany);
+    }
+    if list != positions::name_of(auctions) || seqs.len() != auctions.len() {
+        return Ok(HashMap::new());
+    }
+    Ok(auctions.iter().copied().zip(seqs).collect())
+}
+
 fn position(text: &str) -> Option<(AuctionId, u64)> {
     let (id, number) = text.split_once(':')?;
     Some((id.parse().ok()?, seq(number)?))
@@ -86,6 +109,23 @@ mod tests {
         assert_eq!(one, HashMap::from([(id(A), 7)]));
         let two = parse_positions(&format!("{A}:7, {B}:0")).expect("two positions");
         assert_eq!(two, HashMap::from([(id(A), 7), (id(B), 0)]));
+    }
+
+    #[test]
+    fn what_a_stream_says_of_all_its_auctions_counts_for_these_alone() {
+        let (both, name) = ([id(A), id(B)], positions::name_of(&[id(A), id(B)]));
+        let all = parse_all(&format!("#{name}:7,0"), &both);
+        assert_eq!(all, Ok(HashMap::from([(id(A), 7), (id(B), 0)])));
+        for others in [&[id(B), id(A)][..], &[id(A)]] {
+            assert_eq!(parse_all(&format!("#{name}:7,0"), others), Ok(HashMap::new()));
+        }
+        assert_eq!(parse_all(&format!("#{name}:7"), &both), Ok(HashMap::new()));
+        for text in ["#", "#x", "#x:", "#x:1,", "#x:-1", "#x:1;2"] {
+            let refused = Err(LastEventIdError::NotAPosition(text.to_owned()));
+            assert_eq!(parse_all(text, &both), refused);
+        }
+        let long = format!("#{name}:{}", ["1"; AUCTIONS_PER_STREAM_MAX + 1].join(","));
+        assert_eq!(parse_all(&long, &both), Err(LastEventIdError::TooMany));
     }
 
     #[test]

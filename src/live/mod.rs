@@ -15,6 +15,7 @@ pub mod last_event_id;
 mod pace;
 pub mod personal;
 mod places;
+mod positions;
 mod queue;
 mod reads;
 mod tail;

@@ -31,6 +31,7 @@ use super::{
     frame::{Form, Reset, retry},
     hub::LiveOptions,
     last_event_id::{self, LastEventIdError},
+    places::Place,
     queue::{Pushed, Queue},
 };
 use crate::{
@@ -64,9 +65,6 @@ pub enum PersonalError {
     /// The user has as many as anybody may.
     #[error("the caller has {STREAMS_PER_USER_MAX} streams of notifications open")]
     TooMany,
-    /// Everybody together has.
-    #[error("no more viewers are taken")]
-    Full,
     /// The server goes down.
     #[error("the server is going down")]
     Closing,
@@ -94,7 +92,6 @@ pub struct Personal {
 struct Inner {
     store: Store,
     bell: Arc<Notify>,
-    viewers_max: usize,
     viewings: Mutex<HashMap<UserId, Vec<Arc<Viewing>>>>,
     next_no: AtomicU64,
     is_closing: AtomicBool,
@@ -106,11 +103,11 @@ struct Viewing {
     opened_at: Timestamp,
     opened: Instant,
     queue: Queue,
-    place: Mutex<Place>,
+    reach: Mutex<Reach>,
 }
 
 /// How far a viewer was told.
-struct Place {
+struct Reach {
     reached: i64,
     /// What came while the stream begins; none once it has begun.
     waiting: Option<Vec<(i64, Bytes)>>,
@@ -123,7 +120,6 @@ impl Personal {
         let inner = Arc::new(Inner {
             store,
             bell,
-            viewers_max: options.places_max.all,
             viewings: Mutex::default(),
             next_no: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
@@ -137,8 +133,8 @@ impl Personal {
         self.inner.bell.notify_one();
     }
 
-    /// A stream of what a user is told: as it stands, or what was missed since `last`; then what
-    /// comes.
+    /// A stream of what a user is told, in a place that was taken for it: as it stands, or what was
+    /// missed since `last`; then what comes.
     ///
     /// # Errors
     /// When the inbox cannot be read, or no more viewers are taken.
@@ -146,10 +142,12 @@ impl Personal {
         &self,
         user: UserId,
         last: Option<i64>,
+        place: Place,
     ) -> Result<PersonalViewer, PersonalError> {
         let viewing = self.inner.enter(user)?;
         // Leaves when dropped, also if it does not come to a stream.
-        let viewer = PersonalViewer { user, viewing, inner: Arc::clone(&self.inner) };
+        let viewer =
+            PersonalViewer { user, viewing, inner: Arc::clone(&self.inner), _place: place };
         let (frames, reached) = self.inner.beginning(user, last).await?;
         viewer.viewing.queue.begin([retry(rand::random_range(RETRY_MS))]);
         viewer.viewing.queue.begin(frames);
@@ -189,12 +187,9 @@ impl Inner {
             opened_at: wall_clock::now(),
             opened: Instant::now(),
             queue: Queue::new(Form::One),
-            place: Mutex::new(Place { reached: 0, waiting: Some(Vec::new()) }),
+            reach: Mutex::new(Reach { reached: 0, waiting: Some(Vec::new()) }),
         });
         let mut viewings = self.viewings();
-        if viewings.values().map(Vec::len).sum::<usize>() >= self.viewers_max {
-            return Err(PersonalError::Full);
-        }
         let own = viewings.entry(user).or_default();
         if own.len() >= STREAMS_PER_USER_MAX {
             return Err(PersonalError::TooMany);
@@ -324,20 +319,20 @@ impl Inner {
 }
 
 impl Viewing {
-    fn place(&self) -> MutexGuard<'_, Place> {
-        self.place.lock().expect("nothing panics while it holds a place")
+    fn reach(&self) -> MutexGuard<'_, Reach> {
+        self.reach.lock().expect("nothing panics while it holds a reach")
     }
 
     fn deliver(&self, id: i64, bytes: &Bytes) {
-        let mut place = self.place();
-        if id <= place.reached {
+        let mut reach = self.reach();
+        if id <= reach.reached {
             return;
         }
-        match &mut place.waiting {
+        match &mut reach.waiting {
             Some(waiting) if waiting.len() < WAITING_MAX => waiting.push((id, bytes.clone())),
             Some(_) => self.end(),
             None => {
-                place.reached = id;
+                reach.reached = id;
                 let _ = self.queue.push_bytes(bytes.clone());
             }
         }
@@ -345,11 +340,11 @@ impl Viewing {
 
     /// The beginning reaches up to here; what came meanwhile follows.
     fn has_begun(&self, reached: i64) {
-        let mut place = self.place();
-        place.reached = reached;
-        for (id, bytes) in place.waiting.take().into_iter().flatten() {
-            if id > place.reached {
-                place.reached = id;
+        let mut reach = self.reach();
+        reach.reached = reached;
+        for (id, bytes) in reach.waiting.take().into_iter().flatten() {
+            if id > reach.reached {
+                reach.reached = id;
                 self.queue.begin([bytes]);
             }
         }
@@ -366,6 +361,7 @@ pub struct PersonalViewer {
     user: UserId,
     viewing: Arc<Viewing>,
     inner: Arc<Inner>,
+    _place: Place,
 }
 
 impl Stream for PersonalViewer {

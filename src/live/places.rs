@@ -76,6 +76,11 @@ impl Places {
         })
     }
 
+    /// How many there are.
+    pub fn max(&self) -> PlacesMax {
+        self.max
+    }
+
     /// How many are taken.
     pub fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)

@@ -11,7 +11,10 @@ use std::{
 
 use bytes::Bytes;
 
-use super::frame::{Form, Frame, KEEP_ALIVE};
+use super::{
+    frame::{Form, Frame, KEEP_ALIVE},
+    positions::Positions,
+};
 use crate::domain::id::AuctionId;
 
 /// Frames that may wait for a viewer; past it the viewer is cut.
@@ -42,6 +45,8 @@ struct State {
     waiting: VecDeque<Waiting>,
     waker: Option<Waker>,
     has_ended: bool,
+    /// Of a stream of many.
+    positions: Option<Positions>,
     /// Since the last keep-alive.
     was_read: bool,
 }
@@ -59,9 +64,24 @@ impl Queue {
             waiting: VecDeque::new(),
             waker: None,
             has_ended: false,
+            positions: None,
             was_read: true,
         };
         Queue { form, state: Mutex::new(state) }
+    }
+
+    /// Of a stream of these auctions.
+    pub fn of_many(auctions: &[AuctionId]) -> Queue {
+        let queue = Queue::new(Form::Many);
+        queue.state().positions = Some(Positions::new(auctions));
+        queue
+    }
+
+    /// How far the stream of an auction reaches with all that it was given.
+    pub fn reaches(&self, auction: AuctionId, seq: u64) {
+        if let Some(positions) = &mut self.state().positions {
+            positions.reaches(auction, seq);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -88,17 +108,17 @@ impl Queue {
     /// nothing more before that is used.
     pub fn push_quietly(&self, frame: &Frame) -> (Pushed, Option<Waker>) {
         let price_of = frame.is_price.then(|| frame.auction());
-        self.put(Waiting { bytes: frame.bytes(self.form), price_of })
+        self.put(Waiting { bytes: frame.bytes(self.form), price_of }, Some(frame))
     }
 
     /// Something that is no event.
     pub fn push_bytes(&self, bytes: Bytes) -> Pushed {
-        let (pushed, waker) = self.put(Waiting { bytes, price_of: None });
+        let (pushed, waker) = self.put(Waiting { bytes, price_of: None }, None);
         waker.into_iter().for_each(Waker::wake);
         pushed
     }
 
-    fn put(&self, frame: Waiting) -> (Pushed, Option<Waker>) {
+    fn put(&self, frame: Waiting, of: Option<&Frame>) -> (Pushed, Option<Waker>) {
         let mut state = self.state();
         if state.has_ended {
             return (Pushed::Gone, None);
@@ -111,6 +131,9 @@ impl Queue {
             return (Pushed::Gone, None);
         }
         state.waiting.push_back(frame);
+        if let (Some(frame), Some(positions)) = (of, &mut state.positions) {
+            positions.reaches(frame.auction(), frame.seq);
+        }
         (Pushed::Waiting, state.waker.take())
     }
 
@@ -136,7 +159,9 @@ impl Queue {
     pub fn end(&self, last: Bytes) {
         let mut state = self.state();
         if !state.has_ended {
-            state.waiting.push_back(Waiting { bytes: last, price_of: None });
+            let places = state.positions.as_mut().and_then(Positions::say);
+            let words = places.into_iter().chain([last]);
+            state.waiting.extend(words.map(|bytes| Waiting { bytes, price_of: None }));
             state.has_ended = true;
             state.wake();
         }
@@ -151,6 +176,10 @@ impl Queue {
         }
         if state.has_ended {
             return Poll::Ready(None);
+        }
+        // All that there is has been handed over.
+        if let Some(places) = state.positions.as_mut().and_then(Positions::say) {
+            return Poll::Ready(Some(places));
         }
         match &mut state.waker {
             Some(waker) => waker.clone_from(context.waker()),

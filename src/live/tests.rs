@@ -156,7 +156,11 @@ async fn a_stream_of_many_resumes_the_named_and_snapshots_the_others() {
     log.publish(vec![log.append(c, EDITED), log.append(a, EDITED), log.append(b, BID)]);
     let mut frames = Vec::new();
     while frames.len() < 8 {
-        frames.push(next(&mut viewer).await.expect("a frame"));
+        let frame = next(&mut viewer).await.expect("a frame");
+        // Where it stands in each may be said in between.
+        if field(&frame, "id").is_none_or(|id| !id.starts_with('#')) {
+            frames.push(frame);
+        }
     }
     let told: Vec<_> = frames[1..].iter().map(|frame| field(frame, "id").expect("an id")).collect();
     let expected = [(a, 5), (b, 4), (b, 5), (c, 5), (c, 6), (a, 6), (b, 6)];

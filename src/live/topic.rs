@@ -205,6 +205,7 @@ impl Topic {
         let head = self.head.filter(|_| self.reaches_back_to(has, log_reaches))?;
         let seat = self.viewers.get_mut(&no)?;
         seat.has = Some(has.max(head));
+        seat.queue.reaches(self.id, has.max(head));
         let form = seat.queue.form;
         let from = self.remembered.partition_point(|frame| frame.seq <= has);
         Some(self.remembered.range(from..).map(|frame| frame.bytes(form)).collect())

@@ -32,7 +32,11 @@ impl Viewer {
         floor: Arc<Floor>,
         place: Place,
     ) -> Viewer {
-        Viewer { no, queue: Arc::new(Queue::new(form)), auctions, floor, _place: place }
+        let queue = match form {
+            Form::One => Queue::new(form),
+            Form::Many => Queue::of_many(&auctions),
+        };
+        Viewer { no, queue: Arc::new(queue), auctions, floor, _place: place }
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use super::{
     frame::Form,
-    last_event_id::{LastEventIdError, parse_positions, parse_seq},
+    last_event_id::{LastEventIdError, parse_all, parse_positions, parse_seq},
     places::NoPlace,
+    positions::MARK,
 };
 use crate::{domain::id::AuctionId, store::StoreError};
 
@@ -82,7 +83,11 @@ impl Wanted {
         auctions: Vec<AuctionId>,
         last_event_id: Option<&str>,
     ) -> Result<Wanted, LastEventIdError> {
-        let last = given(last_event_id).map(parse_positions).transpose()?.unwrap_or_default();
+        let last = match given(last_event_id) {
+            None => HashMap::new(),
+            Some(text) if text.trim().starts_with(MARK) => parse_all(text, &once(&auctions))?,
+            Some(text) => parse_positions(text)?,
+        };
         Ok(Wanted::Many { auctions, last })
     }
 
@@ -91,16 +96,12 @@ impl Wanted {
         match self {
             Wanted::One { auction, last_seq } => Ok((Form::One, vec![(auction, last_seq)])),
             Wanted::Many { auctions, last } => {
-                let mut folded: Vec<Position> = Vec::new();
-                for id in auctions {
-                    if folded.iter().any(|(known, _)| *known == id) {
-                        continue;
-                    }
-                    if folded.len() == AUCTIONS_PER_STREAM_MAX {
-                        return Err(WatchError::TooManyAuctions);
-                    }
-                    folded.push((id, last.get(&id).copied()));
+                let auctions = once(&auctions);
+                if auctions.len() > AUCTIONS_PER_STREAM_MAX {
+                    return Err(WatchError::TooManyAuctions);
                 }
+                let folded: Vec<Position> =
+                    auctions.into_iter().map(|id| (id, last.get(&id).copied())).collect();
                 if folded.is_empty() {
                     return Err(WatchError::NoAuction);
                 }
@@ -108,6 +109,17 @@ impl Wanted {
             }
         }
     }
+}
+
+/// Each once, in the order asked for; one more than there may be, if there are more.
+fn once(auctions: &[AuctionId]) -> Vec<AuctionId> {
+    let mut folded: Vec<AuctionId> = Vec::new();
+    for id in auctions {
+        if folded.len() <= AUCTIONS_PER_STREAM_MAX && !folded.contains(id) {
+            folded.push(*id);
+        }
+    }
+    folded
 }
 
 fn given(header: Option<&str>) -> Option<&str> {

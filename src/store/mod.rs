@@ -55,7 +55,7 @@ pub use self::{
         AuctionMentioned, NewNotification, NotificationRow, Read, TICKETS_PER_USER_MAX,
         TicketTaken, UNREAD_COUNTED_MAX,
     },
-    lease::{Lease, LeaseError},
+    lease::{Lease, LeaseError, Leased},
     leaving::{Leaving, OPEN_LISTED_MAX, OpenKind, OpenMatter},
     log::{BidRow, EventRow, LogRow, PublicEventRow},
     logins::{CodeBinding, Grant, GrantRow, GrantVerdict, LoginRow, NewFamily, TakenLogin},

@@ -3,7 +3,11 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use hoga::{domain::time::SeoulDay, wall_clock};
+use hoga::{
+    domain::time::SeoulDay,
+    store::{LeaseError, Leased},
+    wall_clock,
+};
 use serde_json::{Value, json};
 
 use crate::support::{TestServer, an_auction, eventually, in_ms, in_s, with};
@@ -241,8 +245,34 @@ async fn a_missed_timer_leaves_no_auction_open() {
 #[tokio::test]
 async fn a_second_server_on_the_database_does_not_start() {
     let server = TestServer::spawn();
-    let second = server.store.lease().await;
-    assert!(matches!(second, Err(hoga::store::LeaseError::Taken)), "one clock for each database");
+    let second = server.store.lease(&Leased::not_yet()).await;
+    assert!(matches!(second, Err(LeaseError::Taken)), "one clock for each database");
+}
+
+#[tokio::test]
+async fn a_lease_that_was_lost_is_taken_again_and_events_flow_on() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let minji = server.bidder("minji").await;
+    let id = sora.sells(an_auction()).await;
+    sora.auction_once(&id, "live").await;
+    let holder = "SELECT coalesce(max(pid), 0) FROM pg_locks WHERE locktype = 'advisory' AND granted
+                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                  AND pid IN (SELECT pid FROM pg_stat_activity WHERE application_name = 'hoga lease')";
+    let before = server.database.number(holder).await;
+    server.database.rows(&format!("SELECT pg_terminate_backend({before})")).await;
+    minji.offers(&id, 10_000).await.with_status(201);
+    eventually("it is taken again", || async {
+        let now = server.database.number(holder).await;
+        (now != 0 && now != before).then_some(())
+    })
+    .await;
+    eventually("everything is published", || async {
+        (server.database.number("SELECT count(*) FROM outbox").await == 0).then_some(())
+    })
+    .await;
+    let second = server.store.lease(&Leased::not_yet()).await;
+    assert!(matches!(second, Err(LeaseError::Taken)));
 }
 
 #[tokio::test]

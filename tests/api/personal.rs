@@ -214,6 +214,44 @@ async fn tickets_and_streams_of_a_user_are_bounded() {
 }
 
 #[tokio::test]
+async fn streams_of_notifications_count_with_those_of_auctions() {
+    let server = TestServer::spawn_with(|config| {
+        (config.streams.all, config.streams.per_address, config.streams.per_user) = (4, 3, 2);
+    });
+    let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
+    let id = server.seller("sora").await.sells(an_auction()).await;
+    let path = format!("/v1/auctions/{id}/events");
+    let first = events(&minji).await;
+    let _second = minji.stream(&path, None).await;
+    let refused = minji.get(STREAM).await;
+    refused.refused(429, "too_many_streams");
+    assert_eq!(refused.header("retry-after"), Some("10"));
+    // By a ticket it is the same user.
+    let path_of_ticket = format!("{STREAM}?ticket={}", ticket(&minji).await);
+    server.anonymous().get(&path_of_ticket).await.refused(429, "too_many_streams");
+    let _third = events(&junho).await;
+    let problem = junho.get(STREAM).await.refused(429, "too_many_streams");
+    assert!(problem["detail"].as_str().unwrap().contains("from this address"), "{problem}");
+    server.anonymous().get(&path).await.refused(429, "too_many_streams");
+    drop(first);
+    eventually("its place is given back", || async {
+        (server.state().hub.viewers() == 2).then_some(())
+    })
+    .await;
+    events(&junho).await;
+}
+
+#[tokio::test]
+async fn a_full_server_refuses_streams_of_notifications_in_the_same_words() {
+    let server = TestServer::spawn_with(|config| config.streams.all = 1);
+    let minji = server.bidder("minji").await;
+    let _first = events(&minji).await;
+    let refused = minji.get(STREAM).await;
+    refused.refused(503, "streams_full");
+    assert_eq!(refused.header("retry-after"), Some("10"));
+}
+
+#[tokio::test]
 async fn a_ticket_of_nobody_is_not_given() {
     let server = TestServer::spawn();
     let stranger = server.caller_with(&server.token(UserId(uuid::Uuid::now_v7()), &[], 60));

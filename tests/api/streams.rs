@@ -210,6 +210,61 @@ async fn many_auctions_come_over_one_connection_each_resumed_by_its_own_id() {
 }
 
 #[tokio::test]
+async fn a_browser_resumes_each_of_many_auctions_by_the_one_id_that_it_keeps() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
+    let mut auctions = Vec::new();
+    for _ in 0..3 {
+        let id = sora.sells(an_auction()).await;
+        sora.auction_once(&id, "live").await;
+        auctions.push(id);
+    }
+    let (anyone, list) = (server.anonymous(), auctions.join(","));
+    let path = format!("/v1/events?auctions={list},{}", auctions[1]);
+    let mut events = anyone.stream(&path, None).await;
+    events.take(3).await;
+    bids([&minji, &junho], &auctions[1], 10_000, 2).await;
+    assert_eq!(seqs(&events.take(2).await), [3, 4]);
+    // A block with an id alone: no event, but what a browser sends back.
+    eventually_said(&mut events, ":2,4,2").await;
+    let last = events.last_event_id.clone().expect("an id");
+    drop(events);
+    for id in &auctions {
+        bids([&minji, &junho], id, 15_000, 2).await;
+    }
+    let mut again = anyone.stream(&path, Some(&last)).await;
+    let missed = again.take(6).await;
+    assert!(missed.iter().all(|told| told.event == "bid.placed"));
+    for (id, expected) in auctions.iter().zip([[3, 4], [5, 6], [3, 4]]) {
+        let own = missed.iter().filter(|told| told.data["auction_id"] == id.as_str());
+        assert_eq!(own.map(Told::seq).collect::<Vec<_>>(), expected);
+    }
+    // Of another list it says nothing: nothing is skipped.
+    let other = format!("/v1/events?auctions={},{}", auctions[1], auctions[0]);
+    let begun = anyone.stream(&other, Some(&last)).await.take(2).await;
+    assert!(begun.iter().all(|told| told.event == "snapshot"));
+    for wrong in ["#", "#x", "#x:1,", "#x:-1"] {
+        let request = anyone.request(reqwest::Method::GET, &path).header("last-event-id", wrong);
+        anyone.send(request).await.refused(400, "invalid_event_id");
+    }
+}
+
+/// Reads on until the last id ends so; only blocks that are no events come before it.
+async fn eventually_said(events: &mut Events, end: &str) {
+    let is_there = |id: &Option<String>| id.as_ref().is_some_and(|id| id.ends_with(end));
+    eventually("the positions are said", || {
+        let read = events.poll_once();
+        let said = is_there(&events.last_event_id);
+        async move {
+            assert!(read.is_none(), "no event");
+            said.then_some(())
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_unknown_auction_has_no_stream() {
     let server = TestServer::spawn();
     let sora = server.seller("sora").await;

@@ -154,6 +154,47 @@ async fn bids_are_accepted_without_a_broker_and_their_events_arrive_when_it_is_t
     recorder.check(&hoga).await;
 }
 
+/// What the lease is: see `src/store/lease.rs`.
+const LEASE: i64 = 0x686f_6761_0002;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_lease_another_took_publishes_no_more_and_goes_down() {
+    let broker = Broker::shared();
+    let (prefix, recorder) = ("deposed.", Recorder::new());
+    spawn_consumer(&broker.address(prefix), recorder.clone());
+    consumer_is_there(&broker, prefix).await;
+    let mut hoga = Hoga::start(broker.url(), prefix).await;
+    let market = Market::with(&hoga, WATCHED).await;
+    let bidding = market.bid_all_the_time();
+    market.wait_for_answers(50).await;
+    let (another, sql) = (hoga.sql().await, hoga.sql().await);
+    let takes = tokio::spawn(async move {
+        another.query_one("SELECT pg_advisory_lock($1)", &[&LEASE]).await.expect("taken");
+        another
+    });
+    eventually("another waits for the lease", || async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory'
+                       AND datname = current_database() AND query LIKE '%pg_advisory_lock($1)%'";
+        (sql.query_one(waiting, &[]).await.expect("asked").get::<_, i64>(0) == 1).then_some(())
+    })
+    .await;
+    let ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE application_name = 'hoga lease' AND datname = current_database()";
+    sql.execute(ends, &[]).await.expect("ended");
+    let another = takes.await.expect("it has the lease");
+    // What it still decides is kept for the next owner.
+    market.wait_for_answers(20).await;
+    assert_eq!(hoga.ends().await, Some(1));
+    assert!(hoga.said().contains("another exchange has taken the database"));
+    bidding.finish().await;
+    let kept = "SELECT count(*) FROM outbox";
+    let kept: i64 = sql.query_one(kept, &[]).await.expect("counted").get(0);
+    assert!(kept > 0, "it went on publishing");
+    drop(another);
+    hoga.serve().await;
+    recorder.check(&hoga).await;
+}
+
 /// A broker that is killed may forget a binding; what it then confirms went to other queues alone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_consumer_whose_binding_was_forgotten_goes_on_from_the_log() {

@@ -56,6 +56,18 @@ impl Hoga {
         }
     }
 
+    /// Waits until it ends by itself; its exit code.
+    pub async fn ends(&mut self) -> Option<i32> {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait().expect("asked") {
+                return status.code();
+            }
+            assert!(started.elapsed() < PATIENCE, "it does not end: {}", self.said());
+            breathe().await;
+        }
+    }
+
     /// `kill -9`
     pub fn kill(&mut self) {
         self.process.kill().expect("killed");

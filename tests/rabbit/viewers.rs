@@ -101,7 +101,7 @@ impl Viewer {
             }
             last_id = events.last_event_id.or(last_id);
             let resumes_all = self.memory == Memory::EachAuction
-                || last_id.as_ref().is_some_and(|id| !id.contains('-') || id.contains(';'));
+                || last_id.as_ref().is_some_and(|id| id.starts_with('#') || !id.contains('-'));
             self.steps.lock().unwrap().push(Step::Cut { resumes_all });
         }
     }

@@ -1,5 +1,6 @@
 //! A viewer: reads server-sent events as a browser would.
 
+use futures_util::FutureExt;
 use serde_json::Value;
 
 use super::wait::promptly;
@@ -51,6 +52,11 @@ impl Events {
     /// The next event, however long it takes; nothing is lost if this is not waited for.
     pub async fn whenever(&mut self) -> Option<Told> {
         self.read_event().await
+    }
+
+    /// Reads what is there already; an event, if there is a whole one.
+    pub fn poll_once(&mut self) -> Option<Told> {
+        self.read_event().now_or_never().flatten()
     }
 
     /// The next events.
