@@ -45,7 +45,7 @@ impl Watchers {
     /// Waits until the notifier has nothing left to do, and holds the inboxes against the log.
     pub async fn check_inboxes(&self, hoga: &Hoga) {
         let sql = hoga.sql().await;
-        let left = "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM notify_news)
+        let left = "SELECT (SELECT count(*) FROM outbox)
              + (SELECT count(*) FROM fanouts WHERE due_at IS NOT NULL)
              + (SELECT count(*) FROM standings s LEFT JOIN notify_progress p USING (auction_id)
                 WHERE p.done_seq IS DISTINCT FROM s.seq)";
