@@ -62,21 +62,22 @@ enum Phase {
 }
 
 struct Bench {
-    plan: Plan,
+    plan: Rc<Plan>,
     phase: Cell<Phase>,
     outcome: RefCell<Outcome>,
 }
 
-/// Sends bids over so many connections for as long as the window lasts.
+/// Sends bids over so many connections for as long as the window lasts; the plan may go on in
+/// another run.
 pub fn run(
-    plan: Plan,
+    plan: &Rc<Plan>,
     address: SocketAddr,
     connections: usize,
     window: Window,
     watched: &Watched,
 ) -> Result<Outcome, Failed> {
     let outcome = RefCell::default();
-    let bench = Rc::new(Bench { plan, phase: Cell::new(Phase::WarmUp), outcome });
+    let bench = Rc::new(Bench { plan: Rc::clone(plan), phase: Cell::new(Phase::WarmUp), outcome });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, bid(&bench, address, connections, window, watched))?;
     drop(runtime);

@@ -28,6 +28,7 @@ mod stage;
 use std::{
     error::Error,
     process::{Command, ExitCode},
+    rc::Rc,
     time::Duration,
 };
 
@@ -136,9 +137,9 @@ fn measure(
         warm_up: Duration::from_secs_f64(args.seconds / 4.0),
         measured: Duration::from_secs_f64(args.seconds),
     };
-    let plan = Plan::new(subject, stage.bidders(), stage.auctions());
+    let plan = Rc::new(Plan::new(subject, stage.bidders(), stage.auctions()));
     let watched = proc::Watched { server: server.pid(), postmaster: stage.postmaster()? };
-    let outcome = load::run(plan, server.address(), connections, window, &watched)?;
+    let outcome = load::run(&plan, server.address(), connections, window, &watched)?;
     server.stop()?;
     let written = stage.written(&database)?;
     stage.drop_database(&database)?;

@@ -99,8 +99,17 @@ impl Report {
 
     /// Readers beside sleepers.
     pub fn set_asleep(&mut self, asleep: Asleep) {
-        let frames = asleep.deliveries_beside_per_s / asleep.deliveries_before_per_s;
-        self.at_least("of their frames readers get beside sleepers".into(), SAME_MIN, frames);
+        let of_before = |frames: f64| frames / asleep.deliveries_before_per_s;
+        self.at_least(
+            "of their frames readers get beside as many sleepers".into(),
+            SAME_MIN / 2.0,
+            of_before(asleep.deliveries_beside_per_s),
+        );
+        self.at_least(
+            "of their frames readers get once sleepers are cut".into(),
+            SAME_MIN,
+            of_before(asleep.deliveries_after_per_s),
+        );
         let bids = asleep.beside.per_s / asleep.before.per_s;
         self.at_least("of their rate bids keep beside sleepers".into(), SAME_MIN, bids);
         self.at_least("sleepers that were cut".into(), asleep.asleep as f64, asleep.cut as f64);
@@ -159,15 +168,19 @@ impl fmt::Display for Report {
             )?;
         }
         if let Some(asleep) = &self.asleep {
+            let Asleep { deliveries_before_per_s: frames, before, .. } = asleep;
+            writeln!(f, "  before sleepers {:>8.0}/s  {frames:.0} deliveries/s", before.per_s)?;
+            let frames = asleep.deliveries_beside_per_s;
             writeln!(
                 f,
-                "  beside {} asleep: {:.0} of {:.0} deliveries/s, {:.0} of {:.0} bids/s; {} cut",
-                asleep.asleep,
-                asleep.deliveries_beside_per_s,
-                asleep.deliveries_before_per_s,
-                asleep.beside.per_s,
-                asleep.before.per_s,
-                asleep.cut
+                "  beside {:>8} {:>8.0}/s  {frames:.0} deliveries/s",
+                asleep.asleep, asleep.beside.per_s
+            )?;
+            let (frames, after) = (asleep.deliveries_after_per_s, asleep.after.per_s);
+            writeln!(
+                f,
+                "  after           {after:>8.0}/s  {frames:.0} deliveries/s, {} cut within {:.0} s",
+                asleep.cut, asleep.cut_within_s
             )?;
         }
         for Wanted { what, wanted, reached, is_reached } in &self.wanted {

@@ -1,11 +1,11 @@
 //! Viewers beside bidders, and viewers that never read.
 
 use std::{
-    io::{BufRead, BufReader, Write},
-    net::SocketAddr,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     rc::Rc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -24,8 +24,7 @@ use super::{
 const BIDDERS: usize = 64;
 /// How many never read.
 const ASLEEP: usize = 1_000;
-/// Those who never read are cut within this: a keep-alive's turn finds that nothing was taken, and
-/// the next one cuts.
+/// Those who never read are cut within this: what the kernel keeps for them has to fill first.
 const CUT_WITHIN: Duration = Duration::from_secs(90);
 
 /// Bids with and without viewers.
@@ -55,12 +54,19 @@ pub struct Asleep {
     pub before: Bids,
     /// Bids with them.
     pub beside: Bids,
+    /// Bids when they have been cut.
+    pub after: Bids,
     /// Frames to those who read, a second, without the sleepers.
     pub deliveries_before_per_s: f64,
-    /// Frames to those who read, a second, with them.
+    /// Frames to those who read, a second, with them: a storm's viewers share what is told in a
+    /// second, and a sleeper counts as one until nothing more can be written to it.
     pub deliveries_beside_per_s: f64,
+    /// Frames to those who read, a second, when the sleepers have been cut.
+    pub deliveries_after_per_s: f64,
     /// How many of the sleepers were cut.
     pub cut: usize,
+    /// When the last of them had been cut at the latest, from their coming, in seconds.
+    pub cut_within_s: f64,
     /// How many there were.
     pub asleep: usize,
     /// Streams of readers that ended: none may.
@@ -165,88 +171,112 @@ fn say(crowd: &Rc<Crowd>) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Who bids on the watched auction of a server, one window after the other.
+struct Bidding<'a> {
+    stage: &'a Stage,
+    server: &'a super::Server,
+    plan: Rc<Plan>,
+    window: load::Window,
+}
+
+impl<'a> Bidding<'a> {
+    fn new(stage: &'a Stage, server: &'a super::Server, seconds: f64) -> Bidding<'a> {
+        let window = load::Window {
+            warm_up: Duration::from_secs_f64(seconds / 4.0),
+            measured: Duration::from_secs_f64(seconds),
+        };
+        let plan = Rc::new(Plan::new(Subject::A, stage.bidders(), stage.auctions()));
+        Bidding { stage, server, plan, window }
+    }
+
+    fn go_on(&self) -> Result<Bids, Failed> {
+        let watched =
+            proc::Watched { server: self.server.pid(), postmaster: self.stage.postmaster()? };
+        let address = self.server.address();
+        let mut outcome = load::run(&self.plan, address, BIDDERS, self.window, &watched)?;
+        if outcome.failed > 0 {
+            return Err(format!("a bid failed: {:?}", outcome.first_failure).into());
+        }
+        outcome.took_us.sort_unstable();
+        Ok(Bids {
+            per_s: outcome.took_us.len() as f64 / outcome.measured.as_secs_f64(),
+            p99_ms: f64::from(figures::percentile(&outcome.took_us, 99)) / 1_000.0,
+        })
+    }
+
+    /// With the frames that a crowd got meanwhile, a second.
+    fn go_on_before(&self, crowd: &mut CrowdProcess) -> Result<(Bids, f64), Failed> {
+        let (before, started) = (crowd.ask()?.received, Instant::now());
+        let bids = self.go_on()?;
+        let received = crowd.ask()?.received - before;
+        Ok((bids, received as f64 / started.elapsed().as_secs_f64()))
+    }
+}
+
 /// 64 bidders on one auction, alone and with everybody watching.
 pub fn bidders(stage: &Stage, viewers: usize, seconds: f64) -> Result<Storm, Failed> {
-    let (alone, _) = on_a_server(stage, seconds, |_, _| Ok(()), |(), ()| Ok(()))?;
-    let (watched, deliveries_per_s) = on_a_server(
-        stage,
-        seconds,
-        |address, path| CrowdProcess::gather(address, path, viewers, false),
-        |crowd, ()| Ok(crowd.ask()?.received),
-    )
-    .map(|(bids, received)| (bids, received as f64 / (seconds * 1.25)))?;
+    let alone = on_a_server(stage, seconds, |bidding, _| bidding.go_on())?;
+    let (watched, deliveries_per_s) = on_a_server(stage, seconds, |bidding, path| {
+        let mut crowd = CrowdProcess::gather(bidding.server.address(), path, viewers, false)?;
+        bidding.go_on_before(&mut crowd)
+    })?;
     Ok(Storm { alone, watched, deliveries_per_s })
 }
 
-/// Bids on a fresh server with whoever watches; what is known of them afterwards.
-fn on_a_server<W, K>(
+/// A thousand viewers that never read come to a thousand that do, and bids go on until they are
+/// cut, and after that.
+pub fn asleep(stage: &Stage, viewers: usize, seconds: f64) -> Result<Asleep, Failed> {
+    on_a_server(stage, seconds, |bidding, path| {
+        let address = bidding.server.address();
+        let mut awake = CrowdProcess::gather(address, path, ASLEEP.min(viewers), false)?;
+        let (before, deliveries_before_per_s) = bidding.go_on_before(&mut awake)?;
+        let _sleepers = CrowdProcess::gather(address, path, ASLEEP, true)?;
+        let (came, everybody) = (Instant::now(), open_streams(address)?);
+        let (beside, deliveries_beside_per_s) = bidding.go_on_before(&mut awake)?;
+        let mut cut = everybody.saturating_sub(open_streams(address)?);
+        while cut < ASLEEP && came.elapsed() < CUT_WITHIN {
+            bidding.go_on()?;
+            cut = everybody.saturating_sub(open_streams(address)?);
+        }
+        let cut_within_s = came.elapsed().as_secs_f64();
+        let (after, deliveries_after_per_s) = bidding.go_on_before(&mut awake)?;
+        Ok(Asleep {
+            before,
+            beside,
+            after,
+            deliveries_before_per_s,
+            deliveries_beside_per_s,
+            deliveries_after_per_s,
+            cut,
+            cut_within_s,
+            asleep: ASLEEP,
+            readers_lost: awake.ask()?.ended,
+        })
+    })
+}
+
+/// How many streams the server counts. Who never reads does not hear of being cut: what the server
+/// could not deliver is dropped with the connection, and nothing is sent any more.
+fn open_streams(address: SocketAddr) -> Result<usize, Failed> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let count = answer.lines().find_map(|line| line.strip_prefix("hoga_viewers "));
+    Ok(count.ok_or("the server does not say how many watch")?.parse()?)
+}
+
+/// Has something measured on a fresh server: whoever bids there, and the path of the stream.
+fn on_a_server<K>(
     stage: &Stage,
     seconds: f64,
-    watch: impl FnOnce(SocketAddr, &str) -> Result<W, Failed>,
-    know: impl FnOnce(&mut W, ()) -> Result<K, Failed>,
-) -> Result<(Bids, K), Failed>
-where
-    W: Sized,
-{
+    measure: impl FnOnce(&Bidding<'_>, &str) -> Result<K, Failed>,
+) -> Result<K, Failed> {
     let database = stage.database()?;
     let server = super::hoga(stage, &database)?;
     let path = format!("/v1/auctions/{}/events", stage.auctions()[0]);
-    let mut watching = watch(server.address(), &path)?;
-    let bids = bid(stage, &server, seconds)?;
-    let known = know(&mut watching, ())?;
-    drop(watching);
+    let known = measure(&Bidding::new(stage, &server, seconds), &path)?;
     server.stop()?;
     stage.drop_database(&database)?;
-    Ok((bids, known))
-}
-
-fn bid(stage: &Stage, server: &super::Server, seconds: f64) -> Result<Bids, Failed> {
-    let window = load::Window {
-        warm_up: Duration::from_secs_f64(seconds / 4.0),
-        measured: Duration::from_secs_f64(seconds),
-    };
-    let plan = Plan::new(Subject::A, stage.bidders(), stage.auctions());
-    let watched = proc::Watched { server: server.pid(), postmaster: stage.postmaster()? };
-    let mut outcome = load::run(plan, server.address(), BIDDERS, window, &watched)?;
-    if outcome.failed > 0 {
-        return Err(format!("a bid failed: {:?}", outcome.first_failure).into());
-    }
-    outcome.took_us.sort_unstable();
-    Ok(Bids {
-        per_s: outcome.took_us.len() as f64 / outcome.measured.as_secs_f64(),
-        p99_ms: f64::from(figures::percentile(&outcome.took_us, 99)) / 1_000.0,
-    })
-}
-
-/// A thousand viewers that never read beside a thousand that do: the same bids, the same frames.
-pub fn asleep(stage: &Stage, viewers: usize, seconds: f64) -> Result<Asleep, Failed> {
-    let readers = ASLEEP.min(viewers);
-    let per_s = |received: u64| received as f64 / (seconds * 1.25);
-    let read =
-        |address: SocketAddr, path: &str| CrowdProcess::gather(address, path, readers, false);
-    let (before, without) =
-        on_a_server(stage, seconds, read, |crowd, ()| Ok(crowd.ask()?.received))?;
-    let both = |address: SocketAddr, path: &str| {
-        let awake = CrowdProcess::gather(address, path, readers, false)?;
-        Ok((awake, CrowdProcess::gather(address, path, ASLEEP, true)?))
-    };
-    let (beside, (with, cut)) = on_a_server(stage, seconds, both, |(awake, asleep), ()| {
-        let with = awake.ask()?;
-        let deadline = std::time::Instant::now() + CUT_WITHIN;
-        let mut cut = asleep.ask()?.ended;
-        while cut < ASLEEP && std::time::Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(200));
-            cut = asleep.ask()?.ended;
-        }
-        Ok((with, cut))
-    })?;
-    Ok(Asleep {
-        before,
-        beside,
-        deliveries_before_per_s: per_s(without),
-        deliveries_beside_per_s: per_s(with.received),
-        cut,
-        asleep: ASLEEP,
-        readers_lost: with.ended,
-    })
+    Ok(known)
 }

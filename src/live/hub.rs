@@ -5,6 +5,7 @@
 //! or doubled. Must never make the bus or a lane wait, nor a viewer wait for another.
 
 use std::{
+    num::NonZero,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -187,7 +188,8 @@ impl Inner {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut turns = (0..TURNS).cycle();
         let mut commits = Vec::new();
-        let mut pace = Pace::default();
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let mut pace = Pace::new(u32::try_from(processors).unwrap_or(u32::MAX));
         let mut turn = tokio::time::interval(TURN_EVERY);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -16,16 +16,17 @@ use crate::{domain::id::AuctionId, events::in_process::Committed};
 
 /// Between the turns of a few.
 pub(super) const TURN_EVERY: Duration = Duration::from_millis(2);
-/// How long waking is spread, for each viewer.
-const SPREAD_PER_VIEWER: Duration = Duration::from_micros(40);
+/// How long waking is spread for each viewer, times the processors: writing one frame to one
+/// connection takes some 10 µs of a processor and as much of the caches of those who bid.
+const SPREAD_PER_VIEWER: Duration = Duration::from_micros(120);
 /// No price of a storm waits longer than about this, however many watch.
-const SPREAD_MAX: Duration = Duration::from_millis(500);
+const SPREAD_MAX: Duration = Duration::from_millis(600);
 /// Commits that are held back at most; past it everybody is woken at once.
 const COMMITS_HELD_MAX: usize = 8_192;
 
 /// Whom to wake, and what to tell afterwards.
-#[derive(Default)]
 pub(super) struct Pace {
+    spread_per_viewer: Duration,
     to_wake: VecDeque<Waker>,
     per_turn: usize,
     resting: HashSet<AuctionId>,
@@ -33,6 +34,17 @@ pub(super) struct Pace {
 }
 
 impl Pace {
+    /// On a machine with so many processors.
+    pub fn new(processors: u32) -> Pace {
+        Pace {
+            spread_per_viewer: SPREAD_PER_VIEWER / processors.max(1),
+            to_wake: VecDeque::new(),
+            per_turn: 0,
+            resting: HashSet::new(),
+            held: Vec::new(),
+        }
+    }
+
     /// Auctions of which nothing is told for now.
     pub fn resting(&self) -> &HashSet<AuctionId> {
         &self.resting
@@ -48,7 +60,8 @@ impl Pace {
         self.resting.extend(round.storms.drain(..));
         self.to_wake.extend(round.to_wake.drain(..));
         let viewers = self.to_wake.len();
-        let spread = SPREAD_PER_VIEWER
+        let spread = self
+            .spread_per_viewer
             .saturating_mul(u32::try_from(viewers).unwrap_or(u32::MAX))
             .min(SPREAD_MAX);
         let turns = (spread.as_micros() / TURN_EVERY.as_micros()).max(1);
@@ -100,7 +113,7 @@ mod tests {
 
     #[test]
     fn viewers_are_woken_a_few_at_a_time_and_then_what_was_held_is_told() {
-        let (mut pace, woken) = (Pace::default(), Arc::new(Woken::default()));
+        let (mut pace, woken) = (Pace::new(3), Arc::new(Woken::default()));
         pace.take(&mut storm(10_000, &woken));
         let held: Vec<Committed> = (5..8).map(|seq| Arc::new(vec![bid(auction(1), seq)])).collect();
         pace.hold(&held);
@@ -122,7 +135,7 @@ mod tests {
 
     #[test]
     fn nobody_is_left_asleep_when_the_hub_goes() {
-        let (mut pace, woken) = (Pace::default(), Arc::new(Woken::default()));
+        let (mut pace, woken) = (Pace::new(3), Arc::new(Woken::default()));
         pace.take(&mut storm(5_000, &woken));
         pace.turn();
         drop(pace);
@@ -131,7 +144,7 @@ mod tests {
 
     #[test]
     fn too_much_that_is_held_ends_the_spreading() {
-        let (mut pace, woken) = (Pace::default(), Arc::new(Woken::default()));
+        let (mut pace, woken) = (Pace::new(3), Arc::new(Woken::default()));
         pace.take(&mut storm(5_000, &woken));
         let commit: Committed = Arc::new(vec![bid(auction(1), 5)]);
         pace.hold(&vec![commit; COMMITS_HELD_MAX + 1]);
