@@ -309,7 +309,7 @@ impl Lane {
                     self.tallies.answers(book.borrow_mut().settle());
                 }
             }
-            Err(error) => self.undo(writer, books, error).await,
+            Err(error) => self.undo(books, &error),
         }
     }
 
@@ -374,15 +374,15 @@ impl Lane {
         }
     }
 
-    async fn undo(&self, writer: &BatchWriter, books: &[SharedBook], error: CommitError) {
-        let (lane, source): (_, &dyn std::error::Error) = (self.number, &error);
+    fn undo(&self, books: &[SharedBook], error: &CommitError) {
+        let (lane, source): (_, &dyn std::error::Error) = (self.number, error);
         tracing::warn!(lane, auctions = books.len(), error = source, "a batch came to nothing");
         if matches!(error, CommitError::Refused(_)) && books.len() > 1 {
             self.alone.set(books.len());
         }
         for book in books {
             let mut book = book.borrow_mut();
-            match &error {
+            match error {
                 CommitError::Conflict { .. }
                 | CommitError::Closed
                 | CommitError::NotSent(_)
@@ -390,9 +390,6 @@ impl Lane {
                 CommitError::Full(_) => book.fail(Failure::StorageFull),
                 CommitError::Unknown(_) => book.fail(Failure::OutcomeUnknown),
             }
-        }
-        if !writer.is_closed() && writer.rollback().await.is_err() {
-            tracing::debug!(lane, "the connection went away with the transaction");
         }
     }
 }

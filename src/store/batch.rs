@@ -1,14 +1,14 @@
 //! A lane's transaction: what is read before the decisions, and what is written after them.
 //!
-//! One connection for each lane, unpooled. One round trip for each batch: `BEGIN`, the writes and the
-//! `COMMIT`, pipelined. Whether a request was answered before is found out by the key of `receipts`,
+//! One connection for each lane, unpooled. One statement for each batch, which is its own transaction:
+//! what a statement costs beside its rows is paid once. Whether a request was answered before is found out by the key of `receipts`,
 //! which refuses a second answer; only then are receipts looked up, in a round trip of their own.
 
 use std::time::Duration;
 
-use futures_util::{join, try_join};
+use futures_util::try_join;
 use tokio_postgres::{
-    Client, Connection, NoTls, Socket, Statement, error::SqlState, tls::NoTlsStream,
+    Client, Connection, NoTls, Socket, Statement, error::SqlState, tls::NoTlsStream, types::ToSql,
 };
 
 use super::{
@@ -34,36 +34,43 @@ const FIND_RECEIPTS: &str = "
     JOIN receipts r ON r.user_id = k.user_id AND r.key = k.key
     ORDER BY k.place";
 
-const INSERT_EVENTS: &str = "
-    INSERT INTO events (auction_id, seq, kind, at, data, private, hash)
-    SELECT * FROM unnest($1::uuid[], $2::int8[], $3::text[], $4::timestamptz[], $5::text[],
-                         $6::text[], $7::bytea[])";
+/// Everything that a batch with events writes; the number of its outbox row. None of the tables is
+/// read by another part, so it does not matter in which order Postgres writes them.
+const WRITE: &str = "
+    WITH written AS (
+        INSERT INTO events (auction_id, seq, kind, at, data, private, hash)
+        SELECT * FROM unnest($1::uuid[], $2::int8[], $3::text[], $4::timestamptz[], $5::text[],
+                             $6::text[], $7::bytea[])
+    ), moved AS (
+        UPDATE standings s SET
+            status = n.status, result = n.result, price = n.price,
+            minimum_next_bid = n.minimum_next_bid, bid_count = n.bid_count,
+            leader_alias = n.leader_alias, reserve_met = n.reserve_met,
+            buy_now_stands = n.buy_now_stands, ends_at = n.ends_at, due_at = n.due_at, seq = n.seq,
+            head_hash = n.head_hash, leader_id = n.leader_id, winner_id = n.winner_id,
+            runner_up_id = n.runner_up_id
+        FROM unnest($8::uuid[], $9::text[], $10::text[], $11::int8[], $12::int8[], $13::int4[],
+                    $14::text[], $15::bool[], $16::bool[], $17::timestamptz[], $18::timestamptz[],
+                    $19::int8[], $20::bytea[], $21::uuid[], $22::uuid[], $23::uuid[])
+             AS n (auction_id, status, result, price, minimum_next_bid, bid_count, leader_alias,
+                   reserve_met, buy_now_stands, ends_at, due_at, seq, head_hash, leader_id,
+                   winner_id, runner_up_id)
+        WHERE s.auction_id = n.auction_id
+    ), answered AS (
+        INSERT INTO receipts (user_id, key, fingerprint, accepted, answer, created_at)
+        SELECT user_id, key, fingerprint, accepted, answer, $30
+        FROM unnest($25::uuid[], $26::text[], $27::bytea[], $28::bool[], $29::text[])
+             AS n (user_id, key, fingerprint, accepted, answer)
+    )
+    INSERT INTO outbox (auction_ids, first_seqs, last_seqs)
+    VALUES ($8::uuid[], $24::int8[], $19::int8[]) RETURNING id";
 
-const UPDATE_STANDINGS: &str = "
-    UPDATE standings s SET
-        status = n.status, result = n.result, price = n.price,
-        minimum_next_bid = n.minimum_next_bid, bid_count = n.bid_count,
-        leader_alias = n.leader_alias, reserve_met = n.reserve_met,
-        buy_now_stands = n.buy_now_stands, ends_at = n.ends_at, due_at = n.due_at, seq = n.seq,
-        head_hash = n.head_hash, leader_id = n.leader_id, winner_id = n.winner_id,
-        runner_up_id = n.runner_up_id
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int8[], $5::int8[], $6::int4[], $7::text[],
-                $8::bool[], $9::bool[], $10::timestamptz[], $11::timestamptz[], $12::int8[],
-                $13::bytea[], $14::uuid[], $15::uuid[], $16::uuid[])
-         AS n (auction_id, status, result, price, minimum_next_bid, bid_count, leader_alias,
-               reserve_met, buy_now_stands, ends_at, due_at, seq, head_hash, leader_id, winner_id,
-               runner_up_id)
-    WHERE s.auction_id = n.auction_id";
-
-const INSERT_RECEIPTS: &str = "
+/// What a batch writes in which everything was refused.
+const WRITE_RECEIPTS: &str = "
     INSERT INTO receipts (user_id, key, fingerprint, accepted, answer, created_at)
     SELECT user_id, key, fingerprint, accepted, answer, $6
     FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bool[], $5::text[])
          AS n (user_id, key, fingerprint, accepted, answer)";
-
-const INSERT_OUTBOX: &str = "
-    INSERT INTO outbox (auction_ids, first_seqs, last_seqs)
-    VALUES ($1::uuid[], $2::int8[], $3::int8[]) RETURNING id";
 
 const UPDATE_ITEMS: &str = "
     UPDATE auctions a SET
@@ -211,10 +218,8 @@ impl CommitError {
 pub struct BatchWriter {
     client: Client,
     find_receipts: Statement,
-    insert_events: Statement,
-    update_standings: Statement,
-    insert_receipts: Statement,
-    insert_outbox: Statement,
+    write: Statement,
+    write_receipts: Statement,
 }
 
 impl BatchWriter {
@@ -245,21 +250,12 @@ impl BatchWriter {
     /// # Errors
     /// When the connection is lost or the schema is not this version's.
     pub async fn prepare(client: Client) -> Result<BatchWriter, tokio_postgres::Error> {
-        let (find_receipts, insert_events, update_standings, insert_receipts, insert_outbox) = try_join!(
+        let (find_receipts, write, write_receipts) = try_join!(
             client.prepare(FIND_RECEIPTS),
-            client.prepare(INSERT_EVENTS),
-            client.prepare(UPDATE_STANDINGS),
-            client.prepare(INSERT_RECEIPTS),
-            client.prepare(INSERT_OUTBOX),
+            client.prepare(WRITE),
+            client.prepare(WRITE_RECEIPTS),
         )?;
-        Ok(BatchWriter {
-            client,
-            find_receipts,
-            insert_events,
-            update_standings,
-            insert_receipts,
-            insert_outbox,
-        })
+        Ok(BatchWriter { client, find_receipts, write, write_receipts })
     }
 
     /// Whether the connection is gone.
@@ -294,127 +290,88 @@ impl BatchWriter {
         if self.client.is_closed() {
             return Err(CommitError::Closed);
         }
-        let is_begun = self.update_items(&rows.items).await?;
-        // The futures are polled, and so their statements sent, in this order.
-        let (begun, events, standings, receipts, outbox, committed) = join!(
-            async { if is_begun { Ok(()) } else { self.client.batch_execute("BEGIN").await } },
-            self.insert_events(&rows.events),
-            self.update_standings(&rows.standings),
-            self.insert_receipts(&rows.receipts, now),
-            self.insert_outbox(&rows.standings),
-            self.client.batch_execute("COMMIT"),
-        );
-        // The first failure is the cause; those after it only say that the transaction is aborted.
-        begun.map_err(CommitError::at_commit)?;
-        events.map_err(CommitError::at_commit)?;
-        standings.map_err(CommitError::at_commit)?;
-        receipts.map_err(CommitError::at_commit)?;
-        let outbox_id = outbox.map_err(CommitError::at_commit)?;
-        committed.map_err(CommitError::at_commit)?;
-        Ok(outbox_id)
-    }
-
-    /// Ends a transaction that came to nothing.
-    ///
-    /// # Errors
-    /// When the connection is gone, and the transaction with it.
-    pub async fn rollback(&self) -> Result<(), tokio_postgres::Error> {
-        self.client.batch_execute("ROLLBACK").await
-    }
-
-    /// Items are edited rarely: the transaction is begun for them, if there are any, and they are
-    /// written one by one. Whether it was begun.
-    async fn update_items(&self, items: &[ItemRow]) -> Result<bool, CommitError> {
-        if items.is_empty() {
-            return Ok(false);
+        if rows.items.is_empty() {
+            return self.write(rows, now).await.map_err(CommitError::at_commit);
         }
+        let written = self.write_with_items(rows, now).await;
+        if written.is_err() && self.client.batch_execute("ROLLBACK").await.is_err() {
+            tracing::debug!("the connection went away with the transaction");
+        }
+        written
+    }
+
+    async fn write(
+        &self,
+        rows: &Rows,
+        now: Timestamp,
+    ) -> Result<Option<i64>, tokio_postgres::Error> {
+        let (e, s, r) = (&rows.events, &rows.standings, &rows.receipts);
+        if s.auction_id.is_empty() && r.key.is_empty() {
+            return Ok(None);
+        }
+        if s.auction_id.is_empty() {
+            let columns: &[&(dyn ToSql + Sync)] =
+                &[&r.user_id, &r.key, &r.fingerprint, &r.accepted, &r.answer, &now];
+            self.client.execute(&self.write_receipts, columns).await?;
+            return Ok(None);
+        }
+        let row = self
+            .client
+            .query_one(
+                &self.write,
+                &[
+                    &e.auction_id,
+                    &e.seq,
+                    &e.kind,
+                    &e.at,
+                    &e.data,
+                    &e.private,
+                    &e.hash,
+                    &s.auction_id,
+                    &s.status,
+                    &s.result,
+                    &s.price,
+                    &s.minimum_next_bid,
+                    &s.bid_count,
+                    &s.leader_alias,
+                    &s.reserve_met,
+                    &s.buy_now_stands,
+                    &s.ends_at,
+                    &s.due_at,
+                    &s.seq,
+                    &s.head_hash,
+                    &s.leader_id,
+                    &s.winner_id,
+                    &s.runner_up_id,
+                    &s.first_seq,
+                    &r.user_id,
+                    &r.key,
+                    &r.fingerprint,
+                    &r.accepted,
+                    &r.answer,
+                    &now,
+                ],
+            )
+            .await?;
+        Ok(Some(row.get(0)))
+    }
+
+    /// Items are edited rarely: they are written one by one, in a transaction with the rest.
+    async fn write_with_items(
+        &self,
+        rows: &Rows,
+        now: Timestamp,
+    ) -> Result<Option<i64>, CommitError> {
         self.client.batch_execute("BEGIN").await.map_err(CommitError::before_commit)?;
-        for item in items {
+        for item in &rows.items {
             self.client
                 .execute(UPDATE_ITEMS, &item.params())
                 .await
                 .map_err(CommitError::before_commit)?;
         }
-        Ok(true)
-    }
-
-    async fn insert_events(&self, rows: &EventColumns) -> Result<u64, tokio_postgres::Error> {
-        if rows.seq.is_empty() {
-            return Ok(0);
-        }
-        self.client
-            .execute(
-                &self.insert_events,
-                &[
-                    &rows.auction_id,
-                    &rows.seq,
-                    &rows.kind,
-                    &rows.at,
-                    &rows.data,
-                    &rows.private,
-                    &rows.hash,
-                ],
-            )
-            .await
-    }
-
-    async fn update_standings(&self, rows: &StandingColumns) -> Result<u64, tokio_postgres::Error> {
-        if rows.auction_id.is_empty() {
-            return Ok(0);
-        }
-        self.client
-            .execute(
-                &self.update_standings,
-                &[
-                    &rows.auction_id,
-                    &rows.status,
-                    &rows.result,
-                    &rows.price,
-                    &rows.minimum_next_bid,
-                    &rows.bid_count,
-                    &rows.leader_alias,
-                    &rows.reserve_met,
-                    &rows.buy_now_stands,
-                    &rows.ends_at,
-                    &rows.due_at,
-                    &rows.seq,
-                    &rows.head_hash,
-                    &rows.leader_id,
-                    &rows.winner_id,
-                    &rows.runner_up_id,
-                ],
-            )
-            .await
-    }
-
-    async fn insert_receipts(
-        &self,
-        rows: &ReceiptColumns,
-        now: Timestamp,
-    ) -> Result<u64, tokio_postgres::Error> {
-        if rows.key.is_empty() {
-            return Ok(0);
-        }
-        self.client
-            .execute(
-                &self.insert_receipts,
-                &[&rows.user_id, &rows.key, &rows.fingerprint, &rows.accepted, &rows.answer, &now],
-            )
-            .await
-    }
-
-    async fn insert_outbox(
-        &self,
-        rows: &StandingColumns,
-    ) -> Result<Option<i64>, tokio_postgres::Error> {
-        if rows.auction_id.is_empty() {
-            return Ok(None);
-        }
-        let row = self
-            .client
-            .query_one(&self.insert_outbox, &[&rows.auction_id, &rows.first_seq, &rows.seq])
-            .await?;
-        Ok(Some(row.get(0)))
+        let outbox_id = self.write(rows, now).await.map_err(CommitError::before_commit)?;
+        self.client.batch_execute("COMMIT").await.map_err(CommitError::at_commit)?;
+        Ok(outbox_id)
     }
 }
 
