@@ -486,7 +486,7 @@ async fn the_key_of_one_user_never_meets_anothers() {
 async fn a_retry_after_the_end_hears_that_the_bid_was_accepted() {
     let server = TestServer::spawn();
     let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
-    let id = sora.sells(with(an_auction(), json!({"ends_at": in_ms(600)}))).await;
+    let id = sora.sells(with(an_auction(), json!({"ends_at": in_ms(1_500)}))).await;
     let (key, bid) = (fresh_key(), json!({"amount": 10_000}));
     let first = minji.bid_with_key(&id, &key, &bid).await;
     first.with_status(201);

@@ -52,7 +52,7 @@ async fn once_all_are_closed(database: &Database, count: i64) {
 async fn an_auction_opens_and_closes_by_itself_at_its_times() {
     let server = TestServer::spawn();
     let sora = server.seller("sora").await;
-    let (starts_at, ends_at) = (in_ms(700), in_ms(1_500));
+    let (starts_at, ends_at) = (in_ms(1_500), in_ms(2_500));
     let id =
         sora.sells(with(an_auction(), json!({"starts_at": starts_at, "ends_at": ends_at}))).await;
     assert_eq!(sora.auction(&id).await["status"], "scheduled");
@@ -136,7 +136,7 @@ async fn what_became_due_while_nobody_was_there_is_done_before_the_server_is_rea
 async fn a_bid_after_the_end_is_refused_although_nobody_has_closed_the_auction_yet() {
     let mut server = TestServer::spawn();
     let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
-    let id = sora.sells(with(an_auction(), json!({"ends_at": in_ms(400)}))).await;
+    let id = sora.sells(with(an_auction(), json!({"ends_at": in_ms(1_500)}))).await;
     server.stop();
     eventually("the end has passed", || async {
         (server.database.number("SELECT count(*) FROM standings WHERE ends_at > now()").await == 0)

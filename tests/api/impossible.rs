@@ -279,7 +279,7 @@ async fn a_lease_that_was_lost_is_taken_again_and_events_flow_on() {
 async fn an_auction_is_closed_once_however_often_the_clock_asks() {
     let server = TestServer::spawn();
     let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
-    let id = sora.sells(with(an_auction(), json!({"ends_at": in_ms(500)}))).await;
+    let id = sora.sells(with(an_auction(), json!({"ends_at": in_ms(1_500)}))).await;
     minji.offers(&id, 10_000).await.with_status(201);
     let exchange = server.state().exchange.clone();
     let auction = hoga::domain::id::AuctionId(id.parse().unwrap());

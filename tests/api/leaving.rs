@@ -95,7 +95,7 @@ async fn who_sells_cannot_leave_until_it_is_over() {
     let scheduled = sora.sells(with(an_auction(), json!({"starts_at": in_s(3_600)}))).await;
     assert_eq!(open(&leaves(&sora).await), is_open("live_sale", &scheduled));
     assert_eq!(sora.delete(&scheduled, "*").await.status, 204);
-    let live = sora.sells(with(an_auction(), json!({"ends_at": in_ms(800)}))).await;
+    let live = sora.sells(with(an_auction(), json!({"ends_at": in_ms(1_500)}))).await;
     sora.auction_once(&live, "live").await;
     assert_eq!(open(&leaves(&sora).await), is_open("live_sale", &live));
     sora.auction_once(&live, "ended").await;
@@ -274,7 +274,7 @@ async fn a_company_is_shown_no_more_but_kept_until_its_time_is_over() {
     let id = sora.post("/v1/me/seller-application", &company).await.with_status(201)["id"].clone();
     let approval = format!("/v1/seller-applications/{}/approval", id.as_str().unwrap());
     admin.send(admin.request(reqwest::Method::POST, &approval)).await.with_status(200);
-    let auction = sora.sells(with(an_auction(), json!({"ends_at": in_ms(500)}))).await;
+    let auction = sora.sells(with(an_auction(), json!({"ends_at": in_ms(1_500)}))).await;
     sora.auction_once(&auction, "ended").await;
     assert_eq!(leaves(&sora).await.status, 204);
     assert_eq!(admin.auction(&auction).await["seller"]["company"], Value::Null);

@@ -33,8 +33,8 @@ async fn a_whole_life(server: &TestServer) -> String {
     let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
     let terms = json!({
         "title": "\"달\"\\항\u{1f3fa}아리\u{7f}\n", "attributes": {"é": "ü", "a": "\u{2028}", "\u{1f600}": "x"},
-        "starts_at": in_ms(400), "ends_at": in_ms(2_500),
-        "soft_close": {"trigger_window_s": 60, "extension_s": 1, "mode": "reset", "max_ends_at": in_ms(4_000)},
+        "starts_at": in_ms(2_000), "ends_at": in_ms(5_000),
+        "soft_close": {"trigger_window_s": 60, "extension_s": 1, "mode": "reset", "max_ends_at": in_ms(7_000)},
     });
     let id = sora.sells(with(an_auction(), terms)).await;
     sora.update(&id, "*", &json!({"description": "다시 씀"})).await.with_status(200);

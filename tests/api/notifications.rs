@@ -130,7 +130,7 @@ async fn at_the_end_winner_losers_and_seller_are_told() {
     let server = TestServer::spawn();
     let sora = server.seller("sora").await;
     let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
-    let id = sora.sells(ending_in(1_500)).await;
+    let id = sora.sells(ending_in(2_000)).await;
     sora.auction_once(&id, "live").await;
     minji.offers(&id, 10_000).await.with_status(201);
     junho.offers(&id, 12_000).await.with_status(201);
@@ -148,10 +148,10 @@ async fn at_the_end_winner_losers_and_seller_are_told() {
 async fn the_seller_of_what_nobody_bought_is_told() {
     let server = TestServer::spawn();
     let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
-    sora.sells(ending_in(300)).await;
+    sora.sells(ending_in(2_000)).await;
     let unsold = sora.told("unsold").await;
     assert_eq!(unsold["data"], json!({"result": "unsold_no_bids"}));
-    let id = sora.sells(with(ending_in(1_500), json!({"reserve_price": 90_000}))).await;
+    let id = sora.sells(with(ending_in(2_000), json!({"reserve_price": 90_000}))).await;
     sora.auction_once(&id, "live").await;
     minji.offers(&id, 10_000).await.with_status(201);
     let lost = minji.told("lost").await;
@@ -286,7 +286,7 @@ async fn muted_kinds_are_not_told() {
     assert_eq!(set, json!({"muted": ["outbid", "won"], "push_muted": default}));
     assert_eq!(minji.get(path).await.with_status(200), set);
     minji.put(path, &json!({"muted": ["weather"]})).await.refused(422, "invalid_request");
-    let id = sora.sells(ending_in(1_500)).await;
+    let id = sora.sells(ending_in(2_000)).await;
     sora.auction_once(&id, "live").await;
     minji.offers(&id, 10_000).await.with_status(201);
     junho.offers(&id, 12_000).await.with_status(201);
@@ -497,13 +497,13 @@ async fn who_comes_to_watch_later_is_not_told_of_before() {
 async fn what_is_old_is_deleted_and_what_left_with_its_user() {
     let server = TestServer::spawn();
     let sora = server.seller("sora").await;
-    sora.sells(ending_in(300)).await;
+    sora.sells(ending_in(2_000)).await;
     sora.told("unsold").await;
     let notifier = another_notifier(&server.store, Options { kept_s: 60, ..Options::default() });
     assert_eq!(notifier.purge_until(wall_clock::now()).await.unwrap(), 0);
     assert_eq!(notifier.purge_until(wall_clock::now().plus_s(120)).await.unwrap(), 1);
     assert!(sora.inbox().await.is_empty());
-    sora.sells(ending_in(300)).await;
+    sora.sells(ending_in(2_000)).await;
     sora.told("unsold").await;
     sora.remove("/v1/me").await.with_status(204);
     let left = format!("SELECT count(*) FROM notifications WHERE user_id = '{}'", sora.id);

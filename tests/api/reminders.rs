@@ -33,15 +33,18 @@ async fn once_scheduled(server: &TestServer, count: i64) {
 
 /// As if so much time had gone by for everything that is announced.
 async fn later(server: &TestServer, time: &str) {
-    for (table, columns) in [
-        ("reminders", vec!["target_at", "fire_at"]),
-        ("auctions", vec!["starts_at"]),
-        ("standings", vec!["ends_at", "due_at"]),
-    ] {
-        let earlier = |column| format!("{column} = {column} - interval '{time}'");
-        let set: Vec<String> = columns.into_iter().map(earlier).collect();
-        server.database.rows(&format!("UPDATE {table} SET {}", set.join(", "))).await;
-    }
+    // All at once: who fires reminders reads the auction's times again.
+    let all_at_once = format!(
+        "WITH reminded AS (
+             UPDATE reminders SET target_at = target_at - interval '{time}',
+                                  fire_at = fire_at - interval '{time}'
+         ), opening AS (
+             UPDATE auctions SET starts_at = starts_at - interval '{time}'
+         )
+         UPDATE standings SET ends_at = ends_at - interval '{time}',
+                              due_at = due_at - interval '{time}'"
+    );
+    server.database.rows(&all_at_once).await;
 }
 
 #[tokio::test]

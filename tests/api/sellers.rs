@@ -272,7 +272,7 @@ async fn where_sellers_are_approved_the_token_has_to_say_so_also_to_relist() {
     let server = TestServer::spawn_with(|config| config.sellers = SellerModel::Approved);
     let (_, bidder) = server.seller_who_bids("sora").await;
     let sora = refreshed(&server, &bidder).await;
-    let short = with(an_auction(), json!({"ends_at": crate::support::in_ms(400)}));
+    let short = with(an_auction(), json!({"ends_at": crate::support::in_ms(1_500)}));
     let id = sora.post("/v1/auctions", &short).await.with_status(201)["id"].clone();
     let id = id.as_str().unwrap();
     sora.auction_once(id, "ended").await;

@@ -290,8 +290,8 @@ async fn an_unknown_auction_has_no_stream() {
 async fn opening_extension_and_closing_are_told() {
     let server = TestServer::spawn();
     let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
-    let terms = json!({"starts_at": in_ms(600), "ends_at": in_ms(2_500),
-        "soft_close": {"trigger_window_s": 60, "extension_s": 1, "mode": "extend", "max_ends_at": in_ms(3_500)}});
+    let terms = json!({"starts_at": in_ms(2_000), "ends_at": in_ms(5_000),
+        "soft_close": {"trigger_window_s": 60, "extension_s": 1, "mode": "extend", "max_ends_at": in_ms(7_000)}});
     let id = sora.sells(with(an_auction(), terms)).await;
     let mut events = server.anonymous().events(&id).await;
     let snapshot = assert_begins_with_a_snapshot(&mut events).await;
