@@ -30,6 +30,15 @@ CREATE TABLE webhooks (
 CREATE INDEX webhooks_client_id_idx ON webhooks (client_id, id) WHERE removed_at IS NULL;
 CREATE INDEX webhooks_removed_idx ON webhooks (removed_at) WHERE removed_at IS NOT NULL;
 
+-- How far events have been noted: an event that was decided well before that needs not be looked for
+-- in the log when the broker may have lost some.
+CREATE TABLE webhook_progress (
+    is_the_only_row  boolean     PRIMARY KEY DEFAULT true CHECK (is_the_only_row),
+    heard_until      timestamptz NOT NULL
+);
+-- To look for them by time. Events are written in nearly that order, so a few bytes tell of many.
+CREATE INDEX events_at_idx ON events USING brin (at);
+
 -- One event for one webhook. What is sent is made of the event, so that it is not kept twice.
 CREATE TABLE webhook_deliveries (
     id               uuid        PRIMARY KEY,

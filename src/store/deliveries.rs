@@ -169,6 +169,8 @@ pub struct DeliveriesWaiting {
     pub failing: i64,
     /// Deliveries of all webhooks, disabled ones too, up to a hundred thousand.
     pub deliveries: i64,
+    /// When was noted what waits longest for an enabled webhook that is next to be told.
+    pub oldest: Option<Timestamp>,
 }
 
 /// The rows are locked so that none is deleted before what refers to it is there.
@@ -291,11 +293,24 @@ const PURGE_REMOVED: &str = "
     DELETE FROM webhooks w WHERE w.removed_at IS NOT NULL
         AND NOT EXISTS (SELECT FROM webhook_deliveries d WHERE d.webhook_id = w.id)";
 
+/// What waits longest has the least id.
 const WAITING: &str = "
     SELECT count(*), count(failing_since),
            (SELECT count(*) FROM (
-                SELECT FROM webhook_deliveries WHERE status = 'waiting' LIMIT $1) d)
+                SELECT FROM webhook_deliveries WHERE status = 'waiting' LIMIT $1) d),
+           (SELECT min(o.created_at) FROM webhooks w CROSS JOIN LATERAL (
+                SELECT d.created_at FROM webhook_deliveries d
+                WHERE d.webhook_id = w.id AND d.status = 'waiting'
+                ORDER BY d.next_attempt_at, d.id LIMIT 1) o
+            WHERE w.removed_at IS NULL AND w.disabled_at IS NULL)
     FROM webhooks WHERE removed_at IS NULL AND disabled_at IS NULL";
+
+const HEARD_UNTIL: &str = "SELECT heard_until FROM webhook_progress";
+
+const HAVE_HEARD: &str = "
+    INSERT INTO webhook_progress AS p (heard_until) VALUES ($1)
+    ON CONFLICT (is_the_only_row) DO UPDATE SET heard_until = excluded.heard_until
+    WHERE p.heard_until < excluded.heard_until";
 
 /// Every UUIDv7 of that time or later is above it, and every earlier one below.
 pub fn first_id_of(at: Timestamp) -> Uuid {
@@ -343,7 +358,8 @@ fn due(row: &tokio_postgres::Row) -> DueDelivery {
 }
 
 impl Store {
-    /// Notes what is to be told. What was noted before, or whose webhook is gone, is left out.
+    /// Notes what is to be told; how much. What was noted before, or whose webhook is gone, is left
+    /// out.
     ///
     /// # Errors
     /// When Postgres cannot be asked; noted again, it is noted once.
@@ -351,18 +367,21 @@ impl Store {
         &self,
         new: &[NewDelivery],
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<u64, StoreError> {
         let reader = self.reader().await?;
         let statement = reader.prepare_cached(NOTE).await?;
+        let mut noted = 0;
         for new in new.chunks(NOTED_AT_ONCE_MAX) {
             let ids: Vec<Uuid> = new.iter().map(|new| new.id).collect();
             let webhooks: Vec<Uuid> = new.iter().map(|new| new.webhook).collect();
             let auctions: Vec<AuctionId> = new.iter().map(|new| new.auction).collect();
             let seqs: Vec<i64> = new.iter().map(|new| new.seq).collect();
             let kinds: Vec<&str> = new.iter().map(|new| new.kind.as_str()).collect();
-            reader.execute(&statement, &[&ids, &webhooks, &auctions, &seqs, &kinds, &now]).await?;
+            noted += reader
+                .execute(&statement, &[&ids, &webhooks, &auctions, &seqs, &kinds, &now])
+                .await?;
         }
-        Ok(())
+        Ok(noted)
     }
 
     /// Counts events that are not kept for these webhooks.
@@ -585,6 +604,29 @@ impl Store {
     /// When Postgres cannot be asked.
     pub async fn deliveries_waiting(&self) -> Result<DeliveriesWaiting, StoreError> {
         let row = self.reader().await?.query_one(WAITING, &[&WAITING_COUNTED_MAX]).await?;
-        Ok(DeliveriesWaiting { webhooks: row.get(0), failing: row.get(1), deliveries: row.get(2) })
+        Ok(DeliveriesWaiting {
+            webhooks: row.get(0),
+            failing: row.get(1),
+            deliveries: row.get(2),
+            oldest: row.get(3),
+        })
+    }
+
+    /// Up to when events have been noted, if ever any was.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn webhooks_heard_until(&self) -> Result<Option<Timestamp>, StoreError> {
+        let row = self.reader().await?.query_opt(HEARD_UNTIL, &[]).await?;
+        Ok(row.map(|row| row.get(0)))
+    }
+
+    /// Says that events have been noted up to then; never takes any of it back.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn webhooks_have_heard(&self, until: Timestamp) -> Result<(), StoreError> {
+        self.reader().await?.execute(HAVE_HEARD, &[&until]).await?;
+        Ok(())
     }
 }

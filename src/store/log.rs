@@ -1,6 +1,7 @@
 //! Reading the event log.
 
 use futures_util::TryStreamExt;
+use uuid::Uuid;
 
 use super::{Store, StoreError};
 use crate::domain::{id::AuctionId, time::Timestamp};
@@ -58,6 +59,19 @@ pub struct PublicEventRow {
     pub hash: Vec<u8>,
 }
 
+/// Which event, and what it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventKey {
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Whose log.
+    pub auction_id: AuctionId,
+    /// From 1.
+    pub seq: i64,
+    /// Such as `bid.placed`.
+    pub kind: String,
+}
+
 /// A bid as the public may see it, newest first.
 #[derive(Debug, Clone)]
 pub struct BidRow {
@@ -86,6 +100,11 @@ const RANGES: &str = "
     FROM unnest($1::uuid[], $2::int8[], $3::int8[]) AS r (auction_id, first, last)
     JOIN events e ON e.auction_id = r.auction_id AND e.seq BETWEEN r.first AND r.last
     ORDER BY e.auction_id, e.seq";
+
+const SINCE: &str = "
+    SELECT at, auction_id, seq, kind FROM events
+    WHERE at >= $1 AND (at, auction_id, seq) > ($1, $2, $3)
+    ORDER BY at, auction_id, seq LIMIT $4";
 
 const MOVED_ON: &str = "
     SELECT s.auction_id, w.head, s.seq
@@ -173,6 +192,33 @@ impl Store {
                 at: row.get(3),
                 data: row.get(4),
                 hash: row.get(5),
+            })
+            .collect())
+    }
+
+    /// Which events there are from a time on, or after an event, in the order of their times; up to
+    /// `limit`.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn events_since(
+        &self,
+        since: Timestamp,
+        after: Option<&EventKey>,
+        limit: i64,
+    ) -> Result<Vec<EventKey>, StoreError> {
+        let begin = (since, AuctionId(Uuid::nil()), 0);
+        let (at, id, seq) = after.map_or(begin, |key| (key.at, key.auction_id, key.seq));
+        let reader = self.reader().await?;
+        let statement = reader.prepare_cached(SINCE).await?;
+        let rows = reader.query(&statement, &[&at, &id, &seq, &limit]).await?;
+        Ok(rows
+            .iter()
+            .map(|row| EventKey {
+                at: row.get(0),
+                auction_id: row.get(1),
+                seq: row.get(2),
+                kind: row.get(3),
             })
             .collect())
     }

@@ -88,6 +88,8 @@ pub struct WebhookListening {
     pub id: Uuid,
     /// Which events.
     pub types: Vec<String>,
+    /// It is told of what was decided from then on.
+    pub created_at: Timestamp,
     /// Whether so much waits for it that no more is kept.
     pub is_full: bool,
 }
@@ -136,7 +138,7 @@ const REMOVE: &str = "
     WHERE client_id = $1 AND id = $2 AND removed_at IS NULL";
 
 const LISTENING: &str = "
-    SELECT w.id, w.types, EXISTS (
+    SELECT w.id, w.types, w.created_at, EXISTS (
         SELECT FROM webhook_deliveries d WHERE d.webhook_id = w.id AND d.status = 'waiting'
         OFFSET $1::int8 - 1 LIMIT 1)
     FROM webhooks w JOIN clients c ON c.id = w.client_id
@@ -301,7 +303,8 @@ impl Store {
         let listening = |row: &tokio_postgres::Row| WebhookListening {
             id: row.get(0),
             types: row.get(1),
-            is_full: row.get(2),
+            created_at: row.get(2),
+            is_full: row.get(3),
         };
         Ok(rows.iter().map(listening).collect())
     }

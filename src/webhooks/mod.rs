@@ -36,7 +36,7 @@ use crate::{
         envelope::Envelope,
     },
     outgoing::Sender,
-    store::{NewDelivery, Store, StoreError, WebhookListening},
+    store::{EventKey, NewDelivery, Store, StoreError, WebhookListening},
     wall_clock,
 };
 
@@ -59,6 +59,13 @@ const CLAIMED_S: i64 = 60;
 const LISTENING_KEPT: Duration = Duration::from_secs(1);
 /// How often is looked for what is due, besides when something was noted here.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often is said how far events were noted, by the events' own times, in milliseconds.
+const HEARD_SAID_EVERY_MS: i64 = 5_000;
+/// An event is committed and comes over the bus within this, in seconds, after one that was decided
+/// at the same time: more than what a lane's commit and its way over a bus that works can take.
+const HEARD_LATE_S: i64 = 120;
+/// Events of the log that are looked at in one go.
+const LOOKED_AT_ONCE: i64 = 5_000;
 /// Pause after Postgres could not be asked.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How often what waits is counted.
@@ -120,6 +127,8 @@ pub struct Webhooks {
     listening: Arc<Mutex<Option<(Instant, Listening)>>>,
     /// Of the turns, to ask Postgres.
     readers: Arc<Semaphore>,
+    /// Up to when is known to everybody that events have been noted.
+    heard_until: Arc<Mutex<Option<Timestamp>>>,
 }
 
 /// Turns under way.
@@ -134,8 +143,8 @@ impl Webhooks {
     /// [runs](Webhooks::run).
     pub fn new(store: Store, sender: Sender, options: Options) -> Webhooks {
         let (options, readers) = (Arc::new(options), Arc::new(Semaphore::new(READERS_MAX)));
-        let (due, listening) = (Arc::default(), Arc::default());
-        Webhooks { store, sender, options, due, listening, readers }
+        let (due, listening, heard_until) = Default::default();
+        Webhooks { store, sender, options, due, listening, readers, heard_until }
     }
 
     /// What checks and reaches addresses.
@@ -256,6 +265,8 @@ impl Webhooks {
         gauge!("hoga_webhooks_enabled").set(count(waiting.webhooks));
         gauge!("hoga_webhooks_failing").set(count(waiting.failing));
         gauge!("hoga_webhooks_waiting").set(count(waiting.deliveries));
+        let oldest_ms = waiting.oldest.map_or(0, |at| wall_clock::now().ms_since(at).max(0));
+        gauge!("hoga_webhooks_oldest_seconds").set(oldest_ms as f64 / 1_000.0);
         Ok(())
     }
 
@@ -286,12 +297,17 @@ impl Webhooks {
         Ok(read)
     }
 
-    async fn note(&self, events: &[Envelope]) -> Result<(), StoreError> {
-        let listening = self.listening().await?;
+    /// Notes who is to be told of these; how many deliveries are new.
+    async fn note(
+        &self,
+        events: &[EventKey],
+        listening: &[WebhookListening],
+    ) -> Result<u64, StoreError> {
         let (mut new, mut skipped) = (Vec::new(), HashMap::new());
-        for webhook in listening.iter() {
-            let is_meant = |event: &&Envelope| {
-                webhook.types.iter().any(|word| details::is_meant(word, &event.kind))
+        for webhook in listening {
+            let is_meant = |event: &&EventKey| {
+                event.at >= webhook.created_at
+                    && webhook.types.iter().any(|word| details::is_meant(word, &event.kind))
             };
             for event in events.iter().filter(is_meant) {
                 if webhook.is_full {
@@ -302,20 +318,57 @@ impl Webhooks {
                     id: Uuid::now_v7(),
                     webhook: webhook.id,
                     auction: event.auction_id,
-                    seq: i64::try_from(event.seq).unwrap_or(i64::MAX),
-                    kind: event.kind.clone().into_owned(),
+                    seq: event.seq,
+                    kind: event.kind.clone(),
                 });
             }
         }
-        let now = wall_clock::now();
+        let (now, mut noted) = (wall_clock::now(), 0);
         if !skipped.is_empty() {
             let count: i64 = skipped.values().sum();
             counter!("hoga_webhooks_skipped_total").increment(count.unsigned_abs());
             self.store.note_skipped(&skipped, now).await?;
         }
         if !new.is_empty() {
-            self.store.note_deliveries(&new, now).await?;
+            noted = self.store.note_deliveries(&new, now).await?;
             self.due.notify_one();
+        }
+        if let Some(newest) = events.iter().map(|event| event.at).max() {
+            self.have_heard(newest).await?;
+        }
+        Ok(noted)
+    }
+
+    /// Says so to everybody, now and then.
+    async fn have_heard(&self, until: Timestamp) -> Result<(), StoreError> {
+        let mut said = self.heard_until.lock().await;
+        if said.is_none_or(|said| until.ms_since(said) >= HEARD_SAID_EVERY_MS) {
+            self.store.webhooks_have_heard(until).await?;
+            *said = Some(until);
+        }
+        Ok(())
+    }
+
+    /// Notes from the log what the bus may have lost: what was decided since events were last
+    /// heard, and some before. What was noted already is not noted again.
+    async fn look_in_the_log(&self) -> Result<(), StoreError> {
+        let listening = self.listening().await?;
+        let Some(first) = listening.iter().map(|webhook| webhook.created_at).min() else {
+            return Ok(());
+        };
+        let heard_until = self.store.webhooks_heard_until().await?;
+        let since = heard_until.map_or(first, |until| until.plus_s(-HEARD_LATE_S).max(first));
+        let (mut last, mut found) = (None, 0);
+        loop {
+            let page = self.store.events_since(since, last.as_ref(), LOOKED_AT_ONCE).await?;
+            found += self.note(&page, &self.listening().await?).await?;
+            match page.into_iter().last() {
+                Some(event) => last = Some(event),
+                None => break,
+            }
+        }
+        if found > 0 {
+            tracing::warn!(found, "the bus lost events of webhooks; the log had them");
         }
         Ok(())
     }
@@ -339,16 +392,30 @@ impl Turns {
 
 impl Consumer for Webhooks {
     fn take<'a>(&'a self, events: &'a [Envelope]) -> BoxFuture<'a, Result<(), TakeError>> {
-        Box::pin(async move { Ok(self.note(events).await?) })
+        Box::pin(async move {
+            let listening = self.listening().await?;
+            if !listening.is_empty() {
+                let events: Vec<EventKey> = events.iter().map(key).collect();
+                self.note(&events, &listening).await?;
+            }
+            Ok(())
+        })
     }
 
-    /// There is nothing to compare the log with: what was noted of an event may have been deleted
-    /// since. What a broker forgot, killed within a second of making the queue, is not told.
     fn may_have_missed(&self) -> BoxFuture<'_, Result<(), TakeError>> {
-        Box::pin(std::future::ready(Ok(())))
+        Box::pin(async move { Ok(self.look_in_the_log().await?) })
     }
 
     fn name(&self) -> &'static str {
         "webhooks"
+    }
+}
+
+fn key(event: &Envelope) -> EventKey {
+    EventKey {
+        at: event.at,
+        auction_id: event.auction_id,
+        seq: i64::try_from(event.seq).unwrap_or(i64::MAX),
+        kind: event.kind.clone().into_owned(),
     }
 }

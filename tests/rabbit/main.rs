@@ -203,12 +203,17 @@ async fn a_consumer_whose_binding_was_forgotten_goes_on_from_the_log() {
     spawn_consumer(&broker.address(prefix), recorder.clone());
     consumer_is_there(&broker, prefix).await;
     let hoga = Hoga::start(broker.url(), prefix).await;
+    let client = hoga.runs(&["client", "add", "a shop"]);
+    hoga.runs(&["webhook", "add", client.trim(), "https://shop.hoga.test/told"]);
     let market = Market::with(&hoga, WATCHED).await;
     let watchers = Watchers::begin(&hoga, &market).await;
     let (connection, channel) = broker.channel().await;
-    let names = ["forgotten.hoga.notify", "forgotten.hoga.events", "auction.#"];
-    let [queue, exchange, key] = names.map(|name| name.into());
-    channel.queue_unbind(queue, exchange, key, Default::default()).await.expect("unbound");
+    let queues = ["forgotten.hoga.notify", "forgotten.hoga.webhooks"];
+    for queue in queues {
+        let [queue, exchange, key] =
+            [queue, "forgotten.hoga.events", "auction.#"].map(|name| name.into());
+        channel.queue_unbind(queue, exchange, key, Default::default()).await.expect("unbound");
+    }
     let bidding = market.bid_all_the_time();
     market.wait_for_answers(100).await;
     bidding.finish().await;
@@ -216,11 +221,22 @@ async fn a_consumer_whose_binding_was_forgotten_goes_on_from_the_log() {
     recorder.check(&hoga).await;
     let missed = "SELECT count(*) FROM standings LEFT JOIN notify_progress USING (auction_id)
                   WHERE done_seq IS DISTINCT FROM seq";
-    let missed: i64 = hoga.sql().await.query_one(missed, &[]).await.expect("counted").get(0);
-    assert!(missed > 0, "the notifier has what it was never sent");
-    // It loses its consumer, and makes queue and binding anew.
-    channel.queue_delete(names[0].into(), Default::default()).await.expect("deleted");
+    let sql = hoga.sql().await;
+    let count = async |what| sql.query_one(what, &[]).await.expect("counted").get::<_, i64>(0);
+    assert!(count(missed).await > 0, "the notifier has what it was never sent");
+    let untold = "SELECT count(*) FROM events e WHERE at >= (SELECT created_at FROM webhooks)
+         AND NOT EXISTS (SELECT FROM webhook_deliveries d
+                         WHERE d.auction_id = e.auction_id AND d.seq = e.seq)";
+    assert!(count(untold).await > 0, "the webhook is told of what was never sent");
+    // They lose their consumers, and make queues and bindings anew.
+    for queue in queues {
+        channel.queue_delete(queue.into(), Default::default()).await.expect("deleted");
+    }
     watchers.check_inboxes(&hoga).await;
+    eventually("the webhook is told of everything", || async {
+        (count(untold).await == 0).then_some(())
+    })
+    .await;
     let _ = connection.close(200, "done".into()).await;
 }
 

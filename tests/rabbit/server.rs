@@ -90,6 +90,13 @@ impl Hoga {
         self.command(args).output().expect("the program runs")
     }
 
+    /// What a command that succeeds prints.
+    pub fn runs(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
     /// `hoga broadcast` beside it: streams alone, which hear of events over the broker.
     pub async fn broadcaster(&self) -> Broadcaster {
         let port = free_port();
