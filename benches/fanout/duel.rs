@@ -16,6 +16,7 @@ use super::{
     Failed,
     children::Server,
     crowd::Crowd,
+    figures::median,
     nchan::Nginx,
     plan::{Plan, Subject},
     proc,
@@ -90,6 +91,21 @@ pub struct Figures {
     pub bytes_per_viewer: u64,
     /// Events published.
     pub events: u64,
+}
+
+impl Figures {
+    /// Of each figure the median.
+    pub fn medians(rounds: &[Figures]) -> Figures {
+        let median = |figure: fn(&Figures) -> f64| median(rounds.iter().map(figure));
+        Figures {
+            deliveries_per_s: median(|of| of.deliveries_per_s),
+            deliveries_per_cpu_s: median(|of| of.deliveries_per_cpu_s),
+            p50_ms: median(|of| of.p50_ms),
+            p99_ms: median(|of| of.p99_ms),
+            bytes_per_viewer: median(|of| of.bytes_per_viewer as f64) as u64,
+            events: rounds.iter().map(|of| of.events).sum(),
+        }
+    }
 }
 
 /// Has the events carried; with the data of the last one.

@@ -8,6 +8,8 @@
 //! | bidders | 64 bidders on the auction that everybody watches, against the same without viewers |
 //! | asleep | a thousand viewers that never read, beside those who do |
 //!
+//! Hoga and nchan take turns, for some rounds: machines are noisy, and the median counts.
+//!
 //! In the first two an event is published to each channel, and the next one when every viewer has
 //! the last: nothing is left out or told together, and both servers send the same number of frames
 //! with the same data. To Hoga an event is a bid that is committed first; the time to its receipt
@@ -46,7 +48,13 @@ use std::{error::Error, net::SocketAddr, process::ExitCode};
 use clap::{Parser, ValueEnum};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use self::{children::Server, report::Report, stage::Stage};
+use self::{
+    children::Server,
+    duel::Figures,
+    report::{Duel, Report},
+    stage::Stage,
+    storm::Storm,
+};
 
 /// As in the product.
 #[global_allocator]
@@ -75,6 +83,9 @@ struct Args {
     /// Seconds that each part is measured
     #[arg(long, env = "HOGA_BENCH_SECONDS", default_value_t = 8.0)]
     seconds: f64,
+    /// How often the servers take turns; medians count
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
     /// Which of one, hundred, bidders, asleep, separated by commas
     #[arg(long, value_delimiter = ',', default_value = "one,hundred,bidders,asleep")]
     only: Vec<Part>,
@@ -127,26 +138,27 @@ fn allow_connections(viewers: usize) -> Result<(), Failed> {
 fn measure(args: &Args) -> Result<bool, Failed> {
     let has = |part| args.only.contains(&part);
     let stage = Stage::build(&[], None)?;
-    let mut report = Report::new(args.viewers, args.seconds);
+    let mut report = Report::new(args.viewers, args.seconds, args.rounds);
     for channels in [1, 100] {
         if !has(if channels == 1 { Part::One } else { Part::Hundred }) {
             continue;
         }
-        let database = stage.database()?;
-        let server = hoga(&stage, &database)?;
-        let target = duel::hoga(&stage, &server, channels);
-        let (figures, data) = duel::run(&target, args.viewers, args.seconds)?;
-        server.stop()?;
-        stage.drop_database(&database)?;
-        report.add_duel("hoga", channels, figures);
-        let nginx = nchan::Nginx::start()?;
-        let target = duel::nchan(&nginx, channels, &data);
-        let (figures, _) = duel::run(&target, args.viewers, args.seconds)?;
-        nginx.stop()?;
-        report.add_duel("nchan", channels, figures);
+        let (mut of_hoga, mut of_nchan) = (Vec::new(), Vec::new());
+        for _ in 0..args.rounds {
+            let (figures, data) = carried_by_hoga(&stage, channels, args)?;
+            of_hoga.push(said(Duel { who: "hoga", channels, figures }));
+            let figures = carried_by_nchan(channels, &data, args)?;
+            of_nchan.push(said(Duel { who: "nchan", channels, figures }));
+        }
+        let [hoga, nchan] = [of_hoga, of_nchan].map(|rounds| Figures::medians(&rounds));
+        report.add_duel(channels, hoga, nchan);
     }
     if has(Part::Bidders) {
-        report.set_storm(storm::bidders(&stage, args.viewers, args.seconds)?);
+        let mut rounds = Vec::new();
+        for _ in 0..args.rounds {
+            rounds.push(storm::bidders(&stage, args.viewers, args.seconds)?);
+        }
+        report.set_storm(Storm::medians(&rounds));
     }
     if has(Part::Asleep) {
         report.set_asleep(storm::asleep(&stage, args.viewers, args.seconds)?);
@@ -154,6 +166,34 @@ fn measure(args: &Args) -> Result<bool, Failed> {
     println!("\n{report}");
     println!("written to {}", report.write_json()?.display());
     Ok(report.is_reached())
+}
+
+fn said(duel: Duel) -> Figures {
+    println!("{duel}");
+    duel.figures
+}
+
+/// With the data of the last event.
+fn carried_by_hoga(
+    stage: &Stage,
+    channels: usize,
+    args: &Args,
+) -> Result<(Figures, Vec<u8>), Failed> {
+    let database = stage.database()?;
+    let server = hoga(stage, &database)?;
+    let target = duel::hoga(stage, &server, channels);
+    let carried = duel::run(&target, args.viewers, args.seconds)?;
+    server.stop()?;
+    stage.drop_database(&database)?;
+    Ok(carried)
+}
+
+fn carried_by_nchan(channels: usize, data: &[u8], args: &Args) -> Result<Figures, Failed> {
+    let nginx = nchan::Nginx::start()?;
+    let target = duel::nchan(&nginx, channels, data);
+    let (figures, _) = duel::run(&target, args.viewers, args.seconds)?;
+    nginx.stop()?;
+    Ok(figures)
 }
 
 /// `hoga serve` with room for the crowd.

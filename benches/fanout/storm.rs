@@ -47,6 +47,24 @@ pub struct Bids {
     pub p99_ms: f64,
 }
 
+impl Storm {
+    /// Of each figure the median.
+    pub fn medians(rounds: &[Storm]) -> Storm {
+        let median = |figure: fn(&Storm) -> f64| figures::median(rounds.iter().map(figure));
+        Storm {
+            alone: Bids {
+                per_s: median(|of| of.alone.per_s),
+                p99_ms: median(|of| of.alone.p99_ms),
+            },
+            watched: Bids {
+                per_s: median(|of| of.watched.per_s),
+                p99_ms: median(|of| of.watched.p99_ms),
+            },
+            deliveries_per_s: median(|of| of.deliveries_per_s),
+        }
+    }
+}
+
 /// Those who read, with and without those who do not.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Asleep {

@@ -18,9 +18,9 @@ use crate::{domain::id::AuctionId, events::in_process::Committed};
 pub(super) const TURN_EVERY: Duration = Duration::from_millis(2);
 /// How long waking is spread for each viewer, times the processors: writing one frame to one
 /// connection takes some 10 µs of a processor and as much of the caches of those who bid.
-const SPREAD_PER_VIEWER: Duration = Duration::from_micros(120);
+const SPREAD_PER_VIEWER: Duration = Duration::from_micros(140);
 /// No price of a storm waits longer than about this, however many watch.
-const SPREAD_MAX: Duration = Duration::from_millis(600);
+const SPREAD_MAX: Duration = Duration::from_millis(700);
 /// Commits that are held back at most; past it everybody is woken at once.
 const COMMITS_HELD_MAX: usize = 8_192;
 
@@ -129,7 +129,7 @@ mod tests {
             turns += 1;
         };
         assert_eq!((woken.times(), told), (10_000, held));
-        assert!((150..=250).contains(&turns), "{turns} turns are some 400 ms");
+        assert!((150..=250).contains(&turns), "{turns} turns are about half a second");
         assert!(!pace.is_under_way());
     }
 
