@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::try_join;
 use tokio_postgres::{
-    Client, Connection, NoTls, Socket, Statement, error::SqlState, tls::NoTlsStream, types::ToSql,
+    Client, Connection, NoTls, Socket, Statement, error::SqlState, tls::NoTlsStream,
 };
 
 use super::{
@@ -34,8 +34,8 @@ const FIND_RECEIPTS: &str = "
     JOIN receipts r ON r.user_id = k.user_id AND r.key = k.key
     ORDER BY k.place";
 
-/// Everything that a batch with events writes; the number of its outbox row. None of the tables is
-/// read by another part, so it does not matter in which order Postgres writes them.
+/// Everything that a batch writes; the number of its outbox row, if there are events. None of the
+/// tables is read by another part, so it does not matter in which order Postgres writes them.
 const WRITE: &str = "
     WITH written AS (
         INSERT INTO events (auction_id, seq, kind, at, data, private, hash)
@@ -63,14 +63,7 @@ const WRITE: &str = "
              AS n (user_id, key, fingerprint, accepted, answer)
     )
     INSERT INTO outbox (auction_ids, first_seqs, last_seqs)
-    VALUES ($8::uuid[], $24::int8[], $19::int8[]) RETURNING id";
-
-/// What a batch writes in which everything was refused.
-const WRITE_RECEIPTS: &str = "
-    INSERT INTO receipts (user_id, key, fingerprint, accepted, answer, created_at)
-    SELECT user_id, key, fingerprint, accepted, answer, $6
-    FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bool[], $5::text[])
-         AS n (user_id, key, fingerprint, accepted, answer)";
+    SELECT $8::uuid[], $24::int8[], $19::int8[] WHERE cardinality($8::uuid[]) > 0 RETURNING id";
 
 const UPDATE_ITEMS: &str = "
     UPDATE auctions a SET
@@ -219,7 +212,6 @@ pub struct BatchWriter {
     client: Client,
     find_receipts: Statement,
     write: Statement,
-    write_receipts: Statement,
 }
 
 impl BatchWriter {
@@ -250,12 +242,9 @@ impl BatchWriter {
     /// # Errors
     /// When the connection is lost or the schema is not this version's.
     pub async fn prepare(client: Client) -> Result<BatchWriter, tokio_postgres::Error> {
-        let (find_receipts, write, write_receipts) = try_join!(
-            client.prepare(FIND_RECEIPTS),
-            client.prepare(WRITE),
-            client.prepare(WRITE_RECEIPTS),
-        )?;
-        Ok(BatchWriter { client, find_receipts, write, write_receipts })
+        let (find_receipts, write) =
+            try_join!(client.prepare(FIND_RECEIPTS), client.prepare(WRITE))?;
+        Ok(BatchWriter { client, find_receipts, write })
     }
 
     /// Whether the connection is gone.
@@ -309,15 +298,9 @@ impl BatchWriter {
         if s.auction_id.is_empty() && r.key.is_empty() {
             return Ok(None);
         }
-        if s.auction_id.is_empty() {
-            let columns: &[&(dyn ToSql + Sync)] =
-                &[&r.user_id, &r.key, &r.fingerprint, &r.accepted, &r.answer, &now];
-            self.client.execute(&self.write_receipts, columns).await?;
-            return Ok(None);
-        }
         let row = self
             .client
-            .query_one(
+            .query_opt(
                 &self.write,
                 &[
                     &e.auction_id,
@@ -353,7 +336,7 @@ impl BatchWriter {
                 ],
             )
             .await?;
-        Ok(Some(row.get(0)))
+        Ok(row.map(|row| row.get(0)))
     }
 
     /// Items are edited rarely: they are written one by one, in a transaction with the rest.
