@@ -371,10 +371,13 @@ fn web_push(config: &Config) -> Result<WebPush, StartError> {
             "some push services refuse whoever names no contact: set HOGA_VAPID_SUBJECT"
         );
     }
+    Ok(WebPush::new(sender(config, push::ALL_MAX)?, vapid))
+}
+
+/// Reaches what others chose, with so many calls under way at once.
+fn sender(config: &Config, calls_max: usize) -> Result<Sender, SenderError> {
     let loopback = config.outgoing_loopback;
-    let defaults = outgoing::Options::default();
-    let options = outgoing::Options { loopback, calls_max: push::ALL_MAX, ..defaults };
-    Ok(WebPush::new(Sender::new(options)?, vapid))
+    Sender::new(outgoing::Options { loopback, calls_max, ..outgoing::Options::default() })
 }
 
 fn notifications(config: &Config) -> notify::Options {
@@ -389,11 +392,7 @@ fn notifications(config: &Config) -> notify::Options {
 
 /// What tells registered clients of events; nothing is told yet.
 pub fn webhooks(config: &Config, store: &Store) -> Result<Webhooks, SenderError> {
-    let sender = Sender::new(outgoing::Options {
-        loopback: config.outgoing_loopback,
-        calls_max: webhooks::CALLS_MAX,
-        ..outgoing::Options::default()
-    })?;
+    let sender = sender(config, webhooks::CALLS_MAX)?;
     let kept_s = config.webhooks.kept_days * 86_400;
     let options = webhooks::Options { kept_s, ..webhooks::Options::default() };
     Ok(Webhooks::new(store.clone(), sender, options))

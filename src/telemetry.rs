@@ -84,7 +84,10 @@ fn describe() {
     describe_counter!("hoga_kakao_unlinks_given_up_total", "Unlinks given up here since the start");
     describe_gauge!("hoga_kakao_unlinks_waiting", "Unlinks that are still to do");
     describe_gauge!("hoga_kakao_unlinks_given_up", "Unlinks that wait for an operator");
-    describe_gauge!("hoga_webhooks_oldest_seconds", "Age of what waits longest for a webhook");
+    describe_gauge!(
+        "hoga_webhooks_oldest_seconds",
+        "Age of the oldest event that a webhook is told next"
+    );
     describe_counter!("hoga_webhooks_attempts_total", "Attempts to tell webhooks by outcome");
     describe_counter!("hoga_webhooks_given_up_total", "Events that a webhook was not told");
     describe_counter!("hoga_webhooks_skipped_total", "Events not kept for webhooks behind too far");

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     State,
-    body::{self, Json, PERSONAL, PageQuery, Wrong, present},
+    body::{self, Json, PERSONAL, Wrong, present},
     caller::User,
     problem::{Code, Problem},
 };
@@ -188,9 +188,7 @@ pub async fn list_addresses(
     user: User,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let query: PageQuery = body::query(&request)?;
-    let limit = body::limit(query.limit)?;
-    let after = query.cursor.map(|text| body::read_id_cursor(ORDER, &text)).transpose()?;
+    let (limit, after) = body::id_page(&request, ORDER)?;
     let rows = state.store.addresses(user.0.user, after, limit + 1).await?;
     let (rows, next_cursor) = body::page(rows, limit, |row| body::write_id_cursor(ORDER, row.id));
     let items = rows.into_iter().map(AddressBody::from).collect();

@@ -317,6 +317,13 @@ pub struct PageQuery {
     pub cursor: Option<String>,
 }
 
+/// Which page of a list in the order of its ids: up to how many rows, and after which one.
+pub fn id_page(request: &HttpRequest, order: &str) -> Result<(i64, Option<Uuid>), Problem> {
+    let query: PageQuery = query(request)?;
+    let after = query.cursor.map(|text| read_id_cursor(order, &text));
+    Ok((limit(query.limit)?, after.transpose()?))
+}
+
 /// A place in a list whose order is that of its ids.
 pub fn write_id_cursor(order: &str, id: Uuid) -> String {
     write_cursor(order, Page { key: 0, id: AuctionId(id) })

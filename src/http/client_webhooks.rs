@@ -1,26 +1,23 @@
 //! `/v1/clients/{id}/webhooks`: where registered clients are told of events, what was told, and how
 //! it is told again. For those who look after the house.
 
-use actix_web::{
-    HttpRequest, HttpResponse, delete, get,
-    http::header::{self, HeaderValue},
-    patch, post, web,
-};
+use actix_web::{HttpRequest, HttpResponse, delete, get, http::header, patch, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
     State,
-    body::{self, Json, PageQuery},
+    body::{self, Json},
     caller::Admin,
+    clients::{self, NO_STORE},
     problem::{Code, Problem},
 };
 use crate::{
     domain::time::Timestamp,
     store::{AttemptRow, DeliveryRow, WebhookAdded, WebhookRow, first_id_of},
     wall_clock,
-    webhooks::{Details, OVERLAP_S, OVERLAP_S_MAX, signing::SigningSecret},
+    webhooks::{Details, OVERLAP_S, OVERLAP_S_MAX, message_id, signing::SigningSecret},
 };
 
 /// The order of the list of webhooks, in its cursors.
@@ -29,9 +26,6 @@ const ORDER: &str = "webhooks";
 const DELIVERIES_ORDER: &str = "webhook_deliveries";
 /// Deliveries that one request has told again.
 const REPLAYED_AT_ONCE_MAX: i64 = 1_000;
-
-const NO_STORE: (header::HeaderName, HeaderValue) =
-    (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 
 /// A webhook to make.
 #[derive(Deserialize, ToSchema)]
@@ -270,14 +264,10 @@ fn webhook_body(row: WebhookRow, secret: Option<&SigningSecret>) -> WebhookBody 
 
 fn delivery_body(row: DeliveryRow) -> DeliveryBody {
     let is_now = |status: &&DeliveryStatus| status.word() == row.status;
-    let message_id = match row.cause {
-        Some((auction, seq)) => format!("{auction}:{seq}"),
-        None => format!("test:{}", row.id),
-    };
     DeliveryBody {
         id: row.id,
+        message_id: message_id(row.id, row.cause),
         r#type: row.kind,
-        message_id,
         auction_id: row.cause.map(|(auction, _)| auction.0),
         seq: row.cause.map(|(_, seq)| seq),
         status: DeliveryStatus::ALL.iter().find(is_now).copied().unwrap_or(DeliveryStatus::Failed),
@@ -295,16 +285,9 @@ fn attempt_body(row: AttemptRow) -> AttemptBody {
 
 /// A client's webhook, by what stands in the path.
 async fn stored(state: &State, client: &str, id: &str) -> Result<WebhookRow, Problem> {
-    check_client(state, client).await?;
+    clients::stored(state, client).await?;
     let row = state.store.webhook(client, body::id(id)?).await?;
     row.ok_or_else(|| Code::WebhookNotFound.into())
-}
-
-async fn check_client(state: &State, id: &str) -> Result<(), Problem> {
-    // Postgres takes no NUL.
-    let is_possible = !id.contains('\0');
-    let is_there = is_possible && state.store.client(id).await?.is_some();
-    if is_there { Ok(()) } else { Err(Code::ClientNotFound.into()) }
 }
 
 /// List the webhooks of a client
@@ -322,10 +305,8 @@ pub async fn list_webhooks(
     client: web::Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let query: PageQuery = body::query(&request)?;
-    let limit = body::limit(query.limit)?;
-    let after = query.cursor.map(|text| body::read_id_cursor(ORDER, &text)).transpose()?;
-    check_client(&state, &client).await?;
+    let (limit, after) = body::id_page(&request, ORDER)?;
+    clients::stored(&state, &client).await?;
     let rows = state.store.webhooks(&client, after, limit + 1).await?;
     let (rows, next_cursor) = body::page(rows, limit, |row| body::write_id_cursor(ORDER, row.id));
     let items = rows.into_iter().map(|row| webhook_body(row, None)).collect();
@@ -349,7 +330,7 @@ pub async fn create_webhook(
     client: web::Path<String>,
     Json(new): Json<NewWebhookBody>,
 ) -> Result<HttpResponse, Problem> {
-    check_client(&state, &client).await?;
+    clients::stored(&state, &client).await?;
     let details = Details {
         url: Some(new.url),
         description: Some(new.description),

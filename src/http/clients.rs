@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::{
     State,
-    body::{self, Json},
+    body::{self, Json, PageQuery},
     caller::Admin,
     problem::{Code, Problem},
 };
@@ -132,15 +132,9 @@ fn client_body(row: ClientRow, secret: Option<String>) -> ClientBody {
     }
 }
 
-const NO_STORE: (header::HeaderName, HeaderValue) =
+/// Of answers that hold a secret.
+pub(super) const NO_STORE: (header::HeaderName, HeaderValue) =
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PageQuery {
-    limit: Option<i64>,
-    cursor: Option<String>,
-}
 
 /// List the registered frontends
 ///
@@ -216,7 +210,8 @@ pub async fn get_client(
     Ok(HttpResponse::Ok().json(client_body(row, None)))
 }
 
-async fn stored(state: &State, id: &str) -> Result<ClientRow, Problem> {
+/// A client, by what stands in the path.
+pub(super) async fn stored(state: &State, id: &str) -> Result<ClientRow, Problem> {
     // Postgres takes no NUL.
     let is_possible = !id.contains('\0');
     let row = if is_possible { state.store.client(id).await? } else { None };

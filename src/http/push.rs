@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     State,
-    body::{self, Json, PERSONAL, PageQuery, Wrong},
+    body::{self, Json, PERSONAL, Wrong},
     caller::User,
     context,
     problem::{Code, Language, Problem},
@@ -171,9 +171,7 @@ pub async fn list_push_subscriptions(
     user: User,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let query: PageQuery = body::query(&request)?;
-    let limit = body::limit(query.limit)?;
-    let after = query.cursor.map(|text| body::read_id_cursor(ORDER, &text)).transpose()?;
+    let (limit, after) = body::id_page(&request, ORDER)?;
     let rows = state.store.push_subscriptions(user.0.user, after, limit + 1).await?;
     let (rows, next_cursor) = body::page(rows, limit, |row| body::write_id_cursor(ORDER, row.id));
     let items = rows.into_iter().map(PushSubscriptionBody::from).collect();

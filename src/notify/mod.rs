@@ -284,6 +284,7 @@ impl Consumer for Notifier {
     }
 }
 
+/// Until it rings, or for so long.
 async fn woken(bell: &Notify, at_least_every: Duration) {
     let _ = tokio::time::timeout(at_least_every, bell.notified()).await;
 }

@@ -89,8 +89,6 @@ pub struct Answer {
     pub status: u16,
     /// Up to [`ANSWER_BYTES_MAX`]; what came after it was not read.
     pub body: Bytes,
-    /// `Location`, where there is one in visible ASCII.
-    pub location: Option<String>,
 }
 
 /// It did not arrive, or was not accepted.
@@ -238,9 +236,7 @@ impl Sender {
             let retry_after = said.and_then(|said| RetryAfter::parse(said.to_str().ok()?));
             return Err(SendError::Status { status: status.as_u16(), retry_after });
         }
-        let location = answer.headers().get(header::LOCATION);
-        let location = location.and_then(|said| said.to_str().ok()).map(str::to_owned);
-        Ok(Answer { status: status.as_u16(), body: read(answer).await?, location })
+        Ok(Answer { status: status.as_u16(), body: read(answer).await? })
     }
 }
 

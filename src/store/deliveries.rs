@@ -169,7 +169,7 @@ pub struct DeliveriesWaiting {
     pub failing: i64,
     /// Deliveries of all webhooks, disabled ones too, up to a hundred thousand.
     pub deliveries: i64,
-    /// When was noted what waits longest for an enabled webhook that is next to be told.
+    /// Of what each enabled webhook is told next, when the oldest was noted.
     pub oldest: Option<Timestamp>,
 }
 
@@ -293,7 +293,7 @@ const PURGE_REMOVED: &str = "
     DELETE FROM webhooks w WHERE w.removed_at IS NOT NULL
         AND NOT EXISTS (SELECT FROM webhook_deliveries d WHERE d.webhook_id = w.id)";
 
-/// What waits longest has the least id.
+/// The oldest is among what each webhook is told next: what was tried already comes later.
 const WAITING: &str = "
     SELECT count(*), count(failing_since),
            (SELECT count(*) FROM (

@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 pub use self::{
     details::{Details, OVERLAP_S, OVERLAP_S_MAX, WebhookFault},
-    message::TEST_TYPE,
+    message::{TEST_TYPE, message_id},
     schedule::ATTEMPTS_MAX,
 };
 use crate::{

@@ -363,7 +363,7 @@ impl Pusher {
             tokio::select! {
                 // A slot is free.
                 _ = work.next(), if !work.slots.all_are_free() => {}
-                () = woken(&self.noted) => {}
+                () = super::woken(&self.noted, LOOK_EVERY) => {}
             }
         }
     }
@@ -427,10 +427,6 @@ fn pause_ms(attempts: i32, by_chance: i64) -> i64 {
 
 fn counted(outcome: &'static str) {
     counter!("hoga_push_attempts_total", "outcome" => outcome).increment(1);
-}
-
-async fn woken(bell: &Notify) {
-    let _ = tokio::time::timeout(LOOK_EVERY, bell.notified()).await;
 }
 
 async fn rest(error: &StoreError) {
