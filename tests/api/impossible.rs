@@ -267,10 +267,7 @@ async fn a_lease_that_was_lost_is_taken_again_and_events_flow_on() {
         (now != 0 && now != before).then_some(())
     })
     .await;
-    eventually("everything is published", || async {
-        (server.database.number("SELECT count(*) FROM outbox").await == 0).then_some(())
-    })
-    .await;
+    server.all_is_published().await;
     let second = server.store.lease(&Leased::not_yet()).await;
     assert!(matches!(second, Err(LeaseError::Taken)));
 }

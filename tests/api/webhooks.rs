@@ -518,11 +518,7 @@ async fn a_disabled_client_is_told_nothing() {
     let auction = shop.sora.sells(an_auction()).await;
     shop.teller().take(&shop.envelopes(&auction).await).await.unwrap();
     // The server's own consumer has had it, too.
-    eventually("everything is published", || async {
-        let kept = "SELECT count(*) FROM outbox";
-        (shop.server.database.number(kept).await == 0).then_some(())
-    })
-    .await;
+    shop.server.all_is_published().await;
     assert_eq!(shop.deliveries(&webhook, "").await.len(), 1);
     shop.admin.patch(&path, &json!({"disabled": false})).await.with_status(200);
     assert_eq!(shop.tell_in(0).await, delivered(1));

@@ -301,9 +301,7 @@ async fn a_poison_message_is_put_aside_after_bounded_tries_and_can_be_replayed()
     market.wait_for_answers(50).await;
     bidding.finish().await;
     let listed = eventually("they are put aside", || async {
-        let listed = hoga.run(&["dead-letters", "list"]);
-        assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
-        let listed = String::from_utf8(listed.stdout).unwrap();
+        let listed = hoga.runs(&["dead-letters", "list"]);
         (listed.lines().count() == POISONED).then_some(listed)
     })
     .await;
@@ -312,8 +310,7 @@ async fn a_poison_message_is_put_aside_after_bounded_tries_and_can_be_replayed()
     let (auction, _) = first.split_once(':').unwrap();
     assert!(recorder.refusals(auction) > TRIES_MAX - 1, "it was tried often enough");
     recorder.refuse_nothing();
-    let replayed = hoga.run(&["dead-letters", "replay", first]);
-    assert_eq!(String::from_utf8_lossy(&replayed.stdout), "replayed 1\n");
+    assert_eq!(hoga.runs(&["dead-letters", "replay", first]), "replayed 1\n");
     let replayed = hoga.run(&["dead-letters", "replay", "nobody"]);
     assert_eq!(replayed.status.code(), Some(1));
     assert!(hoga.run(&["dead-letters", "replay", "--all"]).status.success());

@@ -24,6 +24,7 @@ use super::{
     callers::{Admin, Anonymous, Bidder, Client, Seller},
     database::Database,
     logs,
+    wait::eventually,
 };
 
 /// The issuer of the tokens, whatever the port.
@@ -68,6 +69,14 @@ impl TestServer {
         let mut server = TestServer::stopped(database, change);
         server.start();
         server
+    }
+
+    /// Every consumer has every event.
+    pub async fn all_is_published(&self) {
+        eventually("everything is published", || async {
+            (self.database.number("SELECT count(*) FROM outbox").await == 0).then_some(())
+        })
+        .await;
     }
 
     /// Configured, and not started.
