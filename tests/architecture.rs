@@ -1,5 +1,5 @@
-//! Who may use whom: the imports in `src/` against the list of DESIGN.md, and what a folder must
-//! not do.
+//! Who may use whom: the imports in `src/` against a list, and what a folder must not do. And that the
+//! repository needs nothing beside it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -101,6 +101,12 @@ const IMPURE: &[&str] = &[
 
 /// Beginnings of statements, as they stand in a string.
 const SQL: &[&str] = &["SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM ", "CREATE TABLE "];
+
+/// Names of a folder beside the repository, in two halves, so that they do not stand here.
+const BESIDE: &[(&str, &str)] = &[("../", "shared"), ("shared", "/data")];
+
+/// Folders that hold what was built or installed, and git's own.
+const NOT_OURS: &[&str] = &["target", ".git", ".hoga", "node_modules"];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Offence {
@@ -326,4 +332,33 @@ fn the_check_sees_impure_words_and_sql() {
     let sql = "const FIND: &str = \"SELECT 1\";\nconst A: &str = \"\n    UPDATE t SET x = 1\";\n";
     assert_eq!(lines(statements_in(sql)), [1, 3]);
     assert_eq!(lines(statements_in("let selected = \"Select a bid\";\n")), Vec::<usize>::new());
+}
+
+/// The files under a folder, without links and what is not ours.
+fn files_under(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let kind = entry.file_type().unwrap();
+        let is_ours = !NOT_OURS.iter().any(|name| entry.file_name() == *name);
+        if kind.is_dir() && is_ours {
+            files_under(&entry.path(), found);
+        } else if kind.is_file() && is_ours {
+            found.push(entry.path());
+        }
+    }
+}
+
+#[test]
+fn nothing_in_the_repository_names_a_folder_beside_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    files_under(root, &mut files);
+    assert!(files.iter().any(|path| path.ends_with("scripts/test")), "{files:?}");
+    let names_one = |path: &PathBuf| {
+        let content = fs::read(path).unwrap();
+        let text = String::from_utf8_lossy(&content);
+        BESIDE.iter().any(|(one, other)| text.contains(&format!("{one}{other}")))
+    };
+    let offenders: Vec<_> = files.into_iter().filter(names_one).collect();
+    assert!(offenders.is_empty(), "{offenders:?}");
 }

@@ -162,9 +162,7 @@ pub fn wait_until(what: &str, mut fact: impl FnMut() -> bool) {
     }
 }
 
-/// Recorded data that lies beside the project, and is no part of it.
-pub fn shared(name: &str) -> PathBuf {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(name);
-    assert!(path.is_file(), "this test reads {}, which is not there", path.display());
-    path
+/// A file of recorded data; see `tests/data/README.md`.
+pub fn recorded(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 
-use crate::house::{House, shared};
+use crate::house::{House, recorded};
 
 const ROWS: usize = 300;
 
-/// The first rows of the Tate collection as records; some go over several lines.
+/// The first rows of a sample of the Tate collection as records; some go over several lines.
 fn first_rows() -> (csv::StringRecord, Vec<csv::StringRecord>) {
-    let file = std::fs::File::open(shared("tate_artworks.csv.gz")).unwrap();
+    let file = std::fs::File::open(recorded("tate_artworks_sample.csv.gz")).unwrap();
     let mut reader = csv::Reader::from_reader(GzDecoder::new(file));
     let header = reader.headers().unwrap().clone();
     (header, reader.records().take(ROWS).map(Result::unwrap).collect())

@@ -3,14 +3,14 @@
 use std::{collections::HashMap, fs};
 
 use crate::{
-    house::{House, shared},
+    house::{House, recorded},
     saved_logs::{demand_every_change_is_found, refusal},
     stub,
 };
 
 /// The first auctions of the record with at most so many bids, and one nobody bid on.
 fn a_handful() -> String {
-    let text = fs::read_to_string(shared("ebay_bids_pda.csv")).unwrap();
+    let text = fs::read_to_string(recorded("ebay_bids_pda.csv")).unwrap();
     let mut lines = text.lines();
     let mut file = format!("{}\n", lines.next().unwrap());
     let mut by_auction: Vec<(&str, Vec<&str>)> = Vec::new();

@@ -11,12 +11,8 @@ use tempfile::TempDir;
 const HEADER: &str =
     "auction,days,opening_bid_cents,final_price_cents,bid_seq,bid_time_days,bidder,bid_cents";
 
-/// They lie beside the project, and are no part of it.
 fn recorded_auctions() -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let path = folder.join("ebay_bids_pda.csv");
-    assert!(path.is_file(), "this test reads {}, which is not there", path.display());
-    path
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/ebay_bids_pda.csv")
 }
 
 fn args(file: PathBuf) -> ReplayArgs {

@@ -29,7 +29,7 @@ use super::{
 
 /// The issuer of the tokens, whatever the port.
 pub const PUBLIC_URL: &str = "http://hoga.test";
-/// How long a server may take to go down (issue: "under 10 s").
+/// How long a server may take to go down.
 const GOING_DOWN_MAX: Duration = Duration::from_secs(10);
 
 /// What is asked of the thread that a server runs on.
