@@ -33,5 +33,6 @@ pub mod outgoing;
 pub mod private_file;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod wall_clock;
 pub mod webhooks;

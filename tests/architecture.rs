@@ -1,6 +1,5 @@
 //! Who may use whom: the imports in `src/` against a list, and what a folder must not do. And that the
-//! repository needs nothing beside it.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! repository needs nothing beside it.#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     collections::BTreeSet,
@@ -15,13 +14,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("config", &["domain"]),
     ("private_file", &[]),
+    ("tls", &[]),
     ("store", &["domain"]),
     ("events", &["domain", "store"]),
     ("exchange", &["domain", "store", "events", "wall_clock"]),
     ("live", &["domain", "store", "events", "wall_clock"]),
     ("notify", &["domain", "store", "events", "outgoing", "private_file", "wall_clock"]),
-    ("identity", &["domain", "store", "events", "private_file"]),
-    ("outgoing", &["domain", "store", "events"]),
+    ("identity", &["domain", "store", "events", "private_file", "tls"]),
+    ("outgoing", &["domain", "store", "events", "tls"]),
     ("webhooks", &["domain", "store", "events", "outgoing", "wall_clock"]),
     (
         "http",
@@ -76,6 +76,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "embedded",
             "outgoing",
             "telemetry",
+            "tls",
             "wall_clock",
             "webhooks",
         ],

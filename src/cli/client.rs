@@ -8,7 +8,7 @@ use reqwest::{Response, StatusCode, header};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
-use crate::wall_clock;
+use crate::{tls, wall_clock};
 
 /// Requests under way side by side.
 const REQUESTS_AT_ONCE_MAX: usize = 64;
@@ -82,6 +82,7 @@ impl Client {
             return Err(ClientError::Url(url.to_owned()));
         }
         let failed = |source| ClientError::NoServer { url: base.clone(), source };
+        tls::provide();
         let http = reqwest::Client::builder()
             .timeout(ATTEMPT_TIMEOUT)
             .pool_max_idle_per_host(REQUESTS_AT_ONCE_MAX)

@@ -23,6 +23,7 @@ pub use self::{
     retry_after::{RETRY_AFTER_S_MAX, RetryAfter},
     target::{Target, TargetError, URL_BYTES_MAX},
 };
+use crate::tls;
 
 /// Bytes of a body that is sent.
 pub const BODY_BYTES_MAX: usize = 256 * 1_024;
@@ -170,6 +171,7 @@ impl Sender {
     /// When there is no TLS.
     pub fn new(options: Options) -> Result<Sender, SenderError> {
         let resolver = Resolver::new(options.lookup, options.loopback);
+        tls::provide();
         let http = reqwest::Client::builder()
             // A proxy would look names up for itself, and reach what we may not.
             .no_proxy()

@@ -13,6 +13,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use tokio::sync::Semaphore;
 
 use super::error::{KakaoError, Place, Rubbish};
+use crate::tls;
 
 /// A connection stands by then, or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -49,6 +50,7 @@ impl Wire {
     /// # Errors
     /// When there is no TLS.
     pub(super) fn new(may_use_proxy: bool) -> Result<Wire, reqwest::Error> {
+        tls::provide();
         let builder = reqwest::Client::builder();
         let http = if may_use_proxy { builder } else { builder.no_proxy() }
             // A redirect would carry codes and secrets to wherever it points.
