@@ -9,7 +9,8 @@ help: ## This list
 
 run: ## Set up what is missing and start the exchange on its embedded default
 	@scripts/setup
-	cargo run --release --quiet -- serve
+	@[ -x "$${CARGO_TARGET_DIR:-target}/quick/hoga" ] || echo "make run: compiling Hoga and the libraries that it uses. The first time takes about 5 minutes on two cores, later starts seconds."
+	cargo run --profile quick -- serve
 
 test: ## Set up what is missing and pass every test, on a private Postgres
 	@scripts/setup test
