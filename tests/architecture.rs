@@ -1,6 +1,5 @@
 //! Who may use whom: the imports in `src/` against a list, and what a folder must not do. And that the
-//! repository needs nothing beside it.#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
+//! repository needs nothing beside it.
 use std::{
     collections::BTreeSet,
     fs,

@@ -1,5 +1,4 @@
 //! The private Postgres cluster, with real servers.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

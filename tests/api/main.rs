@@ -1,8 +1,4 @@
 //! The whole server over HTTP, on a database of its own for each test.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-#[path = "../support/mod.rs"]
-mod support;
 
 mod access;
 mod addresses;
@@ -33,3 +29,5 @@ mod users;
 mod watchlist;
 mod webhook_management;
 mod webhooks;
+
+use crate::support;

@@ -4,7 +4,7 @@ use hoga::domain::id::UserId;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{
+use super::{
     notifications::all_is_told,
     support::{
         Bidder, Client, Seller, TestServer, an_auction, eventually, logs,

@@ -12,7 +12,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{
+use super::{
     notifications::all_is_told,
     support::{
         Answer, Bidder, Client, TestServer, an_auction, eventually, in_ms, logs,

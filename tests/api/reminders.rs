@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use hoga::{notify::Options, store::PageTold, wall_clock};
 use serde_json::{Value, json};
 
-use crate::{
+use super::{
     notifications::{all_is_told, another_notifier},
     support::{TestServer, an_auction, eventually, in_ms, in_s, with},
 };

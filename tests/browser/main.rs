@@ -1,7 +1,6 @@
 //! Hoga as a user's browser meets it: the real program on its embedded default, pages on another
 //! origin, libraries that are not ours, and a real Chromium. The steps are in `login.mjs` and
 //! `streams.mjs`.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     io::{BufRead, BufReader, Read, Write},

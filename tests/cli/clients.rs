@@ -1,6 +1,6 @@
 //! `hoga client`, on a private cluster, with and without a server.
 
-use crate::house::{House, wait_until};
+use super::house::{House, wait_until};
 
 /// Runs it, and demands that it succeeds.
 fn done(house: &House, args: &[&str]) -> String {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 
-use crate::house::{House, recorded};
+use super::house::{House, recorded};
 
 const ROWS: usize = 300;
 

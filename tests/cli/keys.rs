@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use crate::house::{House, wait_until};
+use super::house::{House, wait_until};
 
 fn done(house: &House, args: &[&str]) -> String {
     let said = house.hoga(args);
@@ -73,7 +73,7 @@ fn keys_are_rotated_listed_and_dropped_while_the_server_runs() {
 #[test]
 fn a_key_file_that_others_can_read_stops_the_start_with_what_to_type() {
     let house = House::new();
-    let key = crate::stub::a_key(&house);
+    let key = super::stub::a_key(&house);
     let exposed = |mode| fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
     exposed(0o644);
     let with_key: &[(&str, &Path)] = &[("HOGA_SIGNING_KEY_FILE", &key)];

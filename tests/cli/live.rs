@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fs};
 
-use crate::{
+use super::{
     house::{House, recorded},
     saved_logs::{demand_every_change_is_found, refusal},
     stub,

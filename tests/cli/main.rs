@@ -1,5 +1,4 @@
 //! The command line, run as it is run by people: the real program, on private clusters.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod clients;
 mod house;

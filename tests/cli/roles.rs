@@ -2,7 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::house::House;
+use super::house::House;
 
 fn id_of(house: &House, name: &str) -> String {
     let token = house.hoga(&["token", "--user", name]).out;

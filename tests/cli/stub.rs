@@ -36,7 +36,7 @@ fn answer(mut stream: TcpStream, answers: &HashMap<String, String>) {
 }
 
 /// A signing key that no server has.
-pub fn a_key(house: &crate::house::House) -> std::path::PathBuf {
+pub fn a_key(house: &super::house::House) -> std::path::PathBuf {
     let path = house.file("empty", "").with_file_name("another-key.pem");
     hoga::identity::keys::KeyRing::load_or_create(&path).unwrap();
     path

@@ -1,6 +1,6 @@
 //! `hoga webhook`, on a private cluster.
 
-use crate::house::House;
+use super::house::House;
 
 /// Runs it, and demands that it succeeds.
 fn done(house: &House, args: &[&str]) -> String {

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use flate2::{Compression, write::GzEncoder};
 
-use crate::{house::House, stub};
+use super::{house::House, stub};
 
 fn refused(house: &House, args: &[&str], because: &str) {
     let said = house.hoga(args);

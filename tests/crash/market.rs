@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::server::{Hoga, breathe};
+use super::server::{Hoga, breathe};
 
 /// How much goes on in a market.
 #[derive(Debug, Clone, Copy)]

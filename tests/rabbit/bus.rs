@@ -19,7 +19,7 @@ use hoga::{
 };
 use uuid::Uuid;
 
-use crate::{
+use super::{
     broker::Broker,
     consumer_is_there,
     recorder::Recorder,

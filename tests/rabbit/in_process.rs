@@ -8,7 +8,7 @@ use hoga::{
     store::Store,
 };
 
-use crate::{
+use super::{
     recorder::Recorder,
     support::{database::Database, eventually},
 };

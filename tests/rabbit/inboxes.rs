@@ -10,7 +10,7 @@ use hoga::{
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{market::Market, server::Hoga, support::eventually};
+use super::{market::Market, server::Hoga, support::eventually};
 
 /// Users who watch every auction and bid in none.
 const WATCHERS: usize = 3;

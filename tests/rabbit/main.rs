@@ -2,7 +2,6 @@
 //!
 //! The broker is private to this run and is killed at its end. What a durable consumer has, what
 //! viewers were told and what stands in inboxes is held against the log in Postgres.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod broker;
 mod bus;
@@ -13,9 +12,6 @@ mod inboxes;
 mod market;
 mod recorder;
 mod server;
-#[path = "../support/mod.rs"]
-#[allow(unused_imports, reason = "it is for servers in this process, too")]
-mod support;
 mod viewers;
 
 use std::{collections::HashSet, sync::Mutex};
@@ -29,6 +25,8 @@ use serde_json::Value;
 use server::{Broadcaster, Hoga, breathe};
 use support::eventually;
 use viewers::{Memory, Viewers};
+
+use crate::support;
 
 /// How often the broker is killed.
 const KILLS: usize = 5;

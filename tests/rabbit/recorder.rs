@@ -14,7 +14,7 @@ use hoga::{
     },
 };
 
-use crate::{
+use super::{
     server::{Hoga, breathe},
     support::{eventually, wait::WAIT_MAX},
 };

@@ -10,7 +10,7 @@ use hoga::domain::id::{AuctionId, UserId};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::{
+use super::{
     server::{Hoga, breathe},
     support::{
         eventually,

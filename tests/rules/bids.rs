@@ -8,7 +8,7 @@ use hoga::domain::{
     money::Amount,
 };
 
-use crate::house::*;
+use super::house::*;
 
 fn too_low(minimum: i64) -> Result<Vec<Event>, Rejection> {
     Err(Rejection::BidTooLow { minimum: won(minimum) })

@@ -2,7 +2,7 @@
 
 use hoga::domain::auction::{BuyNow, Command, Event, Rejection, ResultKind, Status, Terms};
 
-use crate::house::*;
+use super::house::*;
 
 fn at_9_000() -> Terms {
     Terms { buy_now_price: Some(won(9_000)), ..terms() }

@@ -2,7 +2,7 @@
 
 use hoga::domain::auction::{Command, Event, Rejection, ResultKind, Status, Terms};
 
-use crate::house::*;
+use super::house::*;
 
 #[test]
 fn an_auction_opens_at_its_start_and_not_a_tick_before() {

@@ -6,7 +6,7 @@ use hoga::domain::{
     time::{SeoulDay, Timestamp},
 };
 
-use crate::house::*;
+use super::house::*;
 
 #[test]
 fn a_price_beyond_32_bits_is_a_price_like_any_other() {

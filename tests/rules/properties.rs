@@ -14,7 +14,7 @@ use hoga::domain::{
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use uuid::Uuid;
 
-use crate::{
+use super::{
     house::*,
     model::{Landmark, Model, Phase, amount},
 };

@@ -2,7 +2,7 @@
 
 use hoga::domain::auction::{Event, Rejection, Terms};
 
-use crate::house::*;
+use super::house::*;
 
 #[test]
 fn any_bid_can_be_retracted_up_to_exactly_twelve_hours_before_the_end() {

@@ -4,7 +4,7 @@ use hoga::domain::auction::{
     CancelByOperator, Command, Event, Rejection, ResultKind, Status, Terms, Withdraw,
 };
 
-use crate::house::*;
+use super::house::*;
 
 #[test]
 fn the_seller_edits_until_a_tick_before_the_start() {

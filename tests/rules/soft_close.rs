@@ -5,7 +5,7 @@ use hoga::domain::{
     time::Timestamp,
 };
 
-use crate::house::*;
+use super::house::*;
 
 const WINDOW_S: i64 = 300;
 const EXTENSION_S: i64 = 120;
