@@ -22,6 +22,9 @@ use crate::wall_clock;
 
 /// Kakao waits three seconds for an answer; a little earlier it hears that it should come again.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(2_500);
+/// So long Kakao waits.
+const KAKAO_WAITS: Duration = Duration::from_secs(3);
+const _: () = assert!(ANSWER_TIMEOUT.as_millis() < KAKAO_WAITS.as_millis());
 /// Characters of a referrer type.
 const REFERRER_TYPE_CHARS_MAX: usize = 64;
 
