@@ -26,6 +26,7 @@ pub struct Hoga {
 
 impl Hoga {
     pub async fn start() -> Hoga {
+        hoga::tls::provide();
         let folder = tempfile::Builder::new().prefix("hoga-crash-").tempdir().expect("a folder");
         let options = ClusterOptions::new(folder.path().join("data"));
         let cluster = tokio::task::spawn_blocking(move || {

@@ -124,6 +124,8 @@ pub struct Database {
 
 impl Database {
     pub fn create() -> Database {
+        // For the clients of tests that have no server in this process.
+        hoga::tls::provide();
         let shared = shared();
         let no = NEXT_NO.fetch_add(1, Ordering::Relaxed);
         let name = format!("test_{}_{no}", std::process::id());

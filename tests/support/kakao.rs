@@ -37,6 +37,7 @@ pub struct KakaoServer {
 
 impl KakaoServer {
     pub fn start() -> KakaoServer {
+        hoga::tls::provide();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let base_url = format!("http://{}", listener.local_addr().expect("an address"));
         let app = App {
