@@ -103,6 +103,9 @@ pub struct RolesBody {
     roles: Vec<RoleWord>,
 }
 
+/// Each role once.
+const ROLES_MAX: usize = 3;
+
 /// Read a user
 #[utoipa::path(get, path = "/users/{id}", operation_id = "get_user", tag = "users",
     params(("id" = Uuid, Path), ("If-None-Match" = Option<String>, Header)),
@@ -139,6 +142,9 @@ pub async fn set_user_roles(
     Json(wanted): Json<RolesBody>,
 ) -> Result<HttpResponse, Problem> {
     let (user, now) = (UserId(body::id(&id)?), wall_clock::now());
+    if wanted.roles.len() > ROLES_MAX {
+        return Err(Problem::field("roles", format!("must have at most {ROLES_MAX} items")));
+    }
     let roles: BTreeSet<Role> = wanted.roles.into_iter().map(Role::from).collect();
     if user == admin.0 && !roles.contains(&Role::Admin) {
         return Err(Code::OwnAdminRole.into());

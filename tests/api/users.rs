@@ -96,6 +96,9 @@ async fn roles_that_are_none_are_refused() {
     for wrong in [json!(["owner"]), json!("admin"), json!([1]), Value::Null, json!(["Admin"])] {
         admin.sets_roles(minji.id, wrong).await.refused(422, "invalid_request");
     }
+    let too_many =
+        admin.sets_roles(minji.id, json!(["bidder", "bidder", "bidder", "bidder"])).await;
+    assert_eq!(too_many.wrong_fields(), ["roles"]);
     let unknown = json!({"roles": [], "nickname": "x"});
     admin
         .put(&format!("/v1/users/{}/roles", minji.id), &unknown)
