@@ -19,3 +19,5 @@ mod crash;
 mod rabbit;
 #[path = "rules/main.rs"]
 mod rules;
+#[path = "schemathesis/main.rs"]
+mod schemathesis;
