@@ -30,6 +30,7 @@ pub mod streams;
 pub mod users;
 pub mod watches;
 pub mod webhooks;
+pub mod words;
 
 use std::{
     net::TcpListener,
