@@ -214,6 +214,7 @@ async fn user_of_ticket(state: &State, ticket: &str) -> Result<UserId, Problem> 
 pub struct TicketBody {
     /// For `?ticket=`, once.
     ticket: String,
+    /// Until when it can be used.
     #[schema(format = DateTime)]
     expires_at: String,
 }
