@@ -183,12 +183,18 @@ impl Wrong {
 
 /// Any id in the path.
 pub fn id(text: &str) -> Result<Uuid, Problem> {
-    Uuid::try_parse(text).map_err(|_| Code::InvalidId.into())
+    let id = Uuid::try_parse(text).map_err(|_| Problem::from(Code::InvalidId))?;
+    // There are other ways to write it, and one that is ours.
+    if id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text {
+        Ok(id)
+    } else {
+        Err(Code::InvalidId.into())
+    }
 }
 
 /// An auction's id in the path.
 pub fn auction_id(text: &str) -> Result<AuctionId, Problem> {
-    text.parse().map_err(|_| Code::InvalidId.into())
+    id(text).map(AuctionId)
 }
 
 /// A positive amount in a field.
