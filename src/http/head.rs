@@ -8,7 +8,8 @@ use actix_web::{
 };
 
 /// Where a `GET` does something: steps of a login, and a webhook by query. They know no `HEAD`.
-pub const DOES_SOMETHING: &[&str] = &["/oauth/authorize", "/oauth/kakao/callback", "/webhooks/kakao"];
+pub const DOES_SOMETHING: &[&str] =
+    &["/oauth/authorize", "/oauth/kakao/callback", "/webhooks/kakao"];
 
 /// In a request's extensions: its headers are wanted, and no body.
 #[derive(Debug, Clone, Copy)]

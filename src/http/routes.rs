@@ -6,7 +6,8 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, dev::ResourceDef, http
 use utoipa_actix_web::{AppExt, scope, service_config::ServiceConfig};
 
 use super::{
-    addresses, alerts, auctions, bids, client_webhooks, clients, head, log, me, notifications, oauth,
+    addresses, alerts, auctions, bids, client_webhooks, clients, head, log, me, notifications,
+    oauth,
     problem::{Code, Problem},
     push, sellers, service, streams, users, watches, webhooks,
 };
@@ -155,7 +156,10 @@ static METHODS: LazyLock<Vec<(ResourceDef, String)>> = LazyLock::new(|| {
         there.collect::<Vec<_>>().join(", ")
     };
     let paths = collected().paths.paths;
-    paths.iter().map(|(path, item)| (ResourceDef::new(path.as_str()), methods(path, item))).collect()
+    paths
+        .iter()
+        .map(|(path, item)| (ResourceDef::new(path.as_str()), methods(path, item)))
+        .collect()
 });
 
 /// Whatever the table does not have: another method of a path, or no path at all.

@@ -198,6 +198,7 @@ pub async fn get_metrics(state: web::Data<State>) -> HttpResponse {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ProblemExplanation)]
 pub struct ExplanationBody {
+    /// The code.
     code: Code,
     /// The HTTP status it comes with.
     status: u16,

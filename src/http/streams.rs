@@ -100,10 +100,7 @@ async fn stream(
 }
 
 /// What a stream of auctions that are there would begin with.
-async fn headers_alone(
-    state: &State,
-    auctions: Vec<AuctionId>,
-) -> Result<HttpResponse, Problem> {
+async fn headers_alone(state: &State, auctions: Vec<AuctionId>) -> Result<HttpResponse, Problem> {
     for id in auctions {
         state.store.log_head(id).await?.ok_or(Code::AuctionNotFound)?;
     }

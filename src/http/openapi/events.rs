@@ -21,10 +21,15 @@ const KINDS: &[Kind] = &[
         word: "auction.scheduled",
         stem: "AuctionScheduled",
         says: "An auction came to be.",
-        data: || with(terms(), json!({
-            "relisted_from": {"type": "string", "format": "uuid", "description": "The unsold auction that this one takes up again."},
-            "seller_id": {"type": "string", "format": "uuid", "description": "Who sells."},
-        })),
+        data: || {
+            with(
+                terms(),
+                json!({
+                    "relisted_from": {"type": "string", "format": "uuid", "description": "The unsold auction that this one takes up again."},
+                    "seller_id": {"type": "string", "format": "uuid", "description": "Who sells."},
+                }),
+            )
+        },
         optional: &["relisted_from"],
     },
     Kind {
@@ -59,49 +64,57 @@ const KINDS: &[Kind] = &[
         word: "bid.placed",
         stem: "BidPlaced",
         says: "A bid was accepted.",
-        data: || json!({
-            "amount": described(money(), "Of an exact bid; a ceiling is private."),
-            "bidder": alias("Who bid."),
-            "ceiling_commitment": hash("Of a ceiling: SHA-256 of the salt in the bidder's receipt and the ceiling."),
-            "minimum_next_bid": minimum(),
-            "outcome": {"type": "string", "enum": ["leading", "outbid"], "description": "What the bid came to."},
-            "received_at": time("When the bid came in, which counts for the clock."),
-            "reserve_met": reserve_met(),
-        }),
+        data: || {
+            json!({
+                "amount": described(money(), "Of an exact bid; a ceiling is private."),
+                "bidder": alias("Who bid."),
+                "ceiling_commitment": hash("Of a ceiling: SHA-256 of the salt in the bidder's receipt and the ceiling."),
+                "minimum_next_bid": minimum(),
+                "outcome": {"type": "string", "enum": ["leading", "outbid"], "description": "What the bid came to."},
+                "received_at": time("When the bid came in, which counts for the clock."),
+                "reserve_met": reserve_met(),
+            })
+        },
         optional: &["amount", "ceiling_commitment"],
     },
     Kind {
         word: "bid.retracted",
         stem: "BidRetracted",
         says: "A bid was taken back; price and leader follow from those that remain.",
-        data: || json!({
-            "bid_seq": {"type": "integer", "format": "int64", "minimum": 1, "description": "The place of the bid in the log."},
-            "bidder": alias("Whose bid it was."),
-            "minimum_next_bid": minimum(),
-            "reserve_met": reserve_met(),
-        }),
+        data: || {
+            json!({
+                "bid_seq": {"type": "integer", "format": "int64", "minimum": 1, "description": "The place of the bid in the log."},
+                "bidder": alias("Whose bid it was."),
+                "minimum_next_bid": minimum(),
+                "reserve_met": reserve_met(),
+            })
+        },
         optional: &[],
     },
     Kind {
         word: "auction.bought",
         stem: "AuctionBought",
         says: "Somebody took the buy-now price.",
-        data: || json!({
-            "buyer": alias("Who bought."),
-            "received_at": time("When the purchase came in, which counts for the clock."),
-        }),
+        data: || {
+            json!({
+                "buyer": alias("Who bought."),
+                "received_at": time("When the purchase came in, which counts for the clock."),
+            })
+        },
         optional: &[],
     },
     Kind {
         word: "auction.closed",
         stem: "AuctionClosed",
         says: "It is over.",
-        data: || json!({
-            "hammer_price": nullable(money(), "What the winner pays; null without one."),
-            "result": described(reference("AuctionResult"), "How it ended."),
-            "runner_up": nullable_alias("Who bid second most; null where nobody else did."),
-            "winner": nullable_alias("Who won; null where nobody did."),
-        }),
+        data: || {
+            json!({
+                "hammer_price": nullable(money(), "What the winner pays; null without one."),
+                "result": described(reference("AuctionResult"), "How it ended."),
+                "runner_up": nullable_alias("Who bid second most; null where nobody else did."),
+                "winner": nullable_alias("Who won; null where nobody did."),
+            })
+        },
         optional: &[],
     },
 ];
@@ -204,13 +217,17 @@ fn terms() -> Value {
 }
 
 fn item() -> Value {
-    object("What is sold.", json!({
-        "attributes": {"type": "object", "additionalProperties": {"type": "string"}, "description": "Free properties."},
-        "category": {"type": ["string", "null"], "description": "The category's slug."},
-        "description": {"type": "string", "description": "Plain text."},
-        "image_keys": {"type": "array", "items": {"type": "string"}, "description": "Keys in the image store, the one shown first first."},
-        "title": {"type": "string", "description": "One line."},
-    }), &[])
+    object(
+        "What is sold.",
+        json!({
+            "attributes": {"type": "object", "additionalProperties": {"type": "string"}, "description": "Free properties."},
+            "category": {"type": ["string", "null"], "description": "The category's slug."},
+            "description": {"type": "string", "description": "Plain text."},
+            "image_keys": {"type": "array", "items": {"type": "string"}, "description": "Keys in the image store, the one shown first first."},
+            "title": {"type": "string", "description": "One line."},
+        }),
+        &[],
+    )
 }
 
 /// One of several schemas, told apart by the word in a field.
@@ -240,7 +257,12 @@ fn word(word: &str, description: &str) -> Value {
 fn schemas_of(kind: &Kind) -> [(String, Value); 5] {
     let named = |ending: &str| format!("{}{ending}", kind.stem);
     let the_type = || word(kind.word, "The type of the event.");
-    let data = || described(reference(&named("Data")), "The public half of the event, exactly as it was hashed.");
+    let data = || {
+        described(
+            reference(&named("Data")),
+            "The public half of the event, exactly as it was hashed.",
+        )
+    };
     let entry = json!({
         "seq": seq(),
         "type": the_type(),
@@ -249,19 +271,23 @@ fn schemas_of(kind: &Kind) -> [(String, Value); 5] {
         "prev_hash": hash("Of the entry before; 64 zeros before the first."),
         "hash": hash("Of this entry: SHA-256 of the RFC 8785 canonical JSON of `{\"auction_id\", \"seq\", \"type\", \"at\", \"data\", \"prev_hash\"}`."),
     });
-    let event = with(stands(), json!({
-        "id": {"type": "string", "description": "`<auction_id>:<seq>`: the same wherever the event is told."},
-        "type": the_type(),
-        "auction_id": auction_id(),
-        "seq": seq(),
-        "at": time("When it was decided."),
-        "data": data(),
-        "hash": hash("Of its log entry."),
-        "minimum_next_bid": minimum(),
-        "server_time": server_time(),
-    }));
+    let event = with(
+        stands(),
+        json!({
+            "id": {"type": "string", "description": "`<auction_id>:<seq>`: the same wherever the event is told."},
+            "type": the_type(),
+            "auction_id": auction_id(),
+            "seq": seq(),
+            "at": time("When it was decided."),
+            "data": data(),
+            "hash": hash("Of its log entry."),
+            "minimum_next_bid": minimum(),
+            "server_time": server_time(),
+        }),
+    );
     let not_always = |field| if kind.optional.contains(&field) { Some(field) } else { None };
-    let optional: Vec<&str> = ["server_time"].into_iter().chain(not_always("minimum_next_bid")).collect();
+    let optional: Vec<&str> =
+        ["server_time"].into_iter().chain(not_always("minimum_next_bid")).collect();
     let frame = frame(word(kind.word, "The type of the event."), &named("Event"));
     let message = json!({
         "type": the_type(),
@@ -303,24 +329,39 @@ pub(super) fn schemas() -> Map<String, Value> {
     let mut add = |name: &str, schema: Value| schemas.insert(name.to_owned(), schema);
     let words: Vec<&str> = KINDS.iter().map(|kind| kind.word).collect();
     add("Item", item());
-    add("EventType", json!({"type": "string", "enum": words, "description": "The types of events."}));
+    add(
+        "EventType",
+        json!({"type": "string", "enum": words, "description": "The types of events."}),
+    );
     add("LogEntry", union("One entry of an auction's log.", "type", &of_kinds("Entry")));
-    add("AuctionEvent", union("An event as streams and webhooks tell it.", "type", &of_kinds("Event")));
-    let snapshot = with(stands(), json!({
-        "auction_id": auction_id(),
-        "seq": described(seq(), "The last event's sequence number."),
-        "status": described(reference("AuctionStatus"), "Where it is in its life."),
-        "result": nullable(reference("AuctionResult"), "Of an auction that ended."),
-        "minimum_next_bid": minimum(),
-        "reserve_met": reserve_met(),
-        "server_time": time("The exchange's clock when it was told."),
-    }));
+    add(
+        "AuctionEvent",
+        union("An event as streams and webhooks tell it.", "type", &of_kinds("Event")),
+    );
+    let snapshot = with(
+        stands(),
+        json!({
+            "auction_id": auction_id(),
+            "seq": described(seq(), "The last event's sequence number."),
+            "status": described(reference("AuctionStatus"), "Where it is in its life."),
+            "result": nullable(reference("AuctionResult"), "Of an auction that ended."),
+            "minimum_next_bid": minimum(),
+            "reserve_met": reserve_met(),
+            "server_time": time("The exchange's clock when it was told."),
+        }),
+    );
     add("AuctionSnapshot", object("Where an auction stands: how a stream begins.", snapshot, &[]));
     let snapshot = word("snapshot", "How a stream begins, and how it goes on after a reset.");
-    add("AuctionSnapshotFrame", object("Where an auction stands.", frame(snapshot, "AuctionSnapshot"), &[]));
+    add(
+        "AuctionSnapshotFrame",
+        object("Where an auction stands.", frame(snapshot, "AuctionSnapshot"), &[]),
+    );
     let reset = json!({"auction_id": auction_id(), "reason": reason(), "server_time": time("The exchange's clock when it was told.")});
     add("AuctionReset", object("Why a viewer cannot simply go on.", reset, &[]));
-    add("AuctionResetFrame", object("What was missed is not told again.", reset_frame("AuctionReset"), &[]));
+    add(
+        "AuctionResetFrame",
+        object("What was missed is not told again.", reset_frame("AuctionReset"), &[]),
+    );
     let mut frames = of_kinds("Frame");
     frames.insert(0, ("snapshot".into(), "AuctionSnapshotFrame".into()));
     frames.insert(1, ("reset".into(), "AuctionResetFrame".into()));
@@ -332,18 +373,36 @@ pub(super) fn schemas() -> Map<String, Value> {
 
 fn add_personal(add: &mut impl FnMut(&str, Value) -> Option<Value>) {
     let unread = json!({"type": "integer", "format": "int64", "minimum": 0, "description": "How many the caller has not read, up to 1,000."});
-    let snapshot = json!({"unread": unread, "server_time": time("The exchange's clock when it was told.")});
-    add("InboxSnapshot", object("Where the inbox stands: how a personal stream begins.", snapshot, &[]));
-    let reset = json!({"reason": reason(), "server_time": time("The exchange's clock when it was told.")});
+    let snapshot =
+        json!({"unread": unread, "server_time": time("The exchange's clock when it was told.")});
+    add(
+        "InboxSnapshot",
+        object("Where the inbox stands: how a personal stream begins.", snapshot, &[]),
+    );
+    let reset =
+        json!({"reason": reason(), "server_time": time("The exchange's clock when it was told.")});
     add("InboxReset", object("Why a viewer cannot simply go on.", reset, &[]));
     let snapshot = word("snapshot", "How a stream begins, and how it goes on after a reset.");
     let id = json!({"type": "string", "pattern": "^[0-9]+$", "description": "What `Last-Event-ID` resumes after: that of the notification."});
-    add("InboxSnapshotFrame", object("Where the inbox stands.", with(frame(snapshot, "InboxSnapshot"), json!({"id": id})), &[]));
+    add(
+        "InboxSnapshotFrame",
+        object(
+            "Where the inbox stands.",
+            with(frame(snapshot, "InboxSnapshot"), json!({"id": id})),
+            &[],
+        ),
+    );
     add("InboxResetFrame", object("The inbox is to be read anew.", reset_frame("InboxReset"), &[]));
     let kind = described(reference("NotificationKind"), "The kind of the notification.");
-    add("NotificationFrame", object("A notification.", with(frame(kind, "Notification"), json!({"id": id})), &[]));
+    add(
+        "NotificationFrame",
+        object("A notification.", with(frame(kind, "Notification"), json!({"id": id})), &[]),
+    );
     let options = ["InboxSnapshotFrame", "InboxResetFrame", "NotificationFrame"].map(reference);
-    add("InboxFrame", json!({"description": "One event of the caller's own stream.", "oneOf": options}));
+    add(
+        "InboxFrame",
+        json!({"description": "One event of the caller's own stream.", "oneOf": options}),
+    );
 }
 
 fn add_webhooks(add: &mut impl FnMut(&str, Value) -> Option<Value>) {

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
+use super::events;
 use crate::http::problem::{Code, Language, Problem};
 
 /// How deep schemas are composed; none of ours stands in itself.
@@ -22,7 +23,7 @@ static GIVEN: LazyLock<Value> = LazyLock::new(|| {
 
 /// Adds them where the document has none.
 pub(super) fn add(document: &mut Value) {
-    document["components"]["examples"] = problems();
+    document["components"]["examples"] = problems(&document["paths"].to_string());
     let schemas = document["components"]["schemas"].clone();
     let composer = Composer { schemas: &schemas };
     for item in document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut) {
@@ -35,9 +36,11 @@ pub(super) fn add(document: &mut Value) {
     }
 }
 
-/// Of each code.
-fn problems() -> Value {
-    let examples = Code::ALL.iter().map(|code| {
+/// Of each code that an operation has.
+fn problems(paths: &str) -> Value {
+    let is_named =
+        |code: &&Code| paths.contains(&format!("#/components/examples/{}\"", code.word()));
+    let examples = Code::ALL.iter().filter(is_named).map(|code| {
         let body = Problem::from(*code).body(Language::English, BASE_URL, REQUEST_ID);
         let mut value = serde_json::to_value(body).unwrap_or_default();
         if let (Some(value), Some(more)) =
@@ -128,7 +131,7 @@ impl Composer<'_> {
             return some.map_or(Value::Null, |some| self.compose(some, field, depth + 1));
         }
         let given = &GIVEN["fields"][field];
-        if !given.is_null() {
+        if is_of_kind(given, kind(schema)) {
             return given.clone();
         }
         match kind(schema) {
@@ -140,6 +143,7 @@ impl Composer<'_> {
             _ => match schema["format"].as_str() {
                 Some("date-time") => GIVEN["fields"]["at"].clone(),
                 Some("uuid") => GIVEN["fields"]["auction_id"].clone(),
+                _ if schema["pattern"] == events::CLIENT_ID => GIVEN["fields"]["client_id"].clone(),
                 _ => "…".into(),
             },
         }
@@ -163,10 +167,19 @@ impl Composer<'_> {
     fn compose_object(&self, schema: &Value, depth: usize) -> Value {
         let properties = schema["properties"].as_object().into_iter().flatten();
         let there = properties.filter(|(_, property)| property["type"] != "null");
-        let fields = there.map(|(name, property)| {
-            (name.clone(), self.compose(property, name, depth + 1))
-        });
+        let fields =
+            there.map(|(name, property)| (name.clone(), self.compose(property, name, depth + 1)));
         fields.collect::<Map<_, _>>().into()
+    }
+}
+
+fn is_of_kind(given: &Value, kind: &str) -> bool {
+    match kind {
+        "object" => given.is_object(),
+        "array" => given.is_array(),
+        "integer" | "number" => given.is_number(),
+        "boolean" => given.is_boolean(),
+        _ => given.is_string(),
     }
 }
 

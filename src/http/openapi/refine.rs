@@ -21,10 +21,13 @@ pub(super) fn refine(document: &mut Value) {
     if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
         schemas.extend(events::schemas());
         schemas.extend(requests());
+        // Of the request as it is read, of which the union says more.
+        schemas.remove("IncrementKind");
     }
     document["webhooks"] = events::webhooks().into();
     change_fields(document);
     everywhere(document, &mut one_form_of_ids);
+    everywhere(document, &mut describe_what_may_be_null);
     describe_parameters(document);
     describe_streams(document);
     examples::add(document);
@@ -33,13 +36,9 @@ pub(super) fn refine(document: &mut Value) {
 
 /// Requests of which a field decides what others may be, and increments, which are answered too.
 fn requests() -> Map<String, Value> {
-    let amount = |description: &str| {
-        json!({"type": "integer", "format": "int64", "minimum": 1, "maximum": Amount::CAP_MAX.minor_units(), "description": description})
-    };
+    let amount = |description: &str| json!({"type": "integer", "format": "int64", "minimum": 1, "maximum": Amount::CAP_MAX.minor_units(), "description": description});
     let absent = |description: &str| json!({"type": "null", "description": description});
-    let object = |description: &str, required: &[&str], properties: Value| {
-        json!({"type": "object", "description": description, "required": required, "properties": properties, "additionalProperties": false})
-    };
+    let object = |description: &str, required: &[&str], properties: Value| json!({"type": "object", "description": description, "required": required, "properties": properties, "additionalProperties": false});
     let one_of = |description: &str, names: &[&str]| {
         let options: Vec<Value> = names.iter().map(|name| reference(name)).collect();
         json!({"description": description, "oneOf": options})
@@ -50,7 +49,10 @@ fn requests() -> Map<String, Value> {
     };
     let kind = |word: &str, description: &str| json!({"type": "string", "const": word, "description": description});
     let expected_seq = json!({"type": ["integer", "null"], "format": "int64", "minimum": 0, "description": "Refuse (`price_moved`) if the auction went past this sequence number."});
-    let confirm_amount = optional(amount("The offer again, where `confirmation_required` asked for it."));
+    let confirm_amount =
+        optional(amount("The offer again, where `confirmation_required` asked for it."));
+    let keyword = json!({"type": "string", "minLength": 2, "maxLength": 20, "description": "In upper or lower case."});
+    let category = json!({"type": "string", "minLength": 1, "maxLength": 50, "description": "The category's slug."});
     let schemas = json!({
         "NewBid": one_of("A bid in minor units of the auction's currency: exact, or up to a ceiling.", &["NewExactBid", "NewCeilingBid"]),
         "NewExactBid": object("A bid of the price itself.", &["amount"], json!({
@@ -82,6 +84,16 @@ fn requests() -> Map<String, Value> {
             "table": absent("Not with `rules`."),
             "rules": {"type": "array", "minItems": 1, "maxItems": RULES_MAX, "items": reference("IncrementRule"), "description": "On the current price, the last rule with `below` null."},
         })),
+        "NewKeywordAlert": {
+            "description": "What the caller wants to hear of: a part of the title, a category, or both together.",
+            "anyOf": [reference("NewAlertOfKeyword"), reference("NewAlertOfCategory")],
+        },
+        "NewAlertOfKeyword": object("Of a part of the title, in a category or in all of them.", &["keyword"], json!({
+            "keyword": keyword, "category": optional(category.clone()),
+        })),
+        "NewAlertOfCategory": object("Of a category, with a part of the title or without.", &["category"], json!({
+            "keyword": optional(keyword.clone()), "category": category,
+        })),
         "ReadNotifications": one_of("What the caller has read: some, or all up to one.", &["ReadSome", "ReadUpTo"]),
         "ReadSome": object("Some notifications.", &["ids"], json!({
             "ids": {"type": "array", "maxItems": 1_000, "items": {"type": "integer", "format": "int64"}, "description": "Those that are not the caller's are left alone."},
@@ -107,8 +119,7 @@ fn reference_described(name: &str, description: &str) -> Value {
 /// Sets what stands here on a field of a schema, or on its items.
 fn change_fields(document: &mut Value) {
     let cap = Amount::CAP_MAX.minor_units();
-    let types: Vec<&str> =
-        Event::KINDS.into_iter().chain(["auction.*", "bid.*", "*"]).collect();
+    let types: Vec<&str> = Event::KINDS.into_iter().chain(["auction.*", "bid.*", "*"]).collect();
     let word = json!({"minLength": 1, "maxLength": terms::WORD_CHARS_MAX});
     let uri = json!({"format": "uri"});
     let words = |words: &[&str]| json!({"enum": words});
@@ -218,10 +229,6 @@ fn change_fields(document: &mut Value) {
     });
     schemas["JwkSet"]["properties"]["keys"]["items"] = reference("Jwk");
     schemas["Jwk"] = keys;
-    let needed = |field: &str| {
-        json!({"type": "object", "required": [field], "properties": {field: {"type": "string", "description": "What must be there."}}})
-    };
-    schemas["NewKeywordAlert"]["anyOf"] = json!([needed("keyword"), needed("category")]);
 }
 
 /// Does something with every object of the document.
@@ -239,6 +246,21 @@ fn everywhere(value: &mut Value, change: &mut impl FnMut(&mut Map<String, Value>
 fn one_form_of_ids(schema: &mut Map<String, Value>) {
     if schema.get("format").is_some_and(|format| format == "uuid") {
         schema.insert("pattern".into(), UUID.into());
+    }
+}
+
+/// Of what is null or another schema, the description stands with the field.
+fn describe_what_may_be_null(schema: &mut Map<String, Value>) {
+    if schema.contains_key("description") {
+        return;
+    }
+    let options = schema.get_mut("oneOf").and_then(Value::as_array_mut);
+    let described = options.into_iter().flatten().find_map(|option| {
+        let option = option.as_object_mut().filter(|option| option.contains_key("$ref"))?;
+        option.remove("description")
+    });
+    if let Some(description) = described {
+        schema.insert("description".into(), description);
     }
 }
 

@@ -86,8 +86,6 @@ export const refused = () => [
   // @ts-expect-error
   exchange.POST("/v1/auctions/{id}/bids", { params, body: { amount: { amount: 1, currency: "KRW" } } }),
   // @ts-expect-error
-  exchange.POST("/v1/auctions/{id}/bids", { params, body: { amount: 1, maximum: 2 } }),
-  // @ts-expect-error
   exchange.POST("/v1/auctions/{id}/bids", { params: { path: params.path }, body: { amount: 1 } }),
   // @ts-expect-error
   exchange.POST("/v1/auctions/{id}/bids", { params }),
@@ -115,6 +113,18 @@ export const refused = () => [
   exchange.DELETE("/v1/auctions/{id}", { params: { path: params.path } }),
   // @ts-expect-error
   exchange.GET("/v1/auction/{id}", { params: { path: params.path } }),
+];
+
+const bid = (bid: Schemas["NewBid"]) => bid;
+export const bids = [
+  // @ts-expect-error
+  bid({}),
+  // @ts-expect-error
+  bid({ amount: 1, max_amount: 2 }),
+  // @ts-expect-error
+  bid({ amount: 1, maximum: 2 }),
+  // @ts-expect-error
+  bid({ amount: "15000" }),
 ];
 
 const increment = (increment: Schemas["Increment"]) => increment;
