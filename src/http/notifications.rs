@@ -106,6 +106,10 @@ pub struct NotificationBody {
     /// When it was read; null while it was not.
     #[schema(format = DateTime)]
     read_at: Option<String>,
+    /// The exchange's clock when it was told; on streams alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    server_time: Option<String>,
 }
 
 /// As much of an auction as words need.

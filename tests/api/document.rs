@@ -127,6 +127,8 @@ async fn head_answers_the_headers_of_get_without_a_body() {
     let server = TestServer::spawn();
     let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
     let id = sora.sells(an_auction()).await;
+    // From now on nothing changes by itself.
+    minji.auction_once(&id, "live").await;
     for path in [
         format!("/v1/auctions/{id}"),
         format!("/v1/auctions/{id}/log"),
