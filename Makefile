@@ -22,6 +22,7 @@ check: ## Formatting, lints, docs, the API document, dependencies
 	cargo clippy --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet
 	scripts/check-openapi
+	scripts/check-contract
 	scripts/check-dependencies
 
 bench: bench-bids bench-fanout bench-memory ## Every benchmark

@@ -69,6 +69,13 @@ impl Amount {
         Amount(self.0.saturating_mul(10).min(Amount::MAX.0))
     }
 
+    /// The least multiple of `step` that is not below it, held at [`Amount::MAX`].
+    #[must_use]
+    pub fn rounded_up_to(self, step: Amount) -> Amount {
+        let steps = self.0 / step.0 + i64::from(self.0 % step.0 != 0);
+        Amount(steps.saturating_mul(step.0).min(Amount::MAX.0))
+    }
+
     /// So many basis points (1/100 of a percent) of this amount, rounded up, at least 1.
     #[must_use]
     pub fn basis_points_rounded_up(self, basis_points: u32) -> Amount {
@@ -163,6 +170,15 @@ mod tests {
         let price = Amount::new(i64::from(i32::MAX)).expect("positive");
         assert_eq!(price.plus(Amount::ONE).minor_units(), 2_147_483_648);
         assert_eq!(Amount::CAP_MAX.plus(Amount::CAP_MAX).minor_units(), (1 << 53) - 2);
+    }
+
+    #[test]
+    fn an_amount_is_rounded_up_to_a_whole_number_of_steps() {
+        let amount = |n| Amount::new(n).expect("positive");
+        assert_eq!(amount(180_001).rounded_up_to(amount(5_000)), amount(185_000));
+        assert_eq!(amount(185_000).rounded_up_to(amount(5_000)), amount(185_000));
+        assert_eq!(amount(1).rounded_up_to(amount(700)), amount(700));
+        assert_eq!(Amount::MAX.rounded_up_to(amount(1_000)), Amount::MAX);
     }
 
     #[test]

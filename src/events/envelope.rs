@@ -7,9 +7,9 @@ use serde_json::value::RawValue;
 
 use super::{
     hash::Hash,
-    log::{self, After, Entry},
+    log::{self, After, Entry, Minimum},
 };
-use crate::domain::{id::AuctionId, time::Timestamp};
+use crate::domain::{id::AuctionId, money::Money, time::Timestamp};
 use crate::store::PublicEventRow;
 
 /// One committed event as anybody may see it. Has no place for a private half.
@@ -57,7 +57,10 @@ struct Streamed<'a> {
     at: Timestamp,
     data: &'a RawValue,
     hash: Hash,
-    price: crate::domain::money::Money,
+    price: Money,
+    /// Left out where the event does not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    minimum_next_bid: Option<Option<Money>>,
     leader_alias: Option<String>,
     bid_count: u32,
     ends_at: Timestamp,
@@ -84,7 +87,7 @@ impl Envelope {
         Some(Envelope {
             auction_id: row.auction_id,
             seq: u64::try_from(row.seq).ok()?,
-            after: log::after(&row.data).ok()?,
+            after: log::after(&row.kind, &row.data).ok()?,
             kind: Cow::Owned(row.kind),
             at: row.at,
             data: row.data,
@@ -120,9 +123,9 @@ impl Envelope {
         let envelope = Envelope {
             auction_id: carried.auction_id,
             seq: carried.seq,
+            after: log::after(&carried.kind, data).ok()?,
             kind: Cow::Owned(carried.kind.into_owned()),
             at: carried.at,
-            after: log::after(data).ok()?,
             data: data.to_owned(),
             hash: carried.hash,
         };
@@ -151,6 +154,10 @@ impl Envelope {
             data,
             hash: self.hash,
             price: self.after.price,
+            minimum_next_bid: match self.after.minimum_next_bid {
+                Minimum::Of(_) | Minimum::NoMore => Some(self.after.minimum()),
+                Minimum::AsBefore => None,
+            },
             leader_alias: self.after.leader.map(|bidder| bidder.to_string()),
             bid_count: self.after.bid_count,
             ends_at: self.after.ends_at,

@@ -49,18 +49,49 @@ pub struct After {
     pub ends_at: Timestamp,
     /// Who leads.
     pub leader: Option<BidderNo>,
+    /// The least that is accepted next from somebody who does not lead.
+    pub minimum_next_bid: Minimum,
     /// The visible price.
     pub price: Money,
 }
 
+/// The least that is accepted next, as far as an event says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Minimum {
+    /// So much.
+    Of(Amount),
+    /// Nobody can bid any more.
+    NoMore,
+    /// It is as it was before the event, which does not say it: an extension as earlier versions
+    /// wrote it.
+    AsBefore,
+}
+
+impl From<Option<Amount>> for Minimum {
+    fn from(told: Option<Amount>) -> Minimum {
+        told.map_or(Minimum::NoMore, Minimum::Of)
+    }
+}
+
 impl After {
     /// Of a state that has the event applied.
-    pub fn of(state: &State) -> After {
+    pub fn of(state: &State, event: &Event) -> After {
+        let is_last_chance_gone =
+            matches!(event, Event::Withdrawn | Event::Bought(_) | Event::Closed(_));
         After {
             bid_count: state.bid_count,
             ends_at: state.ends_at,
             leader: state.standing.leader.map(|leader| leader.bidder),
+            minimum_next_bid: state.told_minimum().filter(|_| !is_last_chance_gone).into(),
             price: Money { amount: state.standing.price, currency: state.terms.currency },
+        }
+    }
+
+    /// The minimum as money, where there is one.
+    pub(super) fn minimum(self) -> Option<Money> {
+        match self.minimum_next_bid {
+            Minimum::Of(amount) => Some(Money { amount, currency: self.price.currency }),
+            Minimum::NoMore | Minimum::AsBefore => None,
         }
     }
 }
@@ -73,7 +104,7 @@ pub fn encode(
     at: Timestamp,
     prev_hash: Hash,
 ) -> Entry {
-    let after = After::of(state);
+    let after = After::of(state, event);
     let (data, private) = halves(state, event, after);
     let kind = event.kind();
     let hash = entry_hash(auction_id, state.seq, kind, at, &data, prev_hash);
@@ -92,8 +123,10 @@ fn halves(state: &State, event: &Event, after: After) -> (String, Option<String>
             json(&TermsData::of(state, &event.item, event.reserve_salt, after, None)),
             Some(json(&TermsPrivate::of(&event.terms, event.reserve_salt))),
         ),
-        Event::Withdrawn | Event::Opened | Event::Extended { .. } => {
-            (json(&PlainData::of(after)), None)
+        Event::Withdrawn | Event::Opened => (json(&PlainData::of(after)), None),
+        Event::Extended { .. } => {
+            let minimum_next_bid = Some(after.minimum());
+            (json(&PlainData { minimum_next_bid, ..PlainData::of(after) }), None)
         }
         Event::BidPlaced(event) => (
             json(&BidPlacedData::of(state, event, after)),
@@ -345,7 +378,17 @@ pub(super) struct PlainData {
     pub(super) bid_count: u32,
     pub(super) ends_at: Timestamp,
     pub(super) leader_alias: Option<Alias>,
+    /// Of an extension, which comes with a bid; those of earlier versions have none.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub(super) minimum_next_bid: Option<Option<Money>>,
     pub(super) price: Money,
+}
+
+/// Tells null from what is not there.
+fn present<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<Money>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 impl PlainData {
@@ -354,6 +397,7 @@ impl PlainData {
             bid_count: after.bid_count,
             ends_at: after.ends_at,
             leader_alias: after.leader.map(Alias),
+            minimum_next_bid: None,
             price: after.price,
         }
     }
@@ -363,12 +407,21 @@ impl PlainData {
 ///
 /// # Errors
 /// When `data` is not the public half of an event.
-pub fn after(data: &str) -> Result<After, serde_json::Error> {
+pub fn after(kind: &str, data: &str) -> Result<After, serde_json::Error> {
     let plain: PlainData = serde_json::from_str(data)?;
+    let minimum_next_bid = match (plain.minimum_next_bid, kind) {
+        (Some(told), _) => told.map(|money| money.amount).into(),
+        (None, "auction.scheduled" | "auction.edited" | "auction.opened") => {
+            Minimum::Of(plain.price.amount)
+        }
+        (None, "auction.withdrawn" | "auction.bought" | "auction.closed") => Minimum::NoMore,
+        (None, _) => Minimum::AsBefore,
+    };
     Ok(After {
         bid_count: plain.bid_count,
         ends_at: plain.ends_at,
         leader: plain.leader_alias.map(|alias| alias.0),
+        minimum_next_bid,
         price: plain.price,
     })
 }
@@ -478,11 +531,12 @@ pub(super) struct BidPlacedData {
     pub(super) ceiling_commitment: Option<Hash>,
     pub(super) ends_at: Timestamp,
     pub(super) leader_alias: Option<Alias>,
-    pub(super) minimum_next_bid: Money,
+    pub(super) minimum_next_bid: Option<Money>,
     pub(super) outcome: Outcome,
     pub(super) price: Money,
     pub(super) received_at: Timestamp,
-    pub(super) reserve_met: bool,
+    /// Null where there is no reserve; earlier versions wrote whether somebody leads.
+    pub(super) reserve_met: Option<bool>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -522,11 +576,11 @@ impl BidPlacedData {
             ceiling_commitment,
             ends_at: after.ends_at,
             leader_alias: after.leader.map(Alias),
-            minimum_next_bid: Money { amount: state.minimum_next_bid(), currency },
+            minimum_next_bid: after.minimum(),
             outcome: event.outcome,
             price: after.price,
             received_at: event.received_at,
-            reserve_met: event.standing.reserve_met,
+            reserve_met: state.terms.reserve_price.map(|_| event.standing.reserve_met),
         }
     }
 
@@ -557,8 +611,9 @@ fn standing(
     price: Money,
     leader: Option<Alias>,
     ceiling: Option<Amount>,
-    reserve_met: bool,
+    reserve_met: Option<bool>,
 ) -> Standing {
+    let reserve_met = reserve_met.unwrap_or(leader.is_some());
     let leader = leader.zip(ceiling).map(|(alias, ceiling)| Leader { bidder: alias.0, ceiling });
     Standing { price: price.amount, leader, reserve_met }
 }
@@ -570,9 +625,10 @@ pub(super) struct BidRetractedData {
     pub(super) bidder: Alias,
     pub(super) ends_at: Timestamp,
     pub(super) leader_alias: Option<Alias>,
-    pub(super) minimum_next_bid: Money,
+    pub(super) minimum_next_bid: Option<Money>,
     pub(super) price: Money,
-    pub(super) reserve_met: bool,
+    /// As that of a bid.
+    pub(super) reserve_met: Option<bool>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -598,12 +654,9 @@ impl BidRetractedData {
             bidder: Alias(event.bidder_no),
             ends_at: after.ends_at,
             leader_alias: after.leader.map(Alias),
-            minimum_next_bid: Money {
-                amount: state.minimum_next_bid(),
-                currency: after.price.currency,
-            },
+            minimum_next_bid: after.minimum(),
             price: after.price,
-            reserve_met: event.standing.reserve_met,
+            reserve_met: state.terms.reserve_price.map(|_| event.standing.reserve_met),
         }
     }
 
@@ -885,7 +938,7 @@ mod tests {
         for (event, entry) in entries() {
             let read = decode(entry.kind, &entry.data, entry.private.as_deref()).expect("read");
             assert_eq!(read, event);
-            assert_eq!(after(&entry.data).expect("read"), entry.after);
+            assert_eq!(after(entry.kind, &entry.data).expect("read"), entry.after);
         }
     }
 

@@ -415,7 +415,7 @@ impl Ledger {
             price: snapshot.price,
             minimum_next_bid: snapshot.minimum_next_bid,
             ends_at: self.state.ends_at,
-            reserve_met: self.state.standing.reserve_met,
+            reserve_met: self.state.told_reserve_met(),
             received_at: received_at(command).unwrap_or(at),
             decided_at: at,
             hash,

@@ -94,13 +94,12 @@ pub(super) fn push_standing(
 ) {
     let state = &ledger.state;
     let (status, result) = status_words(state.status);
-    let open = matches!(state.status, Status::Scheduled | Status::Live);
     let (winner, runner_up) = winner_and_runner_up(state);
     columns.auction_id.push(id);
     columns.status.push(status);
     columns.result.push(result);
     columns.price.push(state.standing.price);
-    columns.minimum_next_bid.push(open.then(|| state.minimum_next_bid()));
+    columns.minimum_next_bid.push(state.told_minimum());
     columns.bid_count.push(i32::try_from(state.bid_count).unwrap_or(i32::MAX));
     columns.leader_alias.push(state.standing.leader.map(|leader| leader.bidder.to_string()));
     columns.reserve_met.push(state.standing.reserve_met);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
-        auction::{Command, Rejection, Salt, State, Status},
+        auction::{Command, Rejection, Salt, State},
         id::AuctionId,
         money::Money,
         time::Timestamp,
@@ -64,7 +64,7 @@ pub struct Snapshot {
     pub seq: u64,
     /// The visible price.
     pub price: Money,
-    /// The least that is accepted from somebody who does not lead, while bids are taken.
+    /// The least that is accepted from somebody who does not lead, while such bids are taken.
     pub minimum_next_bid: Option<Money>,
     /// The end as it stands.
     pub ends_at: Timestamp,
@@ -74,11 +74,10 @@ impl Snapshot {
     /// Of a state.
     pub fn of(state: &State) -> Snapshot {
         let currency = state.terms.currency;
-        let open = matches!(state.status, Status::Scheduled | Status::Live);
         Snapshot {
             seq: state.seq,
             price: Money { amount: state.standing.price, currency },
-            minimum_next_bid: open.then(|| Money { amount: state.minimum_next_bid(), currency }),
+            minimum_next_bid: state.told_minimum().map(|amount| Money { amount, currency }),
             ends_at: state.ends_at,
         }
     }
@@ -119,7 +118,7 @@ pub(super) struct Receipt<'a> {
     pub price: Money,
     pub minimum_next_bid: Option<Money>,
     pub ends_at: Timestamp,
-    pub reserve_met: bool,
+    pub reserve_met: Option<bool>,
     pub received_at: Timestamp,
     pub decided_at: Timestamp,
     pub hash: Hash,

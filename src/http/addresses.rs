@@ -67,17 +67,23 @@ pub struct NewAddressBody {
 #[serde(deny_unknown_fields, default)]
 #[schema(as = AddressChanges, example = json!({"line2": null, "is_default": true}))]
 pub struct AddressChangesBody {
+    /// What the caller calls it.
     #[serde(deserialize_with = "present")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 30)]
     label: Option<Option<String>>,
+    /// Who takes the parcel.
     #[schema(min_length = 1, max_length = 50)]
     recipient: Option<String>,
+    /// A Korean number as it is usually written, or one of another country with its `+`.
     #[schema(min_length = 1, max_length = 32)]
     phone: Option<String>,
+    /// Five digits.
     #[schema(pattern = "^[0-9]{5}$")]
     postal_code: Option<String>,
+    /// Road and number.
     #[schema(min_length = 1, max_length = 200)]
     line1: Option<String>,
+    /// Building, floor, door.
     #[serde(deserialize_with = "present")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 200)]
     line2: Option<Option<String>>,
@@ -91,16 +97,22 @@ pub struct AddressChangesBody {
 pub struct AddressBody {
     /// UUIDv7.
     id: Uuid,
+    /// What the caller calls it.
     label: Option<String>,
+    /// Who takes the parcel.
     recipient: String,
     /// E.164.
     #[schema(example = "+821012345678")]
     phone: String,
+    /// Five digits.
     postal_code: String,
+    /// Road and number.
     line1: String,
+    /// Building, floor, door.
     line2: Option<String>,
     /// Of one address, whenever there is any.
     is_default: bool,
+    /// When it was first kept.
     #[schema(format = DateTime)]
     created_at: String,
 }
@@ -109,6 +121,7 @@ pub struct AddressBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = AddressPage)]
 pub struct AddressPageBody {
+    /// The oldest first.
     items: Vec<AddressBody>,
     /// For the next page; null on the last one.
     next_cursor: Option<String>,

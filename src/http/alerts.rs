@@ -70,7 +70,9 @@ pub struct AlertBody {
     id: Uuid,
     /// In lower case.
     keyword: Option<String>,
+    /// The category's slug.
     category: Option<String>,
+    /// When it was made.
     #[schema(format = DateTime)]
     created_at: String,
 }
@@ -91,6 +93,7 @@ impl From<AlertRow> for AlertBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = KeywordAlertPage)]
 pub struct AlertPageBody {
+    /// The oldest first.
     items: Vec<AlertBody>,
     /// For the next page; null on the last one.
     next_cursor: Option<String>,

@@ -13,6 +13,7 @@ use super::{
     caller::{Anybody, Seller, User},
     problem::{Code, MoneyBody, Problem},
     sellers::CompanyBody,
+    words::{ResultWord, word},
 };
 use crate::{
     domain::{
@@ -97,33 +98,47 @@ pub struct NewAuctionBody {
 #[serde(deny_unknown_fields, default)]
 #[schema(as = AuctionChanges, example = json!({"title": "조선 백자 달항아리 (18세기)", "reserve_price": null}))]
 pub struct AuctionChangesBody {
+    /// One line.
     #[schema(min_length = 1, max_length = 200)]
     title: Option<String>,
+    /// Plain text.
     #[schema(max_length = 10_000)]
     description: Option<String>,
+    /// The category's slug.
     #[serde(deserialize_with = "body::present")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 500)]
     category: Option<Option<String>>,
+    /// Keys in the image store, the one shown first first.
     #[schema(max_items = 20)]
     image_keys: Option<Vec<String>>,
+    /// All free properties, those that stay included.
     attributes: Option<BTreeMap<String, String>>,
+    /// In which it is held.
     currency: Option<CurrencyBody>,
+    /// The least that the first bid must offer.
     #[schema(minimum = 1)]
     opening_price: Option<i64>,
+    /// By how much a bid must exceed the price.
     increment: Option<IncrementBody>,
+    /// Below it the item is not sold. Private.
     #[serde(deserialize_with = "body::present")]
     #[schema(value_type = Option<i64>, minimum = 1)]
     reserve_price: Option<Option<i64>>,
+    /// At which the first taker ends the auction.
     #[serde(deserialize_with = "body::present")]
     #[schema(value_type = Option<i64>, minimum = 1)]
     buy_now_price: Option<Option<i64>>,
+    /// How many accepted bids each bidder may place.
     #[serde(deserialize_with = "body::present")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 10_000)]
     bids_per_bidder_max: Option<Option<u32>>,
+    /// From when bids are taken.
     #[schema(value_type = Option<String>, format = DateTime)]
     starts_at: Option<Timestamp>,
+    /// At exactly this time it is over.
     #[schema(value_type = Option<String>, format = DateTime)]
     ends_at: Option<Timestamp>,
+    /// Whether and how late bids move the end.
     #[serde(deserialize_with = "body::present")]
     #[schema(value_type = Option<SoftCloseBody>)]
     soft_close: Option<Option<SoftCloseBody>>,
@@ -164,6 +179,15 @@ pub enum CurrencyBody {
     /// US dollar; 1 is 1 cent.
     #[serde(rename = "USD")]
     Usd,
+}
+
+impl From<Currency> for CurrencyBody {
+    fn from(currency: Currency) -> CurrencyBody {
+        match currency {
+            Currency::Krw => CurrencyBody::Krw,
+            Currency::Usd => CurrencyBody::Usd,
+        }
+    }
 }
 
 impl From<CurrencyBody> for Currency {
@@ -368,46 +392,60 @@ impl NewAuctionBody {
 pub struct AuctionBody {
     /// UUIDv7.
     id: Uuid,
+    /// Who sells.
     seller: SellerBody,
+    /// One line.
     title: String,
+    /// Plain text.
     description: String,
+    /// The category's slug.
     category: Option<String>,
+    /// Keys in the image store, the one shown first first.
     image_keys: Vec<String>,
+    /// Free properties.
     attributes: BTreeMap<String, String>,
-    currency: String,
+    /// In which it is held.
+    currency: CurrencyBody,
+    /// The least that the first bid must offer.
     opening_price: MoneyBody,
+    /// By how much a bid must exceed the price.
     #[schema(value_type = IncrementBody)]
-    increment: serde_json::Value,
+    increment: IncrementForm,
     /// Only for the seller.
     #[serde(skip_serializing_if = "Option::is_none")]
     reserve_price: Option<MoneyBody>,
     /// While somebody may still take it.
     buy_now_price: Option<MoneyBody>,
+    /// How many accepted bids each bidder may place.
     bids_per_bidder_max: Option<i32>,
+    /// From when bids are taken.
     #[schema(format = DateTime)]
     starts_at: String,
     /// The end as it stands.
     #[schema(format = DateTime)]
     ends_at: String,
-    #[schema(value_type = Option<SoftCloseBody>)]
-    soft_close: Option<serde_json::Value>,
-    /// `scheduled`, `live`, `ended` or `cancelled`.
-    status: String,
-    /// Of an ended auction: `sold`, `unsold_no_bids`, `unsold_reserve_not_met`, `bought_now` or
-    /// `cancelled_by_operator`.
-    result: Option<String>,
+    /// Whether and how late bids move the end.
+    soft_close: Option<SoftCloseBody>,
+    /// Where it is in its life.
+    status: StatusWord,
+    /// Of an auction that ended.
+    result: Option<ResultWord>,
     /// The visible price; the opening price while nobody leads.
     price: MoneyBody,
-    /// The least that is accepted from somebody who does not lead; null once it is over.
+    /// The least that is accepted from somebody who does not lead; null where nobody else can bid any
+    /// more: it is over, or the minimum would be above the cap.
     minimum_next_bid: Option<MoneyBody>,
+    /// How many bids stand.
     bid_count: i32,
     /// How many watch it.
     watch_count: i64,
     /// Who leads, by alias.
     leader_alias: Option<String>,
-    reserve_met: bool,
+    /// Whether the reserve is met; null where there is none.
+    reserve_met: Option<bool>,
     /// The last event's sequence number; the `ETag` begins with it.
     seq: i64,
+    /// When it was created.
     #[schema(format = DateTime)]
     created_at: String,
     /// The unsold auction that this one takes up again.
@@ -418,7 +456,9 @@ pub struct AuctionBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = SellerRef)]
 pub struct SellerBody {
+    /// UUIDv7.
     id: Uuid,
+    /// How others see them.
     nickname: String,
     /// As which company they trade, if they were approved as one.
     company: Option<CompanyBody>,
@@ -428,6 +468,7 @@ pub struct SellerBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuctionPage)]
 pub struct AuctionPageBody {
+    /// In the order that was asked for.
     pub(super) items: Vec<AuctionBody>,
     /// For the next page; null on the last one.
     pub(super) next_cursor: Option<String>,
@@ -444,9 +485,8 @@ pub(super) fn auction_body(
     row: AuctionRow,
     reader: Option<UserId>,
 ) -> Result<AuctionBody, Problem> {
-    let currency = row.currency;
-    let money =
-        |amount: Amount| MoneyBody { amount: amount.minor_units(), currency: currency.clone() };
+    let currency: CurrencyBody = word(&row.currency)?;
+    let money = |amount: Amount| MoneyBody { amount: amount.minor_units(), currency };
     let standing = row.standing;
     let is_seller = reader == Some(row.seller);
     Ok(AuctionBody {
@@ -469,18 +509,18 @@ pub(super) fn auction_body(
         starts_at: row.starts_at.to_string(),
         ends_at: standing.ends_at.to_string(),
         soft_close: row.soft_close.as_deref().map(json).transpose()?,
-        status: standing.status,
-        result: standing.result,
+        status: word(&standing.status)?,
+        result: standing.result.as_deref().map(word).transpose()?,
         price: money(standing.price),
         minimum_next_bid: standing.minimum_next_bid.map(money),
         bid_count: standing.bid_count,
         watch_count: row.watch_count,
         leader_alias: standing.leader_alias,
-        reserve_met: standing.reserve_met,
+        reserve_met: row.reserve_price.map(|_| standing.reserve_met),
         seq: standing.seq,
         created_at: row.created_at.to_string(),
         relisted_from: row.relisted_from.map(|id| id.0),
-        currency: currency.clone(),
+        currency,
     })
 }
 

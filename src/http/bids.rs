@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{
     State,
+    auctions::StatusWord,
     body::{self, IdempotencyKey, Json, PageQuery, or_none},
     caller::{Bidder, User},
     problem::{Code, MoneyBody, Problem},
@@ -30,18 +31,18 @@ pub const REASON_CHARS_MAX: usize = 500;
 #[schema(as = NewBid, example = json!({"max_amount": 50_000}))]
 pub struct NewBidBody {
     /// An exact bid: the price itself.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "body::offered")]
     #[schema(minimum = 1)]
     amount: Option<i64>,
     /// A ceiling: the exchange bids up to it. Private.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "body::offered")]
     #[schema(minimum = 1)]
     max_amount: Option<i64>,
     /// Refuse (`price_moved`) if the auction went past this sequence number.
     #[serde(default)]
     expected_seq: Option<u64>,
     /// The offer again, where `confirmation_required` asked for it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "body::offered")]
     #[schema(minimum = 1)]
     confirm_amount: Option<i64>,
 }
@@ -53,8 +54,8 @@ impl NewBidBody {
     /// Unless exactly one of the two amounts is there, and is one.
     pub fn offer(&self) -> Result<Offer, Problem> {
         match (self.amount, self.max_amount) {
-            (Some(amount), None) => body::amount("amount", amount).map(Offer::Exact),
-            (None, Some(ceiling)) => body::amount("max_amount", ceiling).map(Offer::Ceiling),
+            (Some(amount), None) => offer("amount", amount).map(Offer::Exact),
+            (None, Some(ceiling)) => offer("max_amount", ceiling).map(Offer::Ceiling),
             (Some(_), Some(_)) => {
                 Err(Problem::field("amount", "send amount or max_amount, not both"))
             }
@@ -63,7 +64,7 @@ impl NewBidBody {
     }
 
     fn confirmed(&self) -> Result<Option<Amount>, Problem> {
-        self.confirm_amount.map(|amount| body::amount("confirm_amount", amount)).transpose()
+        self.confirm_amount.map(|amount| offer("confirm_amount", amount)).transpose()
     }
 
     /// Under which key the answer is kept, and what the same key must come with again.
@@ -90,6 +91,12 @@ impl NewBidBody {
     }
 }
 
+/// An amount in an offer. One that is larger than any amount is held at the largest, which is above
+/// every cap: the floor refuses it as it does whatever is over the cap.
+fn offer(field: &str, minor_units: i64) -> Result<Amount, Problem> {
+    body::amount(field, minor_units.min(Amount::MAX.minor_units()))
+}
+
 /// The answer to an accepted bid, purchase or retraction; durable when it is heard.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -104,14 +111,15 @@ pub struct ReceiptBody {
     /// The visible price after it.
     #[schema(value_type = MoneyBody)]
     pub price: Money,
-    /// The least that is accepted next from somebody who does not lead; null once it is over.
+    /// The least that is accepted next from somebody who does not lead; null where nobody else can bid
+    /// any more: it is over, or the minimum would be above the cap.
     #[schema(value_type = Option<MoneyBody>)]
     pub minimum_next_bid: Option<Money>,
     /// The end as it stands after it.
     #[schema(format = DateTime)]
     pub ends_at: String,
-    /// Whether the reserve is met.
-    pub reserve_met: bool,
+    /// Whether the reserve is met; null where there is none.
+    pub reserve_met: Option<bool>,
     /// What counted for the clock.
     #[schema(format = DateTime)]
     pub received_at: String,
@@ -157,9 +165,13 @@ pub async fn place_bid(
     id: web::Path<String>,
     key: IdempotencyKey,
     request: HttpRequest,
-    Json(bid): Json<NewBidBody>,
+    bid: Result<Json<NewBidBody>, Problem>,
 ) -> Result<HttpResponse, Problem> {
     let id = body::auction_id(&id)?;
+    let Json(bid) = bid.map_err(|problem| {
+        let is_offer = ["amount", "max_amount"].iter().any(|field| problem.is_out_of_range(field));
+        if is_offer { Code::OverCap.into() } else { problem }
+    })?;
     let (offer, confirm_amount) = (bid.offer()?, bid.confirmed()?);
     let key = bid.receipt_key(key, bidder.0, id)?;
     submit(&state, id, key, &request, |received_at| {
@@ -299,6 +311,10 @@ pub struct BidBody {
     /// The visible price after it.
     #[schema(value_type = MoneyBody)]
     price: Money,
+    /// The least that was accepted next from somebody who did not lead; null where nobody else could
+    /// bid any more.
+    #[schema(value_type = Option<MoneyBody>)]
+    minimum_next_bid: Option<Money>,
     /// What it came to at the time.
     outcome: OutcomeWord,
     /// Whether it was taken back later.
@@ -309,6 +325,7 @@ pub struct BidBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BidPage)]
 pub struct BidPageBody {
+    /// The newest first.
     items: Vec<BidBody>,
     /// For the next page; null on the last one.
     next_cursor: Option<String>,
@@ -319,6 +336,7 @@ struct BidData {
     #[serde(default)]
     amount: Option<Money>,
     bidder: String,
+    minimum_next_bid: Option<Money>,
     outcome: OutcomeWord,
     price: Money,
 }
@@ -332,6 +350,7 @@ fn bid_body(row: BidRow) -> Result<BidBody, Problem> {
         bidder: data.bidder,
         amount: data.amount,
         price: data.price,
+        minimum_next_bid: data.minimum_next_bid,
         outcome: data.outcome,
         retracted: row.retracted,
     })
@@ -378,11 +397,13 @@ pub async fn list_bids(
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Bidding)]
 pub struct BiddingBody {
+    /// Of which auction.
     auction_id: Uuid,
     /// The last event's sequence number, for `expected_seq`.
     seq: u64,
-    /// `scheduled`, `live`, `ended` or `cancelled`.
-    status: &'static str,
+    /// Where the auction is in its life.
+    status: StatusWord,
+    /// The end as it stands.
     #[schema(format = DateTime)]
     ends_at: String,
     /// The caller's alias in this auction, once they have bid.
@@ -395,11 +416,12 @@ pub struct BiddingBody {
     my_holds: Vec<MoneyBody>,
     /// How many more bids the auction allows the caller; null without a limit.
     bids_left: Option<u32>,
+    /// The visible price; the opening price while nobody leads.
     price: MoneyBody,
-    /// The least that the caller's next bid must offer; null once it is over. For the leader:
-    /// just above their ceiling.
+    /// The least that the caller's next bid must offer; null where they cannot bid any more. For the
+    /// leader: just above their ceiling.
     minimum_next_bid: Option<MoneyBody>,
-    /// Three offers to suggest, from the minimum upwards.
+    /// Up to three offers to suggest, from the minimum upwards; to the leader round ones.
     suggested: Vec<MoneyBody>,
 }
 
@@ -427,23 +449,14 @@ fn bidding_body(id: AuctionId, state: &auction::State, me: UserId) -> BiddingBod
     let mine = state.bidders.get(&me);
     let leading = state.is_leader(me);
     let my_ceiling = mine.and_then(|bidder| bidder.highest).map(Offer::limit);
-    let is_open = matches!(state.status, Status::Scheduled | Status::Live);
-    let minimum = if leading {
-        my_ceiling.map(|ceiling| ceiling.plus(Amount::ONE))
-    } else {
-        Some(state.minimum_next_bid())
-    };
-    let minimum = minimum.filter(|minimum| is_open && *minimum <= state.terms.cap);
-    let suggested =
-        std::iter::successors(minimum, |offer| Some(offer.plus(state.terms.step(*offer))));
     BiddingBody {
         auction_id: id.0,
         seq: state.seq,
         status: match state.status {
-            Status::Scheduled => "scheduled",
-            Status::Live => "live",
-            Status::Ended(_) => "ended",
-            Status::Cancelled => "cancelled",
+            Status::Scheduled => StatusWord::Scheduled,
+            Status::Live => StatusWord::Live,
+            Status::Ended(_) => StatusWord::Ended,
+            Status::Cancelled => StatusWord::Cancelled,
         },
         ends_at: state.ends_at.to_string(),
         alias: mine.map(|bidder| bidder.no.to_string()),
@@ -455,11 +468,7 @@ fn bidding_body(id: AuctionId, state: &auction::State, me: UserId) -> BiddingBod
             .bids_per_bidder_max
             .map(|max| max.saturating_sub(mine.map_or(0, |bidder| bidder.accepted))),
         price: money(state.standing.price),
-        minimum_next_bid: minimum.map(money),
-        suggested: suggested
-            .take_while(|offer| *offer <= state.terms.cap)
-            .take(SUGGESTED)
-            .map(money)
-            .collect(),
+        minimum_next_bid: state.told_minimum_for(me).map(money),
+        suggested: state.suggested_offers(me).take(SUGGESTED).map(money).collect(),
     }
 }

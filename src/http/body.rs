@@ -12,7 +12,10 @@ use actix_web::{
     web::{self, Bytes},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Visitor},
+};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -73,8 +76,13 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
-    // A number where a word is wanted counts as bad syntax there, though it is JSON.
-    if !error.is_data() && serde_json::from_slice::<serde_json::Value>(bytes).is_err() {
+    // A number where a word is wanted counts as bad syntax there, though it is JSON; so does one that
+    // is too large for anything.
+    let is_out_of_range = error.to_string().starts_with(OUT_OF_RANGE);
+    if !error.is_data()
+        && !is_out_of_range
+        && serde_json::from_slice::<serde_json::Value>(bytes).is_err()
+    {
         let found = format!("Line {}, column {}.", error.line(), error.column());
         return Err(Problem::found(Code::MalformedJson, found));
     }
@@ -88,11 +96,65 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     Err(Problem::field(field, message))
 }
 
+/// What `serde_json` says of a number beyond every float.
+const OUT_OF_RANGE: &str = "number out of range";
+
+impl Problem {
+    /// Whether it is that this field holds a number beyond every float.
+    pub fn is_out_of_range(&self, field: &str) -> bool {
+        self.errors.iter().any(|error| error.field == field && error.message == OUT_OF_RANGE)
+    }
+}
+
 /// Tells a field that is null from one that is left out.
 pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::<T>::deserialize(deserializer).map(Some)
+}
+
+/// The largest integer that a JSON number of an offer is told apart by; what lies above is held at it.
+const OFFERED_MAX: i64 = i64::MAX;
+
+/// An amount that is offered, however large: what does not fit into 64 bits is still an offer, of more
+/// than anybody may bid.
+pub fn offered<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    struct Offered;
+
+    impl Visitor<'_> for Offered {
+        type Value = i64;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an integer")
+        }
+
+        fn visit_i64<E>(self, value: i64) -> Result<i64, E> {
+            Ok(value)
+        }
+
+        fn visit_u64<E>(self, value: u64) -> Result<i64, E> {
+            Ok(i64::try_from(value).unwrap_or(OFFERED_MAX))
+        }
+
+        fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<i64, E> {
+            // Digits that are too many for 64 bits come as the nearest float, which has no fraction.
+            if value >= 2_f64.powi(63) {
+                return Ok(OFFERED_MAX);
+            }
+            Err(E::invalid_type(serde::de::Unexpected::Float(value), &self))
+        }
+    }
+
+    struct Wanted(i64);
+
+    impl<'de> Deserialize<'de> for Wanted {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_i64(Offered).map(Wanted)
+        }
+    }
+
+    let offered = Option::<Wanted>::deserialize(deserializer)?;
+    Ok(offered.map(|offered| offered.0))
 }
 
 /// Collects what is wrong in a body, so that all of it is told at once.
@@ -121,12 +183,18 @@ impl Wrong {
 
 /// Any id in the path.
 pub fn id(text: &str) -> Result<Uuid, Problem> {
-    Uuid::try_parse(text).map_err(|_| Code::InvalidId.into())
+    let id = Uuid::try_parse(text).map_err(|_| Problem::from(Code::InvalidId))?;
+    // There are other ways to write it, and one that is ours.
+    if id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text {
+        Ok(id)
+    } else {
+        Err(Code::InvalidId.into())
+    }
 }
 
 /// An auction's id in the path.
 pub fn auction_id(text: &str) -> Result<AuctionId, Problem> {
-    text.parse().map_err(|_| Code::InvalidId.into())
+    id(text).map(AuctionId)
 }
 
 /// A positive amount in a field.

@@ -12,6 +12,7 @@ use super::{
     caller::Admin,
     clients::{self, NO_STORE},
     problem::{Code, Problem},
+    words::{MessageTypeWord, word},
 };
 use crate::{
     domain::time::Timestamp,
@@ -57,12 +58,15 @@ pub struct NewWebhookBody {
 #[serde(deny_unknown_fields)]
 #[schema(as = WebhookChanges, example = json!({"types": ["*"], "disabled": false}))]
 pub struct WebhookChangesBody {
+    /// Where messages are posted to.
     #[serde(default)]
     #[schema(max_length = 2048)]
     url: Option<String>,
+    /// Which events.
     #[serde(default)]
     #[schema(min_items = 1, max_items = 20)]
     types: Option<Vec<String>>,
+    /// For people, on one line.
     #[serde(default, deserialize_with = "body::present")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 200)]
     description: Option<Option<String>>,
@@ -77,17 +81,22 @@ pub struct WebhookChangesBody {
 pub struct WebhookBody {
     /// UUIDv7.
     id: Uuid,
+    /// Whose webhook it is.
     client_id: String,
+    /// Where messages are posted to.
     url: String,
+    /// Which events.
     types: Vec<String>,
+    /// For people, on one line.
     description: Option<String>,
+    /// When it was made.
     #[schema(format = DateTime)]
     created_at: String,
     /// Since when it is told nothing.
     #[schema(format = DateTime)]
     disabled_at: Option<String>,
-    /// `operator`: somebody did; `gone`: it answered 410; `failing`: nothing arrived for five days.
-    disabled_because: Option<String>,
+    /// Why it is told nothing.
+    disabled_because: Option<DisabledBecause>,
     /// Since when nothing has arrived.
     #[schema(format = DateTime)]
     failing_since: Option<String>,
@@ -107,10 +116,24 @@ pub struct WebhookBody {
     secret: Option<String>,
 }
 
+/// Why a webhook is told nothing.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = WebhookDisabledBecause)]
+pub enum DisabledBecause {
+    /// Somebody did it.
+    Operator,
+    /// It answered 410.
+    Gone,
+    /// Nothing arrived for five days.
+    Failing,
+}
+
 /// A page of webhooks, the oldest first.
 #[derive(Serialize, ToSchema)]
 #[schema(as = WebhookPage)]
 pub struct WebhookPageBody {
+    /// The oldest first.
     items: Vec<WebhookBody>,
     /// For the next page; null on the last one.
     next_cursor: Option<String>,
@@ -160,8 +183,8 @@ impl DeliveryStatus {
 pub struct DeliveryBody {
     /// UUIDv7.
     id: Uuid,
-    /// Such as `bid.placed`, or `webhook.test`.
-    r#type: String,
+    /// The type of what is told.
+    r#type: MessageTypeWord,
     /// What `webhook-id` says: the same at every attempt.
     message_id: String,
     /// None of a test.
@@ -169,12 +192,15 @@ pub struct DeliveryBody {
     /// Its place in the auction's log; none of a test.
     #[schema(minimum = 1)]
     seq: Option<i64>,
+    /// What became of it.
     status: DeliveryStatus,
+    /// How many attempts were made.
     #[schema(minimum = 0)]
     attempts: i32,
     /// While it waits.
     #[schema(format = DateTime)]
     next_attempt_at: Option<String>,
+    /// When it was noted.
     #[schema(format = DateTime)]
     created_at: String,
     /// When it arrived or was given up.
@@ -189,8 +215,10 @@ pub struct AttemptBody {
     /// From 1.
     #[schema(minimum = 1)]
     number: i32,
+    /// When it began.
     #[schema(format = DateTime)]
     at: String,
+    /// How long it took, in milliseconds.
     #[schema(minimum = 0)]
     took_ms: i32,
     /// Of the answer, where there was one.
@@ -203,7 +231,9 @@ pub struct AttemptBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = WebhookDeliveryAttempts)]
 pub struct DeliveryAttemptsBody {
+    /// The delivery.
     delivery: DeliveryBody,
+    /// The first one first.
     attempts: Vec<AttemptBody>,
 }
 
@@ -211,6 +241,7 @@ pub struct DeliveryAttemptsBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = WebhookDeliveryPage)]
 pub struct DeliveryPageBody {
+    /// The newest first.
     items: Vec<DeliveryBody>,
     /// For the next page; null on the last one.
     next_cursor: Option<String>,
@@ -253,7 +284,7 @@ fn webhook_body(row: WebhookRow, secret: Option<&SigningSecret>) -> WebhookBody 
         description: row.description,
         created_at: row.created_at.to_string(),
         disabled_at: said(row.disabled_at),
-        disabled_because: row.disabled_because,
+        disabled_because: row.disabled_because.as_deref().and_then(|why| word(why).ok()),
         failing_since: said(row.failing_since),
         skipped: row.skipped,
         skipped_at: said(row.skipped_at),
@@ -262,12 +293,12 @@ fn webhook_body(row: WebhookRow, secret: Option<&SigningSecret>) -> WebhookBody 
     }
 }
 
-fn delivery_body(row: DeliveryRow) -> DeliveryBody {
+fn delivery_body(row: DeliveryRow) -> Result<DeliveryBody, Problem> {
     let is_now = |status: &&DeliveryStatus| status.word() == row.status;
-    DeliveryBody {
+    Ok(DeliveryBody {
         id: row.id,
         message_id: message_id(row.id, row.cause),
-        r#type: row.kind,
+        r#type: word(&row.kind)?,
         auction_id: row.cause.map(|(auction, _)| auction.0),
         seq: row.cause.map(|(_, seq)| seq),
         status: DeliveryStatus::ALL.iter().find(is_now).copied().unwrap_or(DeliveryStatus::Failed),
@@ -275,7 +306,7 @@ fn delivery_body(row: DeliveryRow) -> DeliveryBody {
         next_attempt_at: row.next_attempt_at.map(|at| at.to_string()),
         created_at: row.created_at.to_string(),
         done_at: row.done_at.map(|at| at.to_string()),
-    }
+    })
 }
 
 fn attempt_body(row: AttemptRow) -> AttemptBody {
@@ -464,7 +495,7 @@ pub async fn test_webhook(
     let noted = state.webhooks.test(row.id, wall_clock::now()).await?;
     let id = noted.ok_or(Code::WebhookNotFound)?;
     let (delivery, _) = found(&state, row.id, id).await?;
-    Ok(HttpResponse::Accepted().json(delivery_body(delivery)))
+    Ok(HttpResponse::Accepted().json(delivery_body(delivery)?))
 }
 
 async fn found(
@@ -510,7 +541,7 @@ pub async fn list_webhook_deliveries(
     let rows = state.store.deliveries(webhook.id, status, before, limit + 1).await?;
     let (rows, next_cursor) =
         body::page(rows, limit, |row| body::write_id_cursor(DELIVERIES_ORDER, row.id));
-    let items = rows.into_iter().map(delivery_body).collect();
+    let items = rows.into_iter().map(delivery_body).collect::<Result<_, _>>()?;
     Ok(HttpResponse::Ok().json(DeliveryPageBody { items, next_cursor }))
 }
 
@@ -528,7 +559,7 @@ pub async fn get_webhook_delivery(
     let webhook = stored(&state, &path.0, &path.1).await?;
     let (delivery, attempts) = found(&state, webhook.id, body::id(&path.2)?).await?;
     let attempts = attempts.into_iter().map(attempt_body).collect();
-    let delivery = delivery_body(delivery);
+    let delivery = delivery_body(delivery)?;
     Ok(HttpResponse::Ok().json(DeliveryAttemptsBody { delivery, attempts }))
 }
 
@@ -550,7 +581,7 @@ pub async fn replay_webhook_delivery(
     state.store.replay_delivery(webhook.id, id, wall_clock::now()).await?;
     let (delivery, _) = found(&state, webhook.id, id).await?;
     state.webhooks.changed().await;
-    Ok(HttpResponse::Accepted().json(delivery_body(delivery)))
+    Ok(HttpResponse::Accepted().json(delivery_body(delivery)?))
 }
 
 /// Tell many events again

@@ -62,18 +62,23 @@ pub struct NewClientBody {
 #[serde(deny_unknown_fields)]
 #[schema(as = ClientChanges, example = json!({"allowed_origins": [], "bids_per_second": null}))]
 pub struct ClientChangesBody {
+    /// For people, on one line.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 80)]
     name: Option<String>,
+    /// Where a login may return to, compared exactly.
     #[serde(default)]
     #[schema(max_items = 20)]
     redirect_uris: Option<Vec<String>>,
+    /// Whose pages may call from a browser.
     #[serde(default)]
     #[schema(max_items = 20)]
     allowed_origins: Option<Vec<String>>,
+    /// Of all its users together; null: no such budget.
     #[serde(default, deserialize_with = "body::present")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000)]
     requests_per_second: Option<Option<u32>>,
+    /// Bids, purchases and retractions of all its users together; null: no such budget.
     #[serde(default, deserialize_with = "body::present")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000)]
     bids_per_second: Option<Option<u32>>,
@@ -89,15 +94,21 @@ pub struct ClientBody {
     /// The publishable id, its `client_id`.
     #[schema(example = "hc_9Gm2qVTl0nQ3o7wZr5kXyA")]
     id: String,
+    /// For people, on one line.
     name: String,
     /// Whether it has a secret.
     confidential: bool,
+    /// Where a login may return to, compared exactly.
     redirect_uris: Vec<String>,
+    /// Whose pages may call from a browser.
     allowed_origins: Vec<String>,
+    /// Of all its users together; null: no such budget.
     #[schema(minimum = 1)]
     requests_per_second: Option<i32>,
+    /// Bids, purchases and retractions of all its users together; null: no such budget.
     #[schema(minimum = 1)]
     bids_per_second: Option<i32>,
+    /// When it was registered.
     #[schema(format = DateTime)]
     created_at: String,
     /// Since when nobody can log in through it and its tokens count no more.
@@ -112,6 +123,7 @@ pub struct ClientBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = ClientPage)]
 pub struct ClientPageBody {
+    /// The first registered first.
     items: Vec<ClientBody>,
     /// For the next page; null on the last one.
     next_cursor: Option<String>,

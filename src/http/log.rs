@@ -44,6 +44,7 @@ pub struct EntryBody {
 pub struct LogPageBody {
     /// Whose log; part of what is hashed.
     auction_id: Uuid,
+    /// In order.
     items: Vec<EntryBody>,
     /// For the next part; null at the end.
     next_after_seq: Option<i64>,

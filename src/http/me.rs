@@ -70,6 +70,7 @@ pub struct MeBody {
     profile_consent_at: Option<String>,
     /// As they stand; a role that was given or taken away is in the next access token.
     roles: Vec<RoleWord>,
+    /// Since when there is an account.
     #[schema(format = DateTime)]
     created_at: String,
 }

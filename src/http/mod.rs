@@ -14,6 +14,7 @@ pub mod client_webhooks;
 pub mod clients;
 pub mod context;
 pub mod failures;
+pub mod head;
 pub mod limits;
 pub mod log;
 pub mod me;
@@ -30,6 +31,7 @@ pub mod streams;
 pub mod users;
 pub mod watches;
 pub mod webhooks;
+pub mod words;
 
 use std::{
     net::TcpListener,
@@ -236,7 +238,8 @@ impl Site {
             config.default_service(web::to(routes::not_here));
             return;
         };
-        let docs = SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", openapi::document());
+        let docs = SwaggerUi::new("/docs/{_:.*}")
+            .external_url_unchecked("/openapi.json", openapi::document().clone());
         config
             .service(service::get_openapi)
             .service(docs)
@@ -268,6 +271,7 @@ pub fn serve(
             // The outermost is named last: a page must be able to read problems, too.
             .wrap_fn(context::wrap)
             .wrap(cors(&state))
+            .wrap_fn(head::as_get)
             .into_utoipa_app()
             .configure(|config| site.routes(config))
             .into_app()
@@ -325,7 +329,14 @@ pub fn cors(state: &State) -> Cors {
                 || origins.iter().any(|allowed| allowed == origin)
                 || (allow_loopback && is_loopback(origin))
         })
-        .allowed_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allowed_methods([
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ])
         .allowed_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,

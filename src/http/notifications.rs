@@ -10,6 +10,7 @@ use super::{
     body::{self, Json, PERSONAL},
     caller::User,
     problem::{Code, MoneyBody, Problem},
+    words::ResultWord,
 };
 use crate::{
     domain::id::{AuctionId, UserId},
@@ -91,17 +92,24 @@ pub struct NotificationBody {
     /// Rises with every notification.
     #[schema(minimum = 1)]
     id: i64,
+    /// What it is about.
     kind: KindWord,
     /// The auction, or the seller application.
     subject_id: Uuid,
     /// The auction that it is about.
     auction: Option<AuctionMentionedBody>,
+    /// What its words are made of.
     data: NotificationDataBody,
     /// When it happened.
     #[schema(format = DateTime)]
     at: String,
+    /// When it was read; null while it was not.
     #[schema(format = DateTime)]
     read_at: Option<String>,
+    /// The exchange's clock when it was told; on streams alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    server_time: Option<String>,
 }
 
 /// As much of an auction as words need.
@@ -109,8 +117,11 @@ pub struct NotificationBody {
 #[schema(as = AuctionMentioned)]
 #[allow(dead_code, reason = "it describes a part of `Told`")]
 pub struct AuctionMentionedBody {
+    /// UUIDv7.
     id: Uuid,
+    /// One line.
     title: String,
+    /// Keys in the image store, the one shown first first.
     image_keys: Vec<String>,
 }
 
@@ -122,11 +133,14 @@ pub struct NotificationDataBody {
     /// The visible price then; of an auction that ended the final one, if anybody bid.
     #[serde(skip_serializing_if = "Option::is_none")]
     price: Option<MoneyBody>,
+    /// How many bids stood then.
     #[serde(skip_serializing_if = "Option::is_none")]
     bid_count: Option<u32>,
+    /// From when bids are taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     starts_at: Option<String>,
+    /// The end as it stood then.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     ends_at: Option<String>,
@@ -135,16 +149,29 @@ pub struct NotificationDataBody {
     lead_s: Option<i64>,
     /// How the auction ended.
     #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<String>,
-    /// What was decided of the application: `approved` or `refused`.
+    result: Option<ResultWord>,
+    /// What was decided of the application.
     #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<String>,
+    status: Option<VerdictWord>,
+}
+
+/// What was decided.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Verdict)]
+#[allow(dead_code, reason = "it describes a part of `Told`")]
+pub enum VerdictWord {
+    /// The company is shown with the user's auctions.
+    Approved,
+    /// The user may apply again.
+    Refused,
 }
 
 /// A page of notifications, the newest first.
 #[derive(Serialize, ToSchema)]
 #[schema(as = NotificationPage)]
 pub struct NotificationPageBody<'a> {
+    /// The newest first.
     #[schema(value_type = Vec<NotificationBody>)]
     items: Vec<Told<'a>>,
     /// How many the caller has not read, up to 1,000.

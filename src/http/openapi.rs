@@ -1,11 +1,19 @@
 //! The API document: OpenAPI 3.1, collected from the handlers, with the errors of each operation
-//! from one table.
+//! from one table; then [`refine`] says what derives cannot.
 
+mod events;
+mod examples;
+mod refine;
+
+use std::sync::LazyLock;
+
+use serde_json::Value;
 use utoipa::{
     OpenApi, PartialSchema,
     openapi::{
-        Components, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi as Document, Ref,
+        Components, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi as Document, Ref, RefOr,
         ResponseBuilder, Tag,
+        example::Example,
         path::Operation,
         security::{
             ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
@@ -20,7 +28,7 @@ use super::{
     client_webhooks::DeliveryStatus,
     notifications::KindWord,
     oauth::token::OAuthErrorBody,
-    problem::{Code, Language, Problem, ProblemBody},
+    problem::{Code, Language, ProblemBody},
     routes,
     sellers::ApplicationStatus,
 };
@@ -209,7 +217,19 @@ const fn common() -> &'static [Code] {
 struct Schemas;
 
 /// The whole document.
-pub fn document() -> Document {
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+    let mut document = serde_json::to_value(collected()).unwrap_or_default();
+    refine::refine(&mut document);
+    document
+});
+
+/// The document as it is served.
+pub fn document() -> &'static Value {
+    &DOCUMENT
+}
+
+/// What the handlers and the tables here say.
+fn collected() -> Document {
     let mut document = routes::collected();
     document.info = InfoBuilder::new()
         .title("Hoga")
@@ -274,7 +294,7 @@ fn add_security(operation: &mut Operation) {
 
 /// The document as `hoga openapi` prints it and `openapi/openapi.json` holds it.
 pub fn document_text() -> String {
-    let mut text = document().to_pretty_json().unwrap_or_default();
+    let mut text = serde_json::to_string_pretty(document()).unwrap_or_default();
     text.push('\n');
     text
 }
@@ -338,16 +358,13 @@ fn problem_response(codes: &[Code], has_page: bool) -> utoipa::openapi::Response
         .iter()
         .map(|code| format!("`{}`: {}", code.word(), code.title(Language::English)))
         .collect();
-    let example = codes.first().map(|code| {
-        Problem::from(*code).body(
-            Language::English,
-            "https://auction.example.com",
-            "01935b2e-7c1a-7000-8000-000000000000",
-        )
-    });
+    let example = |code: &Code| {
+        let example = Ref::new(format!("#/components/examples/{}", code.word()));
+        (code.word(), RefOr::<Example>::Ref(example))
+    };
     let content = ContentBuilder::new()
         .schema(Some(Ref::from_schema_name("Problem")))
-        .example(example.and_then(|body| serde_json::to_value(body).ok()))
+        .examples_from_iter(codes.iter().map(example))
         .build();
     let response = ResponseBuilder::new()
         .description(described.join("; "))

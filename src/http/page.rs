@@ -29,7 +29,7 @@ pub(super) fn of(problem: &ProblemBody, language: Language) -> String {
         Language::Korean => "ko",
     };
     let [title, detail, code, id] =
-        [&problem.title, &problem.detail, &problem.code, &problem.request_id].map(|t| escaped(t));
+        [&problem.title, &problem.detail, problem.code.word(), &problem.request_id].map(escaped);
     format!(
         "<!doctype html>\n<html lang=\"{lang}\"><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\

@@ -5,7 +5,15 @@
 
 use actix_web::{HttpResponse, ResponseError, http::StatusCode};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::{
+        RefOr,
+        schema::{ObjectBuilder, Schema, Type},
+    },
+};
+
+use super::auctions::CurrencyBody;
 
 use crate::{
     domain::{
@@ -278,6 +286,30 @@ impl Code {
     }
 }
 
+impl Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
+}
+
+impl utoipa::PartialSchema for Code {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some(
+                "Every code that a problem can have; each is explained under /problems/.",
+            ))
+            .enum_values(Some(Code::ALL.iter().map(|code| code.word())))
+            .into()
+    }
+}
+
+impl ToSchema for Code {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "ProblemCode".into()
+    }
+}
+
 /// One field that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
@@ -424,7 +456,7 @@ impl Problem {
             title: self.code.title(language).to_owned(),
             status: self.code.status().as_u16(),
             detail,
-            code: self.code.word().to_owned(),
+            code: self.code,
             request_id: refused
                 .and_then(|refused| refused.request_id.clone())
                 .unwrap_or_else(|| request_id.to_owned()),
@@ -448,13 +480,13 @@ pub struct MoneyBody {
     /// Minor units.
     #[schema(minimum = 1, maximum = 9_007_199_254_740_991_i64)]
     pub amount: i64,
-    /// ISO 4217: `KRW` or `USD`.
-    pub currency: String,
+    /// ISO 4217.
+    pub currency: CurrencyBody,
 }
 
 impl From<Money> for MoneyBody {
     fn from(money: Money) -> MoneyBody {
-        MoneyBody { amount: money.amount.minor_units(), currency: money.currency.code().to_owned() }
+        MoneyBody { amount: money.amount.minor_units(), currency: money.currency.into() }
     }
 }
 
@@ -471,8 +503,7 @@ pub struct ProblemBody {
     /// What was found and what to do.
     pub detail: String,
     /// For programs; never changes meaning.
-    #[schema(example = "bid_too_low")]
-    pub code: String,
+    pub code: Code,
     /// To name the request to those who run the server.
     pub request_id: String,
     /// The least that is accepted from somebody who does not lead.

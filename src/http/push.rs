@@ -11,6 +11,7 @@ use super::{
     caller::User,
     context,
     problem::{Code, Language, Problem},
+    words::{LanguageWord, word},
 };
 use crate::{
     domain::time::Timestamp,
@@ -54,6 +55,7 @@ pub struct BrowserSubscriptionBody {
     #[serde(rename = "expirationTime")]
     #[schema(minimum = 0)]
     expiration_time: Option<i64>,
+    /// What messages are encrypted for.
     keys: BrowserKeysBody,
 }
 
@@ -108,10 +110,12 @@ pub struct PushSubscriptionBody {
     id: Uuid,
     /// Whose push service it is: scheme, host and port of the endpoint.
     service: String,
-    /// `en` or `ko`: the language of what is pushed, from `Accept-Language` when it was last shown.
-    language: String,
+    /// Of what is pushed, from `Accept-Language` when it was last shown.
+    language: LanguageWord,
+    /// When the browser says that it ends; null where it knows of no end.
     #[schema(format = DateTime)]
     expires_at: Option<String>,
+    /// When it was first shown.
     #[schema(format = DateTime)]
     created_at: String,
     /// When the browser last showed it.
@@ -124,7 +128,7 @@ impl From<PushSubscriptionRow> for PushSubscriptionBody {
         PushSubscriptionBody {
             id: row.id,
             service: row.origin,
-            language: row.language,
+            language: word(&row.language).unwrap_or(LanguageWord::En),
             expires_at: row.expires_at.map(|at| at.to_string()),
             created_at: row.created_at.to_string(),
             renewed_at: row.renewed_at.to_string(),
@@ -136,6 +140,7 @@ impl From<PushSubscriptionRow> for PushSubscriptionBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = PushSubscriptionPage)]
 pub struct PushSubscriptionPageBody {
+    /// The oldest first.
     items: Vec<PushSubscriptionBody>,
     /// For the next page; null on the last one.
     next_cursor: Option<String>,

@@ -6,7 +6,8 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, dev::ResourceDef, http
 use utoipa_actix_web::{AppExt, scope, service_config::ServiceConfig};
 
 use super::{
-    addresses, alerts, auctions, bids, client_webhooks, clients, log, me, notifications, oauth,
+    addresses, alerts, auctions, bids, client_webhooks, clients, head, log, me, notifications,
+    oauth,
     problem::{Code, Problem},
     push, sellers, service, streams, users, watches, webhooks,
 };
@@ -139,7 +140,10 @@ pub fn collected() -> utoipa::openapi::OpenApi {
 
 /// Which methods each path has, for those who come with another one.
 static METHODS: LazyLock<Vec<(ResourceDef, String)>> = LazyLock::new(|| {
-    let methods = |item: &utoipa::openapi::PathItem| {
+    let has_head = |path: &str, item: &utoipa::openapi::PathItem| {
+        item.get.is_some() && !head::DOES_SOMETHING.contains(&path)
+    };
+    let methods = |path: &str, item: &utoipa::openapi::PathItem| {
         let known = [
             ("GET", item.get.is_some()),
             ("POST", item.post.is_some()),
@@ -147,11 +151,15 @@ static METHODS: LazyLock<Vec<(ResourceDef, String)>> = LazyLock::new(|| {
             ("PATCH", item.patch.is_some()),
             ("DELETE", item.delete.is_some()),
         ];
-        let there = known.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name);
+        let known = known.into_iter().chain([("HEAD", has_head(path, item))]);
+        let there = known.filter(|(_, is_there)| *is_there).map(|(name, _)| name);
         there.collect::<Vec<_>>().join(", ")
     };
     let paths = collected().paths.paths;
-    paths.iter().map(|(path, item)| (ResourceDef::new(path.as_str()), methods(item))).collect()
+    paths
+        .iter()
+        .map(|(path, item)| (ResourceDef::new(path.as_str()), methods(path, item)))
+        .collect()
 });
 
 /// Whatever the table does not have: another method of a path, or no path at all.

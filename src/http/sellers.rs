@@ -34,11 +34,13 @@ const ORDER: &str = "seller_applications";
     "contact_email": "help@sora.example.com", "contact_phone": "+8221234567"
 }))]
 pub struct CompanyBody {
+    /// As it is registered.
     company_name: String,
     /// The business registration number, ten digits.
     business_number: String,
     /// Who represents the company.
     representative: String,
+    /// Where buyers write to.
     contact_email: String,
     /// E.164.
     contact_phone: String,
@@ -64,6 +66,7 @@ impl From<Company> for CompanyBody {
     "contact_email": "help@sora.example.com", "contact_phone": "02-123-4567"
 }))]
 pub struct NewApplicationBody {
+    /// As it is registered.
     #[schema(min_length = 1, max_length = 100)]
     company_name: String,
     /// The business registration number: ten digits, with hyphens or without. Its check digit must fit.
@@ -72,6 +75,7 @@ pub struct NewApplicationBody {
     /// Who represents the company.
     #[schema(min_length = 1, max_length = 50)]
     representative: String,
+    /// Where buyers write to.
     #[schema(max_length = 254)]
     contact_email: String,
     /// A Korean number as it is usually written, or one of another country with its `+`.
@@ -139,12 +143,16 @@ pub struct ApplicationBody {
     id: Uuid,
     /// Who applied.
     user_id: Uuid,
+    /// Where it stands.
     status: ApplicationStatus,
+    /// As which company they want to sell.
     company: CompanyBody,
     /// Why it was refused.
     reason: Option<String>,
+    /// When it was decided.
     #[schema(format = DateTime)]
     decided_at: Option<String>,
+    /// When they applied.
     #[schema(format = DateTime)]
     created_at: String,
 }
@@ -172,6 +180,7 @@ impl ApplicationBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = SellerApplicationPage)]
 pub struct ApplicationPageBody {
+    /// The oldest first.
     items: Vec<ApplicationBody>,
     /// For the next page; null on the last one.
     next_cursor: Option<String>,

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use actix_web::{HttpResponse, get, http::header, web};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
     State,
     problem::{Code, Language, Problem},
+    words::word,
 };
 use crate::{events::bus::BusStanding, identity::keys::KEY_SET_KEPT_S, telemetry, wall_clock};
 
@@ -41,8 +42,53 @@ pub async fn get_time() -> HttpResponse {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Health)]
 pub struct HealthBody {
-    /// `ok`
-    status: &'static str,
+    /// Whether it lives.
+    status: HealthWord,
+}
+
+/// The process answers.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = HealthStatus)]
+pub enum HealthWord {
+    /// It lives.
+    Ok,
+}
+
+/// Whether requests should be sent here.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = ReadinessStatus)]
+pub enum ReadyWord {
+    /// They should.
+    Ready,
+    /// Not now.
+    NotReady,
+}
+
+impl ReadyWord {
+    const fn of(is_ready: bool) -> ReadyWord {
+        if is_ready { ReadyWord::Ready } else { ReadyWord::NotReady }
+    }
+}
+
+/// Whether events leave at present, or why they wait.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = BusStatus)]
+pub enum BusWord {
+    /// They leave.
+    Up,
+    /// A connection is being made.
+    Connecting,
+    /// The broker does not answer.
+    Unreachable,
+    /// The broker does not know the account, or it may not do what it must.
+    AccessRefused,
+    /// A queue of that name is of another type.
+    QueueOfAnotherType,
+    /// The broker refused what it was sent.
+    Refused,
 }
 
 /// Ask whether the process lives
@@ -50,25 +96,24 @@ pub struct HealthBody {
     responses((status = 200, body = HealthBody, description = "It lives")))]
 #[get("/healthz")]
 pub async fn get_health() -> HttpResponse {
-    HttpResponse::Ok().json(HealthBody { status: "ok" })
+    HttpResponse::Ok().json(HealthBody { status: HealthWord::Ok })
 }
 
 /// Whether requests should be sent here.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Readiness)]
 pub struct ReadinessBody {
-    /// `ready` or `not_ready`
-    status: &'static str,
+    /// Whether requests should be sent here.
+    status: ReadyWord,
     /// Every auction that was overdue at the start has been opened or closed.
     caught_up: bool,
     /// Every lane has its connection.
     lanes: bool,
     /// Postgres answers readers.
     database: bool,
-    /// `up`, or why events wait at present: `connecting`, `unreachable`, `access_refused`,
-    /// `queue_of_another_type` or `refused`. They lose nothing by it, and nor do bids, so it is no
+    /// `up`, or why events wait at present. They lose nothing by it, and nor do bids, so it is no
     /// reason not to be ready.
-    bus: &'static str,
+    bus: BusWord,
 }
 
 /// Ask whether the exchange is ready
@@ -84,11 +129,11 @@ pub async fn get_readiness(state: web::Data<State>) -> HttpResponse {
     let lanes = state.exchange.is_ready();
     let database = state.store.ping().await.is_ok();
     let bus = match state.bus.standing() {
-        BusStanding::Up => "up",
-        BusStanding::Down(trouble) => trouble.word(),
+        BusStanding::Up => BusWord::Up,
+        BusStanding::Down(trouble) => word(trouble.word()).unwrap_or(BusWord::Refused),
     };
     let is_ready = caught_up && lanes && database;
-    let status = if is_ready { "ready" } else { "not_ready" };
+    let status = ReadyWord::of(is_ready);
     let mut builder =
         if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     let mut response = builder.json(ReadinessBody { status, caught_up, lanes, database, bus });
@@ -100,8 +145,8 @@ pub async fn get_readiness(state: web::Data<State>) -> HttpResponse {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ReadinessOfStreams)]
 pub struct StreamsReadinessBody {
-    /// `ready` or `not_ready`
-    status: &'static str,
+    /// Whether streams should be opened here.
+    status: ReadyWord,
     /// Postgres answers readers.
     database: bool,
 }
@@ -114,7 +159,7 @@ pub struct StreamsReadinessBody {
 pub async fn get_readiness_of_streams(state: web::Data<State>) -> HttpResponse {
     let database = state.store.ping().await.is_ok();
     let is_ready = database && !state.is_closing();
-    let status = if is_ready { "ready" } else { "not_ready" };
+    let status = ReadyWord::of(is_ready);
     let mut builder =
         if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     let mut response = builder.json(StreamsReadinessBody { status, database });
@@ -154,7 +199,7 @@ pub async fn get_metrics(state: web::Data<State>) -> HttpResponse {
 #[schema(as = ProblemExplanation)]
 pub struct ExplanationBody {
     /// The code.
-    code: &'static str,
+    code: Code,
     /// The HTTP status it comes with.
     status: u16,
     /// By language.
@@ -180,7 +225,7 @@ pub struct ByLanguage {
 pub async fn get_problem(code: web::Path<String>) -> Result<HttpResponse, Problem> {
     let code = Code::from_word(&code).ok_or(Code::NotFound)?;
     Ok(HttpResponse::Ok().json(ExplanationBody {
-        code: code.word(),
+        code,
         status: code.status().as_u16(),
         title: ByLanguage { en: code.title(Language::English), ko: code.title(Language::Korean) },
         what_to_do: ByLanguage {

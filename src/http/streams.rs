@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::{
     State, body,
     caller::{User, caller},
+    head,
     problem::{Code, Problem},
 };
 use crate::{
@@ -92,7 +93,18 @@ async fn stream(
     request: &HttpRequest,
     wanted: Wanted,
 ) -> Result<HttpResponse, Problem> {
+    if head::is_wanted(request) {
+        return headers_alone(state, wanted.auctions()?).await;
+    }
     Ok(streaming(state.hub.watch(watcher(state, request), wanted).await?))
+}
+
+/// What a stream of auctions that are there would begin with.
+async fn headers_alone(state: &State, auctions: Vec<AuctionId>) -> Result<HttpResponse, Problem> {
+    for id in auctions {
+        state.store.log_head(id).await?.ok_or(Code::AuctionNotFound)?;
+    }
+    Ok(streaming(futures_util::stream::empty()))
 }
 
 fn streaming(
@@ -187,6 +199,13 @@ pub async fn watch_my_events(
     // Before the ticket is used up.
     let last = last_event_id(&request)?;
     let last = last.as_deref().map(personal::parse_last).transpose()?;
+    if head::is_wanted(&request) {
+        // A ticket opens a stream; it is not spent on this.
+        if query.ticket.is_none() {
+            caller(&request)?.ok_or(Code::Unauthenticated)?;
+        }
+        return Ok(streaming(futures_util::stream::empty()));
+    }
     let user = match query.ticket {
         Some(ticket) => user_of_ticket(&state, &ticket).await?,
         None => caller(&request)?.ok_or(Code::Unauthenticated)?.user,
@@ -214,6 +233,7 @@ async fn user_of_ticket(state: &State, ticket: &str) -> Result<UserId, Problem> 
 pub struct TicketBody {
     /// For `?ticket=`, once.
     ticket: String,
+    /// Until when it can be used.
     #[schema(format = DateTime)]
     expires_at: String,
 }

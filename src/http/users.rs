@@ -69,7 +69,9 @@ pub struct UserBody {
     id: Uuid,
     /// How others see them; of who has left, an alias.
     nickname: String,
+    /// As they stand.
     roles: Vec<RoleWord>,
+    /// Since when there is an account.
     #[schema(format = DateTime)]
     created_at: String,
     /// When they left.

@@ -32,7 +32,7 @@ pub(super) struct Standing {
     pub minimum_next_bid: Option<Money>,
     pub bid_count: u32,
     pub leader_alias: Option<String>,
-    pub reserve_met: bool,
+    pub reserve_met: Option<bool>,
     pub ends_at: Timestamp,
 }
 
@@ -100,7 +100,7 @@ impl Standing {
             status: row.standing.status,
             result: row.standing.result,
             leader_alias: row.standing.leader_alias,
-            reserve_met: row.standing.reserve_met,
+            reserve_met: row.reserve_price.map(|_| row.standing.reserve_met),
             ends_at: row.standing.ends_at,
         })
     }

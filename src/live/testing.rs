@@ -20,7 +20,12 @@ use crate::{
         money::{Amount, Currency, Money},
         time::Timestamp,
     },
-    events::{envelope::Envelope, hash::Hash, in_process::InProcessBus, log::After},
+    events::{
+        envelope::Envelope,
+        hash::Hash,
+        in_process::InProcessBus,
+        log::{After, Minimum},
+    },
     store::StoreError,
 };
 
@@ -38,7 +43,8 @@ fn won(seq: u64) -> Money {
 pub(super) fn event(auction_id: AuctionId, seq: u64, kind: &'static str) -> Envelope {
     let bid_count = u32::try_from(seq).expect("small");
     let leader = Some(BidderNo(1));
-    let after = After { bid_count, ends_at: NOW, leader, price: won(seq) };
+    let minimum_next_bid = Minimum::Of(won(seq + 1).amount);
+    let after = After { bid_count, ends_at: NOW, leader, minimum_next_bid, price: won(seq) };
     let data = "{}".to_owned();
     Envelope { auction_id, seq, kind: kind.into(), at: NOW, data, hash: Hash::ZERO, after }
 }
@@ -57,7 +63,7 @@ pub(super) fn standing(auction_id: AuctionId, seq: u64) -> Standing {
         minimum_next_bid: Some(won(seq + 1)),
         bid_count: u32::try_from(seq).expect("small"),
         leader_alias: Some("bidder-1".to_owned()),
-        reserve_met: true,
+        reserve_met: Some(true),
         ends_at: NOW,
     }
 }

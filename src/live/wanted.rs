@@ -91,6 +91,15 @@ impl Wanted {
         Ok(Wanted::Many { auctions, last })
     }
 
+    /// The auctions, each once, as a stream would carry them.
+    ///
+    /// # Errors
+    /// When there is none, or more than a stream carries.
+    pub fn auctions(self) -> Result<Vec<AuctionId>, WatchError> {
+        let (_, positions) = self.folded()?;
+        Ok(positions.into_iter().map(|(id, _)| id).collect())
+    }
+
     /// The auctions, each once, in the order asked for, each with the last event received.
     pub(super) fn folded(self) -> Result<(Form, Vec<Position>), WatchError> {
         match self {

@@ -18,7 +18,7 @@ use crate::{
 /// The bidders that must be known by their number: who leads after a bid was taken back.
 pub(super) fn wanted(events: &[EventRow]) -> Vec<i64> {
     let retractions = events.iter().filter(|event| event.kind == "bid.retracted");
-    let leaders = retractions.filter_map(|event| after(&event.data).ok()?.leader);
+    let leaders = retractions.filter_map(|event| after(&event.kind, &event.data).ok()?.leader);
     leaders.map(|bidder| i64::from(bidder.0)).collect()
 }
 
@@ -41,7 +41,7 @@ fn tells_nobody(row: &EventRow, error: &(dyn std::error::Error + 'static)) {
 
 /// Where the auction stood after an event.
 fn stood(row: &EventRow) -> Option<After> {
-    after(&row.data).inspect_err(|error| tells_nobody(row, error)).ok()
+    after(&row.kind, &row.data).inspect_err(|error| tells_nobody(row, error)).ok()
 }
 
 /// The price then, for its wording.

@@ -284,6 +284,130 @@ async fn a_bidder_sees_where_they_stand() {
 }
 
 #[tokio::test]
+async fn a_leader_is_suggested_round_offers_above_their_ceiling() {
+    let server = TestServer::spawn();
+    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+    let id = sora
+        .sells(with(an_auction(), json!({"increment": {"kind": "table", "table": "won"}})))
+        .await;
+    minji.offers_up_to(&id, 98_000).await.with_status(201);
+    let bidding = minji.bidding(&id).await;
+    assert_eq!(bidding["minimum_next_bid"], won(98_001));
+    // Steps of 2,500 below 100,000, and of 5,000 from there.
+    assert_eq!(bidding["suggested"], json!([won(100_000), won(105_000), won(110_000)]));
+    minji.offers_up_to(&id, 100_000).await.with_status(201);
+    let bidding = minji.bidding(&id).await;
+    assert_eq!(bidding["suggested"], json!([won(105_000), won(110_000), won(115_000)]));
+}
+
+#[tokio::test]
+async fn an_offer_too_large_to_read_is_over_the_cap_as_any_other() {
+    let server = TestServer::spawn();
+    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+    let id = sora.sells(an_auction()).await;
+    let path = format!("/v1/auctions/{id}/bids");
+    let too_large = [
+        "1000000000001".to_owned(),
+        (1_i64 << 53).to_string(),
+        i64::MAX.to_string(),
+        "9223372036854775808".to_owned(),
+        "9".repeat(30),
+        "9".repeat(400),
+    ];
+    for number in &too_large {
+        for field in ["amount", "max_amount"] {
+            let body = format!("{{\"{field}\": {number}}}");
+            minji.post_bytes(&path, body).await.refused(422, "over_cap");
+        }
+    }
+    for not_integers in ["1.5", "\"9223372036854775808\"", "-9223372036854775809"] {
+        let body = format!("{{\"amount\": {not_integers}}}");
+        minji.post_bytes(&path, body).await.refused(422, "invalid_request");
+    }
+}
+
+#[tokio::test]
+async fn where_nobody_can_bid_any_more_there_is_no_minimum() {
+    const CAP: i64 = 1_000_000_000_000;
+    let server = TestServer::spawn();
+    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+    let junho = server.bidder("junho").await;
+    let id = sora.sells(with(an_auction(), json!({"opening_price": CAP}))).await;
+    let mut stream = minji.events(&id).await;
+    assert_eq!(stream.next().await.unwrap().data["minimum_next_bid"], won(CAP));
+    let receipt = minji.offers(&id, CAP).await.with_status(201);
+    assert_eq!(receipt["minimum_next_bid"], Value::Null);
+    let told = stream.until("bid.placed").await.pop().unwrap();
+    assert_eq!(told.data["minimum_next_bid"], Value::Null);
+    assert!(told.data.as_object().unwrap().contains_key("minimum_next_bid"));
+    assert_eq!(minji.auction(&id).await["minimum_next_bid"], Value::Null);
+    let bids = minji.pages(&format!("/v1/auctions/{id}/bids")).await;
+    assert_eq!(bids[0]["minimum_next_bid"], Value::Null);
+    for bidder in [&minji, &junho] {
+        let bidding = bidder.bidding(&id).await;
+        assert_eq!(
+            (&bidding["minimum_next_bid"], &bidding["suggested"]),
+            (&Value::Null, &json!([]))
+        );
+    }
+    let low = junho.offers(&id, CAP).await.refused(409, "bid_too_low");
+    assert_eq!(low.get("minimum_next_bid"), None);
+    let snapshot = minji.events(&id).await.next().await.unwrap();
+    assert_eq!(snapshot.data["minimum_next_bid"], Value::Null);
+}
+
+#[tokio::test]
+async fn the_minimum_stands_beside_the_price_in_bids_and_in_every_event() {
+    let server = TestServer::spawn();
+    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+    let soft_close = json!({"trigger_window_s": 3_600, "extension_s": 60, "mode": "extend",
+        "max_ends_at": in_s(7_200)});
+    let terms = json!({"ends_at": in_s(3_000), "buy_now_price": 90_000, "soft_close": soft_close,
+        "reserve_price": 80_000});
+    let id = sora.sells(with(an_auction(), terms)).await;
+    let mut stream = minji.events_after(&id, "0").await;
+    minji.offers(&id, 10_000).await.with_status(201);
+    let mut told = stream.until("auction.extended").await;
+    let junho = server.bidder("junho").await;
+    junho.buys(&id, &json!({})).await.with_status(201);
+    told.extend(stream.until("auction.closed").await);
+    let minimum = |kind: &str| {
+        let event = told.iter().find(|told| told.event == kind).expect("it was told");
+        event.data.get("minimum_next_bid").cloned()
+    };
+    for (kind, expected) in [
+        ("auction.scheduled", won(10_000)),
+        ("bid.placed", won(11_000)),
+        ("auction.extended", won(11_000)),
+        ("auction.bought", Value::Null),
+        ("auction.closed", Value::Null),
+    ] {
+        assert_eq!(minimum(kind), Some(expected), "{kind}");
+    }
+    let bids = minji.pages(&format!("/v1/auctions/{id}/bids")).await;
+    assert_eq!((&bids[0]["price"], &bids[0]["minimum_next_bid"]), (&won(10_000), &won(11_000)));
+}
+
+#[tokio::test]
+async fn without_a_reserve_nothing_says_whether_it_is_met() {
+    let server = TestServer::spawn();
+    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+    let id = sora.sells(an_auction()).await;
+    assert_eq!(sora.auction(&id).await["reserve_met"], Value::Null);
+    let mut stream = minji.events(&id).await;
+    assert_eq!(stream.next().await.unwrap().data["reserve_met"], Value::Null);
+    let receipt = minji.offers(&id, 10_000).await.with_status(201);
+    assert_eq!(receipt["reserve_met"], Value::Null);
+    assert_eq!(minji.auction(&id).await["reserve_met"], Value::Null);
+    let log = minji.log(&id).await;
+    let bid = log.iter().find(|entry| entry["type"] == "bid.placed").unwrap();
+    assert_eq!(bid["data"]["reserve_met"], Value::Null);
+    let reserved = sora.sells(with(an_auction(), json!({"reserve_price": 20_000}))).await;
+    assert_eq!(minji.auction(&reserved).await["reserve_met"], false);
+    assert_eq!(minji.offers(&reserved, 10_000).await.with_status(201)["reserve_met"], false);
+}
+
+#[tokio::test]
 async fn bids_are_listed_newest_first_by_alias_and_page_by_page() {
     let server = TestServer::spawn();
     let sora = server.seller("sora").await;

@@ -9,6 +9,7 @@ mod broadcast;
 mod clients;
 mod clock;
 mod cors;
+mod document;
 mod impossible;
 mod kakao;
 mod kakao_stand_in;

@@ -124,7 +124,7 @@ async fn the_metadata_names_what_is_there() {
     {
         let url = metadata[endpoint].as_str().unwrap();
         let path = url.strip_prefix(PUBLIC_URL).unwrap();
-        assert!(hoga::http::openapi::document().paths.paths.contains_key(path), "{path}");
+        assert!(hoga::http::openapi::document()["paths"][path].is_object(), "{path}");
     }
 }
 

@@ -14,7 +14,7 @@ use hoga::{
     },
     events::{hash::Hash, log},
 };
-use serde_json::value::RawValue;
+use serde_json::{Value, json, value::RawValue};
 use uuid::Uuid;
 
 const SELLER: UserId = UserId(Uuid::from_u128(1));
@@ -86,6 +86,38 @@ impl Writer {
             received_at: at(second),
         };
         self.run(&Command::PlaceBid(bid), at(second))
+    }
+
+    /// The same log as versions wrote it that knew no null where there is no reserve or nothing can be
+    /// bid any more, and told no minimum with an extension.
+    fn page_of_an_earlier_version(&self) -> String {
+        let mut head = Hash::ZERO;
+        let mut items = Vec::new();
+        for item in &self.items {
+            let mut entry: Value = serde_json::from_str(item).unwrap();
+            let kind = entry["type"].as_str().unwrap().to_owned();
+            let data = entry["data"].as_object_mut().unwrap();
+            if kind == "auction.extended" {
+                data.remove("minimum_next_bid").expect("it tells the minimum");
+            }
+            if kind == "bid.placed" {
+                assert_eq!(data.insert("reserve_met".into(), true.into()), Some(Value::Null));
+                let amount = data["price"]["amount"].as_i64().unwrap();
+                let step = self.state.terms.step(won(amount));
+                let minimum = json!({"amount": amount + step.minor_units(), "currency": "KRW"});
+                data.insert("minimum_next_bid".into(), minimum);
+            }
+            let seq = entry["seq"].as_u64().unwrap();
+            let at = Timestamp::parse(entry["at"].as_str().unwrap()).unwrap();
+            let data = entry["data"].to_string();
+            let prev = head;
+            head = hoga::events::hash::entry_hash(self.id, seq, &kind, at, &data, prev);
+            items.push(format!(
+                r#"{{"seq":{seq},"type":"{kind}","at":"{at}","data":{data},"prev_hash":"{prev}","hash":"{head}"}}"#,
+            ));
+        }
+        let (id, items) = (self.id, items.join(","));
+        format!(r#"{{"auction_id":"{id}","items":[{items}],"next_after_seq":null}}"#)
     }
 
     fn page(&self) -> String {
@@ -169,6 +201,32 @@ fn every_log_that_the_rules_can_write_is_accepted() {
         assert!(accepted.is_ok(), "{}: {}", refusal(&log.page()), log.page());
     }
     demand_every_change_is_found(&logs[0].page());
+}
+
+#[test]
+fn a_log_of_an_earlier_version_is_accepted_with_the_hashes_it_has() {
+    const CAP: i64 = 60_000;
+    let soft_close = SoftClose {
+        extension_s: 60,
+        max_ends_at: at(2_000),
+        mode: SoftCloseMode::Extend,
+        trigger_window_s: 1_000,
+    };
+    let plain = Item { attributes: [].into(), ..item() };
+    let mut log = Writer::new(plain, |terms| {
+        terms.cap = won(CAP);
+        terms.soft_close = Some(soft_close);
+    });
+    log.run(&Command::Open, at(0));
+    log.bid(2, Offer::Exact(won(20_000)), 1).bid(3, Offer::Exact(won(CAP)), 2);
+    let now = log.page();
+    assert!(now.contains(r#""minimum_next_bid":null"#), "{now}");
+    let before = log.page_of_an_earlier_version();
+    assert!(!before.contains("null,\"outcome\""), "{before}");
+    assert!(before.contains(r#""minimum_next_bid":{"amount":62500"#), "{before}");
+    for page in [now, before] {
+        assert!(verify_saved(page.as_bytes()).is_ok(), "{}", refusal(&page));
+    }
 }
 
 #[test]

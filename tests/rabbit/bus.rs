@@ -13,7 +13,7 @@ use hoga::{
         envelope::Envelope,
         feed::{Feed, Heard},
         hash::Hash,
-        log::After,
+        log::{After, Minimum},
         rabbitmq::{RabbitMq, spawn_consumer},
     },
 };
@@ -29,7 +29,8 @@ use super::{
 fn event(auction_id: AuctionId, seq: u64) -> Envelope {
     let at = Timestamp::from_millis(1_800_000_000_000);
     let price = Money { amount: Amount::new(1_000).unwrap(), currency: Currency::Krw };
-    let after = After { bid_count: 0, ends_at: at, leader: None, price };
+    let minimum_next_bid = Minimum::Of(price.amount);
+    let after = After { bid_count: 0, ends_at: at, leader: None, minimum_next_bid, price };
     let data = format!(
         r#"{{"bid_count":0,"ends_at":"{at}","leader_alias":null,"price":{{"amount":1000,"currency":"KRW"}}}}"#
     );

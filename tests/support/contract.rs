@@ -22,18 +22,31 @@ pub fn check(method: &str, path: &str, answer: &Answer) {
         return;
     }
     assert!(answer.headers.contains_key("x-request-id"), "no X-Request-Id: {what}");
-    if answer.status >= 400 && answer.header("content-type") != Some("application/json") {
+    let has_body = method != "HEAD";
+    assert!(has_body || answer.bytes.is_empty(), "HEAD has a body: {what}");
+    if has_body && answer.status >= 400 && answer.header("content-type") != Some("application/json")
+    {
         check_problem(answer, &what);
     }
     let Some(operation) = operation(method, path) else { return };
     let described = &operation["responses"][answer.status.to_string()];
     assert!(described.is_object(), "the document does not know that {what}");
+    if !has_body {
+        return;
+    }
     if answer.status >= 400 && answer.header("content-type") == Some("application/problem+json") {
         let code = answer.json()["code"].as_str().expect("a code").to_owned();
         let listed = described["description"].as_str().expect("a description");
         assert!(listed.contains(&format!("`{code}`")), "its code is not described: {what}");
     }
     check_body(described, answer, &what);
+}
+
+/// Fails when the document does not describe what was told over a stream or to a webhook.
+#[track_caller]
+pub fn check_told(schema: &str, told: &Value) {
+    conforms(&DOCUMENT["components"]["schemas"][schema], told, schema)
+        .unwrap_or_else(|error| panic!("{error}: {told}"));
 }
 
 /// RFC 9457, and what Hoga adds.
@@ -92,6 +105,20 @@ pub fn conforms(schema: &Value, value: &Value, place: &str) -> Result<(), String
         let referred = DOCUMENT.pointer(pointer).ok_or(format!("{reference} leads nowhere"))?;
         return conforms(referred, value, place);
     }
+    if let Some(told_apart_by) = schema["discriminator"]["propertyName"].as_str() {
+        // The one that it claims to be says what is wrong.
+        let word = value[told_apart_by].as_str().unwrap_or_default();
+        let Some(reference) = schema["discriminator"]["mapping"].get(word) else {
+            return Err(format!("{place}: {word:?} is no {told_apart_by} of these: {value}"));
+        };
+        conforms(&serde_json::json!({"$ref": reference}), value, place)?;
+    }
+    if let Some(options) = schema["anyOf"].as_array() {
+        let wrong = options.iter().map(|option| conforms(option, value, place));
+        if wrong.clone().all(|wrong| wrong.is_err()) {
+            return Err(format!("{place}: {value} fits none of anyOf"));
+        }
+    }
     if let Some(options) = schema["oneOf"].as_array() {
         let fits = |option| conforms(option, value, place);
         return match options.iter().filter(|option| fits(option).is_ok()).count() {
@@ -106,6 +133,27 @@ pub fn conforms(schema: &Value, value: &Value, place: &str) -> Result<(), String
     }
     if !schema["type"].is_null() && !is_of_type(&schema["type"], value) {
         return Err(format!("{place}: {value} is not {}", schema["type"]));
+    }
+    if !schema["const"].is_null() && schema["const"] != *value {
+        return Err(format!("{place}: {value} is not {}", schema["const"]));
+    }
+    if let Some(most) = schema["maximum"].as_i64()
+        && value.as_i64().is_some_and(|number| number > most)
+    {
+        return Err(format!("{place}: {value} is above {most}"));
+    }
+    if let (Some(pattern), Some(text)) = (schema["pattern"].as_str(), value.as_str())
+        && !matches(pattern, text)
+    {
+        return Err(format!("{place}: {text:?} does not match {pattern}"));
+    }
+    if let Some(text) = value.as_str() {
+        let chars = text.chars().count() as u64;
+        let least = schema["minLength"].as_u64().unwrap_or(0);
+        let most = schema["maxLength"].as_u64().unwrap_or(u64::MAX);
+        if !(least..=most).contains(&chars) {
+            return Err(format!("{place}: {text:?} has not {least} to {most} characters"));
+        }
     }
     if let Some(least) = schema["minimum"].as_i64()
         && value.as_i64().is_some_and(|number| number < least)
@@ -133,7 +181,14 @@ fn fields_conform(schema: &Value, fields: &Map<String, Value>, place: &str) -> R
             return Err(format!("{place} lacks {name}"));
         }
     }
-    let Some(properties) = schema["properties"].as_object() else { return Ok(()) };
+    let Some(properties) = schema["properties"].as_object() else {
+        let values = fields.iter().filter(|_| schema["additionalProperties"].is_object());
+        return values
+            .map(|(name, value)| {
+                conforms(&schema["additionalProperties"], value, &format!("{place}.{name}"))
+            })
+            .collect();
+    };
     for (name, value) in fields {
         let Some(property) = properties.get(name) else {
             return Err(format!("{place}.{name} is not described"));
@@ -155,6 +210,59 @@ fn is_of_type(expected: &Value, value: &Value) -> bool {
         word => panic!("the document names an unknown type {word}"),
     };
     expected.as_array().map_or_else(|| is(expected), |words| words.iter().any(is))
+}
+
+/// As much of a pattern as the document uses: from `^` to `$` characters and classes, each as often as
+/// what follows it says, none of which needs to be tried in two ways.
+fn matches(pattern: &str, text: &str) -> bool {
+    let whole = pattern.strip_prefix('^').and_then(|rest| rest.strip_suffix('$'));
+    let mut pattern = whole.expect("the document's patterns are of whole texts");
+    let mut left = text;
+    while let Some(first) = pattern.chars().next() {
+        let class_end = if first == '[' { pattern.find(']').expect("a class ends") + 1 } else { 1 };
+        let (class, rest) = pattern.split_at(class_end);
+        let (least, most, rest) = how_often(rest);
+        let count = left.chars().take(most).take_while(|c| is_in_class(class, *c)).count();
+        if count < least {
+            return false;
+        }
+        left = &left[left.char_indices().nth(count).map_or(left.len(), |(place, _)| place)..];
+        pattern = rest;
+    }
+    left.is_empty()
+}
+
+fn how_often(rest: &str) -> (usize, usize, &str) {
+    match rest.chars().next() {
+        Some('+') => (1, usize::MAX, &rest[1..]),
+        Some('*') => (0, usize::MAX, &rest[1..]),
+        Some('{') => {
+            let end = rest.find('}').expect("a count ends");
+            let (least, most) =
+                rest[1..end].split_once(',').unwrap_or((&rest[1..end], &rest[1..end]));
+            let number = |text: &str| text.parse().expect("a count is a number");
+            (number(least), number(most), &rest[end + 1..])
+        }
+        _ => (1, 1, rest),
+    }
+}
+
+fn is_in_class(class: &str, c: char) -> bool {
+    let Some(inside) = class.strip_prefix('[').and_then(|class| class.strip_suffix(']')) else {
+        return class.starts_with(c);
+    };
+    let chars: Vec<char> = inside.chars().collect();
+    let is_range =
+        |place: usize| chars.get(place + 1) == Some(&'-') && chars.get(place + 2).is_some();
+    let mut place = 0;
+    while place < chars.len() {
+        let last = if is_range(place) { chars[place + 2] } else { chars[place] };
+        if (chars[place]..=last).contains(&c) {
+            return true;
+        }
+        place += if is_range(place) { 3 } else { 1 };
+    }
+    false
 }
 
 /// `2026-12-01T09:00:00.000Z`

@@ -13,7 +13,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::wait::eventually;
+use super::{contract, wait::eventually};
 
 /// What came.
 #[derive(Debug, Clone)]
@@ -96,7 +96,12 @@ impl Receiver {
     }
 
     pub fn received(&self) -> Vec<Received> {
-        self.received.lock().expect("a lock").clone()
+        let received = self.received.lock().expect("a lock").clone();
+        for message in received.iter().filter(|message| message.headers.contains_key("webhook-id"))
+        {
+            contract::check_told("WebhookMessage", &message.json());
+        }
+        received
     }
 
     /// Everything, once there is so much.

@@ -1,9 +1,9 @@
 //! A viewer: reads server-sent events as a browser would.
 
 use futures_util::FutureExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::wait::promptly;
+use super::{contract, wait::promptly};
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ impl Told {
 
 /// An open stream.
 pub struct Events {
+    /// What each event is, in the document.
+    schema: &'static str,
     response: reqwest::Response,
     waiting: Vec<u8>,
     /// What a browser would send as `Last-Event-ID`: the last `id:`, also of a block without data.
@@ -35,7 +37,9 @@ pub struct Events {
 
 impl Events {
     pub fn new(response: reqwest::Response) -> Events {
+        let is_personal = response.url().path().ends_with("/me/events");
         Events {
+            schema: if is_personal { "InboxFrame" } else { "AuctionFrame" },
             response,
             waiting: Vec::new(),
             last_event_id: None,
@@ -91,7 +95,12 @@ impl Events {
                 self.last_event_id = Some(id);
             }
             if let (Some(event), Some(data)) = (field("event"), field("data")) {
-                let data = serde_json::from_str(&data).expect("an event's data is JSON");
+                let data: Value = serde_json::from_str(&data).expect("an event's data is JSON");
+                let mut frame = json!({"event": event, "data": data});
+                if let Some(id) = field("id") {
+                    frame["id"] = id.into();
+                }
+                contract::check_told(self.schema, &frame);
                 return Some(Told { id: field("id"), event, data, text: block });
             }
         }

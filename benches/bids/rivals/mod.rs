@@ -141,7 +141,7 @@ impl Accepted {
             price: won(self.price),
             minimum_next_bid: Some(won(self.minimum_next_bid)),
             ends_at: self.ends_at.to_string(),
-            reserve_met: true,
+            reserve_met: None,
             received_at: self.received_at.to_string(),
             decided_at: self.decided_at.to_string(),
             hash: self.hash.to_string(),

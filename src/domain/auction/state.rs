@@ -278,9 +278,52 @@ impl State {
         self.users.get(place).copied()
     }
 
-    /// The least that a bid from somebody who does not lead must offer.
+    /// The least that a bid from somebody who does not lead must offer, whether or not such a bid
+    /// can be placed.
     pub fn minimum_next_bid(&self) -> Amount {
         self.standing.minimum_next_bid(&self.terms)
+    }
+
+    /// The same as it is told: none where nobody else can bid any more, because it is over or the
+    /// minimum is above the cap.
+    pub fn told_minimum(&self) -> Option<Amount> {
+        let is_open = matches!(self.status, Status::Scheduled | Status::Live);
+        Some(self.minimum_next_bid()).filter(|minimum| is_open && *minimum <= self.terms.cap)
+    }
+
+    /// Whether the reserve is met; none where there is no reserve.
+    pub fn told_reserve_met(&self) -> Option<bool> {
+        self.terms.reserve_price.map(|_| self.standing.reserve_met)
+    }
+
+    /// Offers to suggest to a user, rising, from the least that is accepted from them; to the leader
+    /// round ones, because the least that exceeds a ceiling is no price that anybody would name.
+    pub fn suggested_offers(&self, user: UserId) -> impl Iterator<Item = Amount> {
+        let step = |offer: Amount| self.terms.step(offer);
+        let is_leader = self.is_leader(user);
+        let first = if is_leader {
+            let minimum = self.told_minimum_for(user);
+            minimum.map(|minimum| minimum.rounded_up_to(step(minimum)))
+        } else {
+            self.told_minimum()
+        };
+        let next = move |offer: &Amount| {
+            let next = offer.plus(step(*offer));
+            Some(if is_leader { next.rounded_up_to(step(*offer)) } else { next })
+        };
+        let cap = self.terms.cap;
+        std::iter::successors(first, next).take_while(move |offer| *offer <= cap)
+    }
+
+    /// The least that is accepted from a user: from the leader whatever exceeds their ceiling. None
+    /// where they cannot bid any more.
+    pub fn told_minimum_for(&self, user: UserId) -> Option<Amount> {
+        let is_open = matches!(self.status, Status::Scheduled | Status::Live);
+        match self.standing.leader.filter(|_| self.is_leader(user)) {
+            None => self.told_minimum(),
+            Some(leader) => Some(leader.ceiling.plus(Amount::ONE))
+                .filter(|minimum| is_open && *minimum <= self.terms.cap),
+        }
     }
 
     /// Whether this user would win now.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 
 use super::{
-    super::log::{self, After, BidPlacedData, BidRetractedData, BoughtData, ClosedData, TermsData},
+    super::log::{
+        self, After, BidPlacedData, BidRetractedData, BoughtData, ClosedData, Minimum, TermsData,
+    },
     Standing, Status,
 };
 use crate::domain::{
@@ -32,6 +34,7 @@ struct Terms {
     increment: Increment,
     buy_now_price: Option<Amount>,
     has_reserve: bool,
+    cap: Amount,
     starts_at: Timestamp,
     last_end: Timestamp,
 }
@@ -56,6 +59,7 @@ impl Terms {
             increment,
             buy_now_price: data.buy_now_price.map(|money| money.amount),
             has_reserve: data.reserve_commitment.is_some(),
+            cap: data.cap.amount,
             starts_at: data.starts_at,
             last_end: data.soft_close.map_or(data.ends_at, |soft_close| soft_close.max_ends_at),
         })
@@ -89,7 +93,8 @@ impl Fold {
         require(kind == "auction.scheduled", "a log must begin with auction.scheduled")?;
         let scheduled: TermsData = read(kind, data)?;
         require(scheduled.seller_id.is_some(), "it does not name the seller")?;
-        let (terms, after) = (Terms::of(&scheduled)?, log::after(data).map_err(|e| e.to_string())?);
+        let (terms, after) =
+            (Terms::of(&scheduled)?, log::after(kind, data).map_err(|e| e.to_string())?);
         require_untouched(&terms, after)?;
         Ok(Fold {
             status: Status::Scheduled,
@@ -116,7 +121,8 @@ impl Fold {
             }
             Status::Bought | Status::Scheduled | Status::Live => {}
         }
-        let after = log::after(data).map_err(|error| format!("data is not an event's: {error}"))?;
+        let after =
+            log::after(kind, data).map_err(|error| format!("data is not an event's: {error}"))?;
         match kind {
             "auction.scheduled" => return Err("it is scheduled a second time".into()),
             "auction.edited" => self.edited(&read(kind, data)?, after)?,
@@ -143,7 +149,7 @@ impl Fold {
 
     fn require_unmoved(&self, after: After) -> Told<()> {
         require(
-            after == self.after,
+            After { minimum_next_bid: self.after.minimum_next_bid, ..after } == self.after,
             "price, leader, bids or end changed, which this event cannot do",
         )
     }
@@ -182,6 +188,9 @@ impl Fold {
         self.require_live()?;
         require(after.ends_at > self.after.ends_at, "the end did not move on")?;
         require(after.ends_at <= self.terms.last_end, "the end is after the last one allowed")?;
+        if after.minimum_next_bid != Minimum::AsBefore {
+            self.require_minimum(after.minimum(), after)?;
+        }
         self.require_unmoved(After { ends_at: self.after.ends_at, ..after })
     }
 
@@ -212,9 +221,10 @@ impl Fold {
             }
         }
         self.require_minimum(bid.minimum_next_bid, after)?;
-        require(bid.reserve_met || self.terms.has_reserve, "there is no reserve to be met")?;
-        require(bid.reserve_met || !self.reserve_met, "the reserve was met already")?;
-        self.reserve_met = bid.reserve_met;
+        let reserve_met = self.reserve_met_after(bid.reserve_met, after)?;
+        require(reserve_met || self.terms.has_reserve, "there is no reserve to be met")?;
+        require(reserve_met || !self.reserve_met, "the reserve was met already")?;
+        self.reserve_met = reserve_met;
         self.bids.insert(seq, bid.bidder.0);
         Ok(())
     }
@@ -224,11 +234,22 @@ impl Fold {
         require(after.price.amount >= self.after.price.amount, "the price fell")
     }
 
-    fn require_minimum(&self, minimum: Money, after: After) -> Told<()> {
+    /// Null where it is above the cap; earlier versions wrote it there, too.
+    fn require_minimum(&self, minimum: Option<Money>, after: After) -> Told<()> {
+        let expected = self.terms.minimum_next_bid(after);
         require(
-            minimum == self.terms.minimum_next_bid(after),
+            minimum.map_or(expected.amount > self.terms.cap, |minimum| minimum == expected),
             "minimum_next_bid does not follow from the price",
         )
+    }
+
+    /// Null where there is no reserve; then what earlier versions wrote follows from the lead.
+    fn reserve_met_after(&self, told: Option<bool>, after: After) -> Told<bool> {
+        require(
+            told.is_some() || !self.terms.has_reserve,
+            "it does not say whether the reserve is met",
+        )?;
+        Ok(told.unwrap_or(after.leader.is_some()))
     }
 
     /// Bidders are numbered in the order of their first bid.
@@ -258,7 +279,7 @@ impl Fold {
         )?;
         require(after.price.currency == self.terms.currency, "the currency changed")?;
         self.require_minimum(retracted.minimum_next_bid, after)?;
-        self.reserve_met = retracted.reserve_met;
+        self.reserve_met = self.reserve_met_after(retracted.reserve_met, after)?;
         Ok(())
     }
 

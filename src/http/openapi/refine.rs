@@ -1,0 +1,352 @@
+//! What the derived schemas cannot say, said of the collected document in one pass after the other:
+//! the shapes of requests, closed sets whose words other layers own, one form of ids, streams,
+//! webhooks, examples, and `HEAD`.
+
+use serde_json::{Map, Value, json};
+
+use super::{events, examples};
+use crate::{
+    domain::{
+        auction::{Event, increment::RULES_MAX, terms},
+        money::Amount,
+    },
+    http::head,
+};
+
+/// The form of every id but a client's: a UUIDv7, lower-case and hyphenated.
+const UUID: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$";
+
+/// Everything, in the order in which one pass needs another.
+pub(super) fn refine(document: &mut Value) {
+    if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
+        schemas.extend(events::schemas());
+        schemas.extend(requests());
+        // Of the request as it is read, of which the union says more.
+        schemas.remove("IncrementKind");
+    }
+    document["webhooks"] = events::webhooks().into();
+    change_fields(document);
+    everywhere(document, &mut one_form_of_ids);
+    everywhere(document, &mut describe_what_may_be_null);
+    describe_parameters(document);
+    describe_streams(document);
+    examples::add(document);
+    add_head(document);
+}
+
+/// Requests of which a field decides what others may be, and increments, which are answered too.
+fn requests() -> Map<String, Value> {
+    let amount = |description: &str| json!({"type": "integer", "format": "int64", "minimum": 1, "maximum": Amount::CAP_MAX.minor_units(), "description": description});
+    let absent = |description: &str| json!({"type": "null", "description": description});
+    let object = |description: &str, required: &[&str], properties: Value| json!({"type": "object", "description": description, "required": required, "properties": properties, "additionalProperties": false});
+    let one_of = |description: &str, names: &[&str]| {
+        let options: Vec<Value> = names.iter().map(|name| reference(name)).collect();
+        json!({"description": description, "oneOf": options})
+    };
+    let optional = |mut schema: Value| {
+        schema["type"] = json!([schema["type"], "null"]);
+        schema
+    };
+    let kind = |word: &str, description: &str| json!({"type": "string", "const": word, "description": description});
+    let expected_seq = json!({"type": ["integer", "null"], "format": "int64", "minimum": 0, "description": "Refuse (`price_moved`) if the auction went past this sequence number."});
+    let confirm_amount =
+        optional(amount("The offer again, where `confirmation_required` asked for it."));
+    let keyword = json!({"type": "string", "minLength": 2, "maxLength": 20, "description": "In upper or lower case."});
+    let category = json!({"type": "string", "minLength": 1, "maxLength": 50, "description": "The category's slug."});
+    let schemas = json!({
+        "NewBid": one_of("A bid in minor units of the auction's currency: exact, or up to a ceiling.", &["NewExactBid", "NewCeilingBid"]),
+        "NewExactBid": object("A bid of the price itself.", &["amount"], json!({
+            "amount": amount("The price itself."),
+            "max_amount": absent("Not with `amount`."),
+            "expected_seq": expected_seq, "confirm_amount": confirm_amount,
+        })),
+        "NewCeilingBid": object("A bid up to a ceiling.", &["max_amount"], json!({
+            "amount": absent("Not with `max_amount`."),
+            "max_amount": amount("The exchange bids up to it. Private."),
+            "expected_seq": expected_seq, "confirm_amount": confirm_amount,
+        })),
+        "Increment": one_of("By how much a bid must exceed the price.", &["IncrementFixed", "IncrementPercentOfOpening", "IncrementHouseTable", "IncrementOwnTable"]),
+        "IncrementFixed": object("One step.", &["kind", "step"], json!({
+            "kind": kind("fixed", "Always the same step."),
+            "step": amount("In minor units."),
+        })),
+        "IncrementPercentOfOpening": object("A share of the opening price, rounded up.", &["kind", "basis_points"], json!({
+            "kind": kind("percent_of_opening", "A share of the opening price."),
+            "basis_points": {"type": "integer", "format": "int32", "minimum": 1, "maximum": 100_000, "description": "100 is one percent."},
+        })),
+        "IncrementHouseTable": object("A table of the house.", &["kind", "table"], json!({
+            "kind": kind("table", "Rules on the current price."),
+            "table": reference_described("TableName", "Which."),
+            "rules": absent("Not with `table`."),
+        })),
+        "IncrementOwnTable": object("A table of the seller's own.", &["kind", "rules"], json!({
+            "kind": kind("table", "Rules on the current price."),
+            "table": absent("Not with `rules`."),
+            "rules": {"type": "array", "minItems": 1, "maxItems": RULES_MAX, "items": reference("IncrementRule"), "description": "On the current price, the last rule with `below` null."},
+        })),
+        "NewKeywordAlert": {
+            "description": "What the caller wants to hear of: a part of the title, a category, or both together.",
+            "anyOf": [reference("NewAlertOfKeyword"), reference("NewAlertOfCategory")],
+        },
+        "NewAlertOfKeyword": object("Of a part of the title, in a category or in all of them.", &["keyword"], json!({
+            "keyword": keyword, "category": optional(category.clone()),
+        })),
+        "NewAlertOfCategory": object("Of a category, with a part of the title or without.", &["category"], json!({
+            "keyword": optional(keyword.clone()), "category": category,
+        })),
+        "ReadNotifications": one_of("What the caller has read: some, or all up to one.", &["ReadSome", "ReadUpTo"]),
+        "ReadSome": object("Some notifications.", &["ids"], json!({
+            "ids": {"type": "array", "maxItems": 1_000, "items": {"type": "integer", "format": "int64"}, "description": "Those that are not the caller's are left alone."},
+            "up_to": absent("Not with `ids`."),
+        })),
+        "ReadUpTo": object("All up to one.", &["up_to"], json!({
+            "ids": absent("Not with `up_to`."),
+            "up_to": {"type": "integer", "format": "int64", "description": "This one and all before it."},
+        })),
+    });
+    let Value::Object(schemas) = schemas else { return Map::new() };
+    schemas
+}
+
+fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+fn reference_described(name: &str, description: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}"), "description": description})
+}
+
+/// Sets what stands here on a field of a schema, or on its items.
+fn change_fields(document: &mut Value) {
+    let cap = Amount::CAP_MAX.minor_units();
+    let types: Vec<&str> = Event::KINDS.into_iter().chain(["auction.*", "bid.*", "*"]).collect();
+    let word = json!({"minLength": 1, "maxLength": terms::WORD_CHARS_MAX});
+    let uri = json!({"format": "uri"});
+    let words = |words: &[&str]| json!({"enum": words});
+    let client = json!({"pattern": events::CLIENT_ID});
+    let changes: &[(&[&str], &[&str], Value)] = &[
+        (
+            &["NewAuction", "AuctionChanges", "Relisting"],
+            &["opening_price", "reserve_price", "buy_now_price"],
+            json!({"maximum": cap}),
+        ),
+        (&["BuyNow"], &["amount"], json!({"maximum": Amount::MAX.minor_units()})),
+        (&["IncrementRule"], &["step"], json!({"maximum": cap})),
+        (&["IncrementRule"], &["below"], json!({"maximum": Amount::MAX.minor_units()})),
+        (
+            &["NewAuction", "AuctionChanges"],
+            &["attributes"],
+            json!({"maxProperties": terms::ATTRIBUTES_MAX}),
+        ),
+        (&["NewAuction", "AuctionChanges"], &["image_keys[]"], word),
+        (&["NewWebhook", "WebhookChanges", "Webhook"], &["types[]"], words(&types)),
+        (&["NewWebhook", "WebhookChanges", "Webhook"], &["url"], uri.clone()),
+        (&["BrowserPushSubscription"], &["endpoint"], uri.clone()),
+        (&["PushSubscription"], &["service"], uri.clone()),
+        (&["Problem"], &["type"], uri.clone()),
+        (
+            &["AuthorizationServer"],
+            &[
+                "issuer",
+                "authorization_endpoint",
+                "token_endpoint",
+                "revocation_endpoint",
+                "jwks_uri",
+                "service_documentation",
+            ],
+            uri.clone(),
+        ),
+        (&["NewClient", "ClientChanges", "Client"], &["redirect_uris[]"], uri.clone()),
+        (&["NewClient", "ClientChanges", "Client"], &["allowed_origins[]"], uri),
+        (&["Client"], &["id"], client.clone()),
+        (&["Webhook"], &["client_id"], client),
+        (
+            &["Auction", "Bidding", "Bid"],
+            &["leader_alias", "alias", "bidder"],
+            json!({"pattern": "^bidder-[1-9][0-9]*$"}),
+        ),
+        (&["Receipt"], &["hash"], json!({"pattern": "^[0-9a-f]{64}$"})),
+        (&["Receipt"], &["ceiling_salt"], json!({"pattern": "^[0-9a-f]{32}$"})),
+        (&["NewSellerApplication", "Company"], &["contact_email"], json!({"format": "email"})),
+        (&["TokenSet"], &["token_type"], words(&["Bearer"])),
+        (&["TokenSet"], &["scope"], words(&["api"])),
+        (&["TokenRequest"], &["grant_type"], words(&["authorization_code", "refresh_token"])),
+        (
+            &["OAuthError"],
+            &["error"],
+            words(&[
+                "invalid_request",
+                "invalid_client",
+                "invalid_grant",
+                "unsupported_grant_type",
+                "invalid_scope",
+                "unsupported_token_type",
+                "temporarily_unavailable",
+                "server_error",
+            ]),
+        ),
+        (&["AuthorizationServer"], &["scopes_supported[]"], words(&["api"])),
+        (&["AuthorizationServer"], &["response_types_supported[]"], words(&["code"])),
+        (&["AuthorizationServer"], &["response_modes_supported[]"], words(&["query"])),
+        (&["AuthorizationServer"], &["code_challenge_methods_supported[]"], words(&["S256"])),
+        (
+            &["AuthorizationServer"],
+            &["grant_types_supported[]"],
+            words(&["authorization_code", "refresh_token"]),
+        ),
+        (
+            &["AuthorizationServer"],
+            &[
+                "token_endpoint_auth_methods_supported[]",
+                "revocation_endpoint_auth_methods_supported[]",
+            ],
+            words(&["none", "client_secret_basic", "client_secret_post"]),
+        ),
+    ];
+    let schemas = &mut document["components"]["schemas"];
+    for (names, fields, change) in changes {
+        for (name, field) in names.iter().flat_map(|name| fields.iter().map(move |f| (name, f))) {
+            let properties = schemas[*name]["properties"].as_object_mut();
+            let bare = field.trim_end_matches("[]");
+            let Some(property) = properties.and_then(|all| all.get_mut(bare)) else { continue };
+            let changed = if bare == *field { property } else { &mut property["items"] };
+            if let (Some(changed), Some(change)) = (changed.as_object_mut(), change.as_object()) {
+                changed.extend(change.clone());
+            }
+        }
+    }
+    let keys = json!({
+        "type": "object", "description": "An Ed25519 key (RFC 8037).",
+        "required": ["kty", "crv", "alg", "use", "kid", "x"],
+        "properties": {
+            "kty": {"type": "string", "const": "OKP", "description": "The family of keys."},
+            "crv": {"type": "string", "const": "Ed25519", "description": "The curve."},
+            "alg": {"type": "string", "const": "EdDSA", "description": "The algorithm."},
+            "use": {"type": "string", "const": "sig", "description": "It signs."},
+            "kid": {"type": "string", "description": "As tokens and checkpoints name it."},
+            "x": {"type": "string", "description": "The public key in base64url."},
+        },
+    });
+    schemas["JwkSet"]["properties"]["keys"]["items"] = reference("Jwk");
+    schemas["Jwk"] = keys;
+}
+
+/// Does something with every object of the document.
+fn everywhere(value: &mut Value, change: &mut impl FnMut(&mut Map<String, Value>)) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| everywhere(item, change)),
+        Value::Object(fields) => {
+            change(fields);
+            fields.values_mut().for_each(|value| everywhere(value, change));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn one_form_of_ids(schema: &mut Map<String, Value>) {
+    if schema.get("format").is_some_and(|format| format == "uuid") {
+        schema.insert("pattern".into(), UUID.into());
+    }
+}
+
+/// Of what is null or another schema, the description stands with the field.
+fn describe_what_may_be_null(schema: &mut Map<String, Value>) {
+    if schema.contains_key("description") {
+        return;
+    }
+    let options = schema.get_mut("oneOf").and_then(Value::as_array_mut);
+    let described = options.into_iter().flatten().find_map(|option| {
+        let option = option.as_object_mut().filter(|option| option.contains_key("$ref"))?;
+        option.remove("description")
+    });
+    if let Some(description) = described {
+        schema.insert("description".into(), description);
+    }
+}
+
+/// Every operation with its path and method.
+fn operations(document: &mut Value) -> impl Iterator<Item = (&String, &String, &mut Value)> {
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    paths.flat_map(|(path, item)| {
+        let methods = item.as_object_mut().into_iter().flatten();
+        methods.map(move |(method, operation)| (path, method, operation))
+    })
+}
+
+/// What a parameter is, where the operation does not say it itself.
+fn describe_parameters(document: &mut Value) {
+    for (path, _, operation) in operations(document) {
+        for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+            let name = parameter["name"].as_str().unwrap_or_default();
+            let whose = path.split('/').find_map(|part| match part {
+                "auctions" => Some("The auction's id."),
+                "clients" => Some("The client's id."),
+                "users" => Some("The user's id."),
+                "addresses" => Some("The address's id."),
+                "keyword-alerts" => Some("The alert's id."),
+                "push-subscriptions" => Some("The subscription's id."),
+                "seller-applications" => Some("The application's id."),
+                _ => None,
+            });
+            let description = match name {
+                "id" => whose.unwrap_or_default(),
+                "webhook_id" => "The webhook's id.",
+                "delivery_id" => "The delivery's id.",
+                "If-None-Match" => "The ETag of what is known; 304 where it still stands.",
+                "status" => "Only those in this state.",
+                "category" => "Only those of this category, by its slug.",
+                "sort" => "The order of the list.",
+                "app_id" => "The number of the app at Kakao.",
+                "user_id" => "Kakao's id of the user.",
+                _ => "",
+            };
+            if name == "id" && path.contains("/clients/") {
+                parameter["schema"]["pattern"] = events::CLIENT_ID.into();
+            }
+            if parameter["description"].as_str().is_none_or(str::is_empty) {
+                parameter["description"] = description.into();
+            }
+        }
+    }
+}
+
+/// What comes over a stream; its schema is of one event, as a reader of streams gives it.
+fn describe_streams(document: &mut Value) {
+    for (_, _, operation) in operations(document) {
+        let frame = match operation["operationId"].as_str() {
+            Some("watch_auction_events" | "watch_events") => "AuctionFrame",
+            Some("watch_my_events") => "InboxFrame",
+            _ => continue,
+        };
+        let answer = &mut operation["responses"]["200"];
+        answer["description"] = format!(
+            "Server-sent events, each a `{frame}`: `event` and `id` as they are, `data` as JSON. A \
+             comment every 15 s keeps the stream alive; `retry:` says how many milliseconds to wait \
+             before coming back, each viewer another number."
+        )
+        .into();
+        answer["content"]["text/event-stream"]["x-frame-schema"] = reference(frame);
+    }
+}
+
+/// `HEAD` wherever there is `GET` and asking does nothing: the same headers without a body.
+fn add_head(document: &mut Value) {
+    for (path, item) in document["paths"].as_object_mut().into_iter().flatten() {
+        let Some(mut operation) = item.get("get").cloned() else { continue };
+        if head::DOES_SOMETHING.contains(&path.as_str()) {
+            continue;
+        }
+        let id = operation["operationId"].as_str().unwrap_or_default();
+        let resource = id.split_once('_').map_or(id, |(_, resource)| resource);
+        operation["operationId"] = format!("head_{resource}").into();
+        let summary = operation["summary"].as_str().unwrap_or_default();
+        operation["summary"] = format!("{summary}: headers alone").into();
+        operation["description"] = "The headers that `GET` answers, without a body.".into();
+        for answer in operation["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+            if let Some(answer) = answer.as_object_mut() {
+                answer.remove("content");
+            }
+        }
+        item["head"] = operation;
+    }
+}

@@ -1,0 +1,203 @@
+//! The API document by itself: examples that fit, descriptions, closed sets, and `HEAD`.
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::support::{
+    TestServer, an_auction,
+    contract::{DOCUMENT, conforms},
+};
+
+/// Every operation, and every call to a webhook, with its id.
+fn operations() -> impl Iterator<Item = (&'static str, &'static Value)> {
+    let paths = DOCUMENT["paths"].as_object().unwrap().values();
+    let webhooks = DOCUMENT["webhooks"].as_object().unwrap().values();
+    let all = paths.chain(webhooks).flat_map(|item| item.as_object().unwrap().values());
+    all.map(|operation| (operation["operationId"].as_str().unwrap(), operation))
+}
+
+/// What is wrong with the examples of one body, if anything.
+fn wrong_examples(media: &Value, what: &str) -> Vec<String> {
+    let one = media.get("example").into_iter();
+    let more = media["examples"].as_object().into_iter().flatten().map(|(_, example)| {
+        let pointer = example["$ref"].as_str().unwrap().trim_start_matches('#');
+        &DOCUMENT.pointer(pointer).unwrap()["value"]
+    });
+    let examples: Vec<&Value> = one.chain(more).collect();
+    if examples.is_empty() {
+        return vec![format!("{what} has no example")];
+    }
+    let fits = |example: &&Value| conforms(&media["schema"], example, what).err();
+    examples.iter().filter_map(fits).collect()
+}
+
+#[test]
+fn every_request_and_every_answer_has_an_example_that_fits() {
+    let mut wrong = Vec::new();
+    for (id, operation) in operations() {
+        for (kind, media) in operation["requestBody"]["content"].as_object().into_iter().flatten() {
+            wrong.extend(wrong_examples(media, &format!("{id}: the {kind} that it takes")));
+        }
+        for (status, answer) in operation["responses"].as_object().unwrap() {
+            let content = answer["content"].as_object().into_iter().flatten();
+            for (kind, media) in content.filter(|(kind, _)| *kind != "text/html") {
+                wrong.extend(wrong_examples(media, &format!("{id}: {kind} of {status}")));
+            }
+        }
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let (name, example) = (&parameter["name"], &parameter["example"]);
+            if parameter["required"] == true {
+                wrong.extend(
+                    conforms(&parameter["schema"], example, &format!("{id}: {name}")).err(),
+                );
+            }
+        }
+    }
+    for (name, schema) in DOCUMENT["components"]["schemas"].as_object().unwrap() {
+        wrong.extend(schema.get("example").and_then(|it| conforms(schema, it, name).err()));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_schema_field_parameter_and_header_is_described() {
+    let mut silent = Vec::new();
+    let mut ask = |thing: &Value, what: String| {
+        if thing["description"].as_str().is_none_or(|text| text.trim().is_empty()) {
+            silent.push(what);
+        }
+    };
+    for (name, schema) in DOCUMENT["components"]["schemas"].as_object().unwrap() {
+        ask(schema, name.clone());
+        for (field, property) in schema["properties"].as_object().into_iter().flatten() {
+            ask(property, format!("{name}.{field}"));
+        }
+    }
+    for (id, operation) in operations() {
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            ask(parameter, format!("{id}: {}", parameter["name"]));
+        }
+        for (status, answer) in operation["responses"].as_object().unwrap() {
+            ask(answer, format!("{id}: {status}"));
+            for (header, said) in answer["headers"].as_object().into_iter().flatten() {
+                ask(said, format!("{id}: {header} of {status}"));
+            }
+        }
+    }
+    assert!(silent.is_empty(), "{silent:#?}");
+}
+
+#[test]
+fn requests_take_no_field_that_is_not_described() {
+    /// Whose form is another's: a browser's own object, Kakao's call, and OAuth's forms.
+    const OF_OTHERS: [&str; 5] = [
+        "BrowserPushSubscription",
+        "BrowserPushKeys",
+        "KakaoUnlinked",
+        "TokenRequest",
+        "RevocationRequest",
+    ];
+    fn walk(schema: &Value, open: &mut Vec<String>, name: &str) {
+        if let Some(reference) = schema["$ref"].as_str() {
+            let name = reference.rsplit('/').next().unwrap();
+            return walk(DOCUMENT.pointer(reference.trim_start_matches('#')).unwrap(), open, name);
+        }
+        if schema["properties"].is_object()
+            && schema["additionalProperties"] != false
+            && !OF_OTHERS.contains(&name)
+        {
+            open.push(name.to_owned());
+        }
+        let options = ["oneOf", "anyOf"].map(|key| schema[key].as_array());
+        let options = options.into_iter().flatten().flatten();
+        let fields = schema["properties"].as_object().into_iter().flat_map(|all| all.values());
+        options.chain(fields).chain(schema.get("items")).for_each(|part| walk(part, open, name));
+    }
+    let mut open = Vec::new();
+    for (_, operation) in operations().filter(|(id, _)| !id.starts_with("hear_")) {
+        for media in operation["requestBody"]["content"].as_object().into_iter().flatten() {
+            walk(&media.1["schema"], &mut open, "");
+        }
+    }
+    assert!(open.is_empty(), "{open:?}");
+}
+
+#[tokio::test]
+async fn head_answers_the_headers_of_get_without_a_body() {
+    let server = TestServer::spawn();
+    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+    let id = sora.sells(an_auction()).await;
+    // From now on nothing changes by itself.
+    minji.auction_once(&id, "live").await;
+    for path in [
+        format!("/v1/auctions/{id}"),
+        format!("/v1/auctions/{id}/log"),
+        "/v1/auctions".to_owned(),
+        "/v1/me".to_owned(),
+        "/healthz".to_owned(),
+        "/openapi.json".to_owned(),
+        "/v1/auctions/x".to_owned(),
+        format!("/v1/auctions/{}", uuid::Uuid::now_v7()),
+    ] {
+        let whole = minji.get(&path).await;
+        let head = minji.send(minji.request(Method::HEAD, &path)).await;
+        assert_eq!(head.status, whole.status, "{path}");
+        assert!(head.bytes.is_empty(), "{path}");
+        for name in ["content-type", "etag", "cache-control"] {
+            assert_eq!(head.header(name), whole.header(name), "{path}: {name}");
+        }
+        if whole.status == 200 {
+            assert_eq!(
+                head.header("content-length"),
+                Some(&*whole.bytes.len().to_string()),
+                "{path}"
+            );
+        }
+    }
+    let tag = minji.get(&format!("/v1/auctions/{id}")).await.tag();
+    let known = minji.request(Method::HEAD, &format!("/v1/auctions/{id}"));
+    assert_eq!(minji.send(known.header("if-none-match", tag)).await.status, 304);
+}
+
+#[tokio::test]
+async fn head_of_a_stream_opens_none_and_spends_no_ticket() {
+    let server = TestServer::spawn();
+    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+    let id = sora.sells(an_auction()).await;
+    let ticket = minji.post("/v1/me/events/ticket", &Value::Null).await.with_status(201);
+    let mine = format!("/v1/me/events?ticket={}", ticket["ticket"].as_str().unwrap());
+    let anyone = server.anonymous();
+    for path in
+        [format!("/v1/auctions/{id}/events"), format!("/v1/events?auctions={id}"), mine.clone()]
+    {
+        let head = anyone.send(anyone.request(Method::HEAD, &path)).await;
+        assert_eq!(head.status, 200, "{path}");
+        assert_eq!(head.header("content-type"), Some("text/event-stream"), "{path}");
+        assert!(head.bytes.is_empty(), "{path}");
+    }
+    assert_eq!(anyone.stream(&mine, None).await.next().await.unwrap().event, "snapshot");
+    let missing = format!("/v1/auctions/{}/events", uuid::Uuid::now_v7());
+    assert_eq!(anyone.send(anyone.request(Method::HEAD, &missing)).await.status, 404);
+}
+
+#[tokio::test]
+async fn where_a_get_does_something_there_is_no_head() {
+    let server = TestServer::spawn();
+    let anyone = server.anonymous();
+    for path in ["/oauth/authorize", "/oauth/kakao/callback", "/webhooks/kakao"] {
+        let answer = anyone.send(anyone.request(Method::HEAD, path)).await;
+        assert_eq!(answer.status, 405, "{path}");
+        assert!(!answer.header("allow").unwrap().contains("HEAD"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_id_has_one_form() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let id = sora.sells(an_auction()).await;
+    sora.get(&format!("/v1/auctions/{id}")).await.with_status(200);
+    for other in [id.to_uppercase(), id.replace('-', ""), format!("urn:uuid:{id}")] {
+        sora.get(&format!("/v1/auctions/{other}")).await.refused(404, "invalid_id");
+    }
+}
