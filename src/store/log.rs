@@ -42,6 +42,15 @@ pub struct LogRow {
     pub hash: Vec<u8>,
 }
 
+/// A part of a public log.
+#[derive(Debug, Clone, Default)]
+pub struct LogPage {
+    /// In order.
+    pub rows: Vec<LogRow>,
+    /// Whether the log went on after them.
+    pub has_more: bool,
+}
+
 /// A stored event of any auction as the public may see it.
 #[derive(Debug, Clone)]
 pub struct PublicEventRow {
@@ -89,11 +98,21 @@ const WHOLE: &str = "
     SELECT auction_id, seq, kind, at, data, private, hash FROM events
     WHERE auction_id = ANY ($1) ORDER BY auction_id, seq";
 
+/// One event more than is wanted is looked at, to know whether there is one. Sizes are known without
+/// the texts being read.
 const AFTER: &str = "
     SELECT seq, kind, at, data, hash,
-           coalesce(lag(hash) OVER (ORDER BY seq),
-                    (SELECT p.hash FROM events p WHERE p.auction_id = $1 AND p.seq = e.seq - 1))
-    FROM events e WHERE auction_id = $1 AND seq > $2 ORDER BY seq LIMIT $3";
+           coalesce(prev_hash,
+                    (SELECT e.hash FROM events e WHERE e.auction_id = $1 AND e.seq = p.seq - 1)),
+           has_next
+    FROM (SELECT seq, kind, at, data, hash, lag(hash) OVER w AS prev_hash,
+                 lead(seq) OVER w IS NOT NULL AS has_next, row_number() OVER w AS place,
+                 sum(octet_length(data)) OVER w - octet_length(data) AS bytes_before
+          FROM (SELECT seq, kind, at, data, hash FROM events
+                WHERE auction_id = $1 AND seq > $2 ORDER BY seq LIMIT $3::int8 + 1) e
+          WINDOW w AS (ORDER BY seq)) p
+    WHERE place <= $3 AND bytes_before < $4
+    ORDER BY seq";
 
 const RANGES: &str = "
     SELECT e.auction_id, e.seq, e.kind, e.at, e.data, e.hash
@@ -143,7 +162,8 @@ impl Store {
         Ok(rows.try_collect().await?)
     }
 
-    /// A part of a public log: up to `limit` entries after `after_seq`.
+    /// A part of a public log: up to `limit` entries after `after_seq`, and no more once they have
+    /// reached `bytes_max`; at least one, if there is one.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
@@ -152,21 +172,21 @@ impl Store {
         id: AuctionId,
         after_seq: i64,
         limit: i64,
-    ) -> Result<Vec<LogRow>, StoreError> {
+        bytes_max: i64,
+    ) -> Result<LogPage, StoreError> {
         let reader = self.reader().await?;
         let statement = reader.prepare_cached(AFTER).await?;
-        let rows = reader.query(&statement, &[&id, &after_seq, &limit]).await?;
-        Ok(rows
-            .iter()
-            .map(|row| LogRow {
-                seq: row.get(0),
-                kind: row.get(1),
-                at: row.get(2),
-                data: row.get(3),
-                hash: row.get(4),
-                prev_hash: row.get(5),
-            })
-            .collect())
+        let rows = reader.query(&statement, &[&id, &after_seq, &limit, &bytes_max]).await?;
+        let has_more = rows.last().is_some_and(|row| row.get(6));
+        let rows = rows.iter().map(|row| LogRow {
+            seq: row.get(0),
+            kind: row.get(1),
+            at: row.get(2),
+            data: row.get(3),
+            hash: row.get(4),
+            prev_hash: row.get(5),
+        });
+        Ok(LogPage { rows: rows.collect(), has_more })
     }
 
     /// The public halves of ranges of events: auction, first and last sequence number.

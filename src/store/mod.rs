@@ -57,7 +57,7 @@ pub use self::{
     },
     lease::{Lease, LeaseError, Leased},
     leaving::{Leaving, OPEN_LISTED_MAX, OpenKind, OpenMatter},
-    log::{BidRow, EventKey, EventRow, LogRow, PublicEventRow},
+    log::{BidRow, EventKey, EventRow, LogPage, LogRow, PublicEventRow},
     logins::{CodeBinding, Grant, GrantRow, GrantVerdict, LoginRow, NewFamily, TakenLogin},
     migrate::MigrateError,
     notify::{Audience, Consequences, NewFanout, News, PageTold, WorkedOff},
