@@ -345,7 +345,7 @@ impl Ledger {
 
     fn rewind(&mut self) -> bool {
         let Some(before) = self.before.take() else { return false };
-        self.state.rewind(&before.mark);
+        self.state.rewind(before.mark);
         self.head = before.head;
         self.head_at = before.head_at;
         true
@@ -377,6 +377,16 @@ impl Ledger {
         answer
     }
 
+    fn evolve(&mut self, event: &Event) {
+        if !event.can_be_rewound() {
+            self.before = None;
+        }
+        match &mut self.before {
+            Some(before) => self.state.evolve_since(&mut before.mark, event),
+            None => self.state.evolve(event),
+        }
+    }
+
     /// Applies events, writes them down, and makes the receipt of the one that was asked for.
     fn apply(
         &mut self,
@@ -388,10 +398,7 @@ impl Ledger {
     ) -> String {
         let mut asked_for = None;
         for event in events {
-            if !event.can_be_rewound() {
-                self.before = None;
-            }
-            self.state.evolve(event);
+            self.evolve(event);
             let entry = log::encode(id, &self.state, event, at, self.head);
             self.head = entry.hash;
             self.head_at = at;

@@ -61,7 +61,7 @@ const ERRORS: &[(&str, &[&[Code]])] = {
                 BODY,
                 AUCTION,
                 FLOOR,
-                &[AuctionNotEditable],
+                &[AuctionNotEditable, EditLimitReached],
                 &[PreconditionFailed, PreconditionRequired],
             ],
         ),

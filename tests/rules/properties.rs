@@ -418,11 +418,11 @@ proptest! {
         let log = tell(story).log;
         for from in 1..log.len() {
             let at_mark = State::replay(&log[..from]).expect("a log begins with its first event");
-            let (mark, mut state) = (at_mark.mark(), at_mark.clone());
+            let (mut mark, mut state) = (at_mark.mark(), at_mark.clone());
             for event in log[from..].iter().take_while(|event| event.can_be_rewound()) {
-                state.evolve(event);
+                state.evolve_since(&mut mark, event);
                 let mut back = state.clone();
-                back.rewind(&mark);
+                back.rewind(mark.clone());
                 prop_assert_eq!(&back, &at_mark, "after {:?}", event);
             }
         }
