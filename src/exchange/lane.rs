@@ -32,7 +32,7 @@ use crate::{
         in_process::Committed,
         relay::{Batch, RelayHandle},
     },
-    store::{BatchWriter, CommitError, KnownReceipt, ReceiptKey, Store},
+    store::{BatchWriter, CommitError, KnownReceipt, LaneConnectError, ReceiptKey, Store},
     wall_clock,
 };
 
@@ -229,7 +229,7 @@ impl Lane {
         }
     }
 
-    async fn connect(&self) -> Result<(BatchWriter, Rc<Notify>), tokio_postgres::Error> {
+    async fn connect(&self) -> Result<(BatchWriter, Rc<Notify>), LaneConnectError> {
         let (client, connection) = BatchWriter::connect(self.store.config(), self.number).await?;
         let lane = self.number;
         let lost = Rc::new(Notify::new());

@@ -41,7 +41,8 @@ pub use self::{
     addresses::{ADDRESSES_PER_USER_MAX, AddressAdded, AddressRow, AddressText},
     alerts::{ALERTS_PER_USER_MAX, AlertAdded, AlertRow},
     batch::{
-        BatchWriter, CommitError, EventColumns, KnownReceipt, ReceiptColumns, Rows, StandingColumns,
+        BatchWriter, CommitError, EventColumns, KnownReceipt, LaneConnectError, ReceiptColumns,
+        Rows, StandingColumns,
     },
     catalogue::{AuctionRow, Due, Filter, ItemRow, NewAuction, Page, Sort, StandingRow},
     clients::{CLIENTS_MAX, ClientChanges, ClientRow, ClientsStamp},
