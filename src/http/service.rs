@@ -69,6 +69,9 @@ pub struct ReadinessBody {
     /// `queue_of_another_type` or `refused`. They lose nothing by it, and nor do bids, so it is no
     /// reason not to be ready.
     bus: &'static str,
+    /// Auctions whose logs are damaged, as far as somebody asked for them: everything else goes on, so
+    /// it is no reason not to be ready.
+    logs_set_aside: usize,
 }
 
 /// Ask whether the exchange is ready
@@ -91,7 +94,9 @@ pub async fn get_readiness(state: web::Data<State>) -> HttpResponse {
     let status = if is_ready { "ready" } else { "not_ready" };
     let mut builder =
         if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    let mut response = builder.json(ReadinessBody { status, caught_up, lanes, database, bus });
+    let logs_set_aside = state.exchange.logs_set_aside();
+    let body = ReadinessBody { status, caught_up, lanes, database, bus, logs_set_aside };
+    let mut response = builder.json(body);
     response.extensions_mut().insert(super::context::NotAProblem);
     response
 }
@@ -134,6 +139,7 @@ pub async fn get_metrics(state: web::Data<State>) -> HttpResponse {
     };
     gauge("hoga_lanes_connected", state.exchange.lanes_connected());
     gauge("hoga_auctions_loaded", state.exchange.auctions_loaded());
+    gauge("hoga_logs_set_aside", state.exchange.logs_set_aside());
     gauge("hoga_viewers", state.hub.viewers());
     gauge("hoga_ready", usize::from(state.is_caught_up() && state.exchange.is_ready()));
     gauge("hoga_bus_up", usize::from(state.bus.standing() == BusStanding::Up));

@@ -1,6 +1,5 @@
 //! Reading the event log.
 
-use futures_util::TryStreamExt;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
@@ -94,10 +93,6 @@ pub struct BidRow {
     pub retracted: bool,
 }
 
-const WHOLE: &str = "
-    SELECT auction_id, seq, kind, at, data, private, hash FROM events
-    WHERE auction_id = ANY ($1) ORDER BY auction_id, seq";
-
 /// One event more than is wanted is looked at, to know whether there is one. Sizes are known without
 /// the texts being read.
 const AFTER: &str = "
@@ -142,26 +137,6 @@ const BIDS: &str = "
 const HEAD: &str = "SELECT seq, head_hash FROM standings WHERE auction_id = $1";
 
 impl Store {
-    /// The whole logs of some auctions, in order. One query, however many ask at once.
-    ///
-    /// # Errors
-    /// When Postgres cannot be asked.
-    pub async fn logs_whole(&self, ids: &[AuctionId]) -> Result<Vec<EventRow>, StoreError> {
-        let reader = self.reader().await?;
-        let statement = reader.prepare_cached(WHOLE).await?;
-        let rows = reader.query_raw(&statement, [&ids]).await?;
-        let rows = rows.map_ok(|row| EventRow {
-            auction_id: row.get(0),
-            seq: row.get(1),
-            kind: row.get(2),
-            at: row.get(3),
-            data: row.get(4),
-            private: row.get(5),
-            hash: row.get(6),
-        });
-        Ok(rows.try_collect().await?)
-    }
-
     /// A part of a public log: up to `limit` entries after `after_seq`, and no more once they have
     /// reached `bytes_max`; at least one, if there is one.
     ///

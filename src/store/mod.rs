@@ -15,6 +15,7 @@ mod deliveries;
 mod inbox;
 mod lease;
 mod leaving;
+mod loading;
 mod log;
 mod logins;
 mod migrate;
@@ -26,6 +27,7 @@ mod receipts;
 mod reminders;
 mod revocations;
 mod sellers;
+mod snapshots;
 mod types;
 mod unlinks;
 mod watches;
@@ -58,6 +60,7 @@ pub use self::{
     },
     lease::{Lease, LeaseError, Leased},
     leaving::{Leaving, OPEN_LISTED_MAX, OpenKind, OpenMatter},
+    loading::{LogPart, LogRange, LogSize},
     log::{BidRow, EventKey, EventRow, LogPage, LogRow, PublicEventRow},
     logins::{CodeBinding, Grant, GrantRow, GrantVerdict, LoginRow, NewFamily, TakenLogin},
     migrate::MigrateError,
@@ -70,6 +73,7 @@ pub use self::{
     receipts::{Receipt, ReceiptKey},
     reminders::{DueReminder, NewReminder},
     sellers::{ApplicationRow, Company, Decided, NewVerdict, Verdict},
+    snapshots::{NewSnapshot, SnapshotRow},
     unlinks::{Unlink, UnlinkDirection, UnlinksWaiting},
     watches::{WATCHES_PER_USER_MAX, WatchPlace, Watched},
     webhooks::{
