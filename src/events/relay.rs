@@ -358,3 +358,57 @@ fn interval(every: Duration) -> tokio::time::Interval {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     interval
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::events::bus::BusStanding;
+
+    /// Counts the commits that viewers were told of.
+    #[derive(Default)]
+    struct Counting {
+        told: AtomicUsize,
+        notice: Notify,
+    }
+
+    impl Bus for Counting {
+        fn tell(&self, _: &Committed) {
+            self.told.fetch_add(1, Ordering::SeqCst);
+            self.notice.notify_one();
+        }
+
+        fn publish(&self, _: Committed) -> BoxFuture<'static, Result<(), PublishError>> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+
+        fn resume(&self) {}
+
+        fn standing(&self) -> BusStanding {
+            BusStanding::Up
+        }
+    }
+
+    #[tokio::test]
+    async fn viewers_are_told_by_the_relay_and_not_by_who_hands_over() {
+        let nowhere = "postgres://nobody@127.0.0.1:1/nothing".parse().expect("a configuration");
+        let store = Store::new(nowhere).expect("a store");
+        let bus = Arc::new(Counting::default());
+        let (handle, relay) = Relay::new(store, Arc::clone(&bus) as Arc<dyn Bus>);
+        let batch = |outbox_id| Batch { outbox_id, events: Committed::default() };
+        let told = || bus.told.load(Ordering::SeqCst);
+        handle.hand_over(batch(1));
+        assert_eq!(told(), 0, "whoever hands over goes on at once");
+        for id in 2..=COMMITS_UNTOLD_MAX as i64 + 1 {
+            handle.hand_over(batch(id));
+        }
+        assert_eq!(told(), 1, "but nothing is dropped when there is no room");
+        let relay = tokio::spawn(relay.run());
+        while told() < COMMITS_UNTOLD_MAX + 1 {
+            let notice = tokio::time::timeout(Duration::from_secs(30), bus.notice.notified());
+            notice.await.expect("the relay tells, although Postgres is away");
+        }
+        relay.abort();
+    }
+}
