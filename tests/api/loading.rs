@@ -15,9 +15,10 @@ use tokio_postgres::NoTls;
 use crate::{
     log::assert_chain_goes_on,
     support::{
-    Bidder, Seller, TestServer, an_auction, eventually, logs,
-    long_log::{grow, replayed},
-    with,
+        Bidder, Seller, TestServer, an_auction, eventually, logs,
+        long_log::{grow, replayed},
+        with,
+    },
 };
 
 /// Longer than two parts, and than what a snapshot is made of.
