@@ -70,6 +70,7 @@ fn describe() {
     describe_histogram!("hoga_batch_seconds", "From BEGIN to the answer to COMMIT");
     describe_gauge!("hoga_lanes_connected", "Lanes that have their connection");
     describe_gauge!("hoga_auctions_loaded", "Auctions in memory");
+    describe_gauge!("hoga_logs_set_aside", "Logs that cannot be replayed");
     describe_gauge!("hoga_viewers", "Open streams");
     describe_gauge!("hoga_outbox_commits", "Commits whose events wait to be published");
     describe_gauge!("hoga_outbox_events", "Events that wait to be published");

@@ -28,6 +28,8 @@ use crate::store::{Leased, Store, StoreError};
 
 /// Committed batches that may wait in memory; past it the relay reads the table.
 pub const BATCHES_WAITING_MAX: usize = 1_024;
+/// Commits that the viewers in this process have not been told of yet; past it the lane tells them.
+const COMMITS_UNTOLD_MAX: usize = 1_024;
 /// Batches that the bus has and has not confirmed yet.
 const BATCHES_UNDER_WAY_MAX: usize = 256;
 /// Outbox rows that are forgotten in one statement.
@@ -61,6 +63,7 @@ pub struct Batch {
 #[derive(Clone)]
 pub struct RelayHandle {
     sender: mpsc::Sender<Batch>,
+    untold: mpsc::Sender<Committed>,
     behind: Arc<AtomicBool>,
     look: Arc<Notify>,
     bus: Arc<dyn Bus>,
@@ -68,8 +71,11 @@ pub struct RelayHandle {
 
 impl RelayHandle {
     /// Hands over a committed batch. If the relay is too far behind it will find it in the table.
+    /// Viewers in this process are told by the relay's task, which has the time that a lane has not.
     pub fn hand_over(&self, batch: Batch) {
-        self.bus.tell(&batch.events);
+        if let Err(refused) = self.untold.try_send(Arc::clone(&batch.events)) {
+            self.bus.tell(&refused.into_inner());
+        }
         if self.sender.try_send(batch).is_err() {
             self.behind.store(true, Ordering::Release);
         }
@@ -97,6 +103,7 @@ type UnderWay = FuturesOrdered<BoxFuture<'static, (i64, u64, Result<(), PublishE
 /// The relay itself; see [`Relay::run`].
 pub struct Relay {
     receiver: mpsc::Receiver<Batch>,
+    untold: mpsc::Receiver<Committed>,
     behind: Arc<AtomicBool>,
     look: Arc<Notify>,
     store: Store,
@@ -117,17 +124,20 @@ impl Relay {
     /// A relay to a bus, and the handle for the lanes.
     pub fn new(store: Store, bus: Arc<dyn Bus>) -> (RelayHandle, Relay) {
         let (sender, receiver) = mpsc::channel(BATCHES_WAITING_MAX);
+        let (untold_sender, untold) = mpsc::channel(COMMITS_UNTOLD_MAX);
         // Whatever an earlier run left in the table comes first.
         let behind = Arc::new(AtomicBool::new(true));
         let look = Arc::new(Notify::new());
         let handle = RelayHandle {
             sender,
+            untold: untold_sender,
             behind: Arc::clone(&behind),
             look: Arc::clone(&look),
             bus: Arc::clone(&bus),
         };
         let relay = Relay {
             receiver,
+            untold,
             behind,
             look,
             store,
@@ -153,6 +163,13 @@ impl Relay {
 
     /// Relays until every handle is gone and nothing waits.
     pub async fn run(mut self) {
+        let (_, nobody) = mpsc::channel(1);
+        let untold = std::mem::replace(&mut self.untold, nobody);
+        // Beside each other: viewers do not wait for Postgres, nor for a consumer.
+        tokio::join!(tell(untold, Arc::clone(&self.bus)), self.relay());
+    }
+
+    async fn relay(mut self) {
         let look = Arc::clone(&self.look);
         let mut forget = interval(FORGOTTEN_WITHIN);
         let mut look_at_table = interval(TABLE_READ_EVERY);
@@ -329,8 +346,69 @@ impl Relay {
     }
 }
 
+/// Tells viewers in this process, in the order of the commits of each lane.
+async fn tell(mut untold: mpsc::Receiver<Committed>, bus: Arc<dyn Bus>) {
+    while let Some(events) = untold.recv().await {
+        bus.tell(&events);
+    }
+}
+
 fn interval(every: Duration) -> tokio::time::Interval {
     let mut interval = tokio::time::interval(every);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     interval
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::events::bus::BusStanding;
+
+    /// Counts the commits that viewers were told of.
+    #[derive(Default)]
+    struct Counting {
+        told: AtomicUsize,
+        notice: Notify,
+    }
+
+    impl Bus for Counting {
+        fn tell(&self, _: &Committed) {
+            self.told.fetch_add(1, Ordering::SeqCst);
+            self.notice.notify_one();
+        }
+
+        fn publish(&self, _: Committed) -> BoxFuture<'static, Result<(), PublishError>> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+
+        fn resume(&self) {}
+
+        fn standing(&self) -> BusStanding {
+            BusStanding::Up
+        }
+    }
+
+    #[tokio::test]
+    async fn viewers_are_told_by_the_relay_and_not_by_who_hands_over() {
+        let nowhere = "postgres://nobody@127.0.0.1:1/nothing".parse().expect("a configuration");
+        let store = Store::new(nowhere).expect("a store");
+        let bus = Arc::new(Counting::default());
+        let (handle, relay) = Relay::new(store, Arc::clone(&bus) as Arc<dyn Bus>);
+        let batch = |outbox_id| Batch { outbox_id, events: Committed::default() };
+        let told = || bus.told.load(Ordering::SeqCst);
+        handle.hand_over(batch(1));
+        assert_eq!(told(), 0, "whoever hands over goes on at once");
+        for id in 2..=COMMITS_UNTOLD_MAX as i64 + 1 {
+            handle.hand_over(batch(id));
+        }
+        assert_eq!(told(), 1, "but nothing is dropped when there is no room");
+        let relay = tokio::spawn(relay.run());
+        while told() < COMMITS_UNTOLD_MAX + 1 {
+            let notice = tokio::time::timeout(Duration::from_secs(30), bus.notice.notified());
+            notice.await.expect("the relay tells, although Postgres is away");
+        }
+        relay.abort();
+    }
 }

@@ -6,12 +6,14 @@ use std::{collections::VecDeque, sync::Arc};
 use super::{
     clock::What,
     desk::{Desk, Seat, Ticket},
+    over::Over,
     projection,
     request::{Answer, Failure, Receipt, Refusal, Reply, Request, Snapshot, salt_hex},
+    snapshots::{self, Committed, SnapshotHandle},
 };
 use crate::{
     domain::{
-        auction::{Command, Event, Mark, Offer, PlaceBid, State, decide},
+        auction::{Command, Event, Mark, Offer, PlaceBid, State, Status, decide},
         id::AuctionId,
         time::Timestamp,
     },
@@ -39,6 +41,8 @@ pub(super) struct Book {
     close_may_pass: bool,
     /// Whether the lane or the loader already knows of it.
     pub attended: bool,
+    /// Whether it is on the list of those that are over.
+    is_noted_as_over: bool,
 }
 
 /// What is known of the auction.
@@ -58,6 +62,8 @@ pub(super) struct Ledger {
     /// While a batch is under way: how it was before. `None` once something was decided that only
     /// reading the log again undoes.
     before: Option<Before>,
+    /// Up to which event a snapshot holds it.
+    saved_seq: u64,
 }
 
 struct Before {
@@ -113,6 +119,7 @@ impl Book {
             closing_epoch: None,
             close_may_pass: false,
             attended: false,
+            is_noted_as_over: false,
         }
     }
 
@@ -193,6 +200,8 @@ impl Book {
         let ends_at = ledger.state.ends_at;
         if now < ends_at || self.close_may_pass {
             self.close_may_pass = false;
+            // One that an extended end has left behind says nothing of those who sit down since.
+            self.closing_epoch = None;
             return Pass::Now(Box::new(close));
         }
         let epoch = *self.closing_epoch.get_or_insert_with(|| self.desk.next_epoch());
@@ -316,7 +325,29 @@ impl Book {
     pub fn not_found(&mut self) {
         self.turn_away(Failure::AuctionNotFound);
         if self.desk.close_if_empty() {
-            self.desk.passivate();
+            self.desk.leave();
+        }
+    }
+
+    /// Puts the auction on the list of those that are over, once it is. Only while what is known of it
+    /// is committed.
+    pub fn note_if_over(&mut self, over: &Over) {
+        let Phase::Ready(ledger) = &self.phase else { return };
+        let is_over = matches!(ledger.state.status, Status::Ended(_) | Status::Cancelled);
+        if is_over && !self.is_noted_as_over {
+            self.is_noted_as_over = true;
+            over.add(Arc::clone(&self.desk), ledger.state.bids.len());
+        }
+    }
+
+    /// Hands the state over to be written down, if its log has grown enough and there is room. Only
+    /// while what is known of it is committed.
+    pub fn save(&mut self, snapshots: &SnapshotHandle) {
+        let Phase::Ready(ledger) = &mut self.phase else { return };
+        if ledger.wants_snapshot()
+            && let Some(room) = snapshots.room()
+        {
+            room.send(ledger.committed(self.desk.id));
         }
     }
 }
@@ -335,7 +366,23 @@ pub(super) struct Draft {
 impl Ledger {
     /// A log that was read.
     pub const fn new(state: State, head: Hash, head_at: Timestamp) -> Ledger {
-        Ledger { state, head, head_at, before: None }
+        Ledger { state, head, head_at, before: None, saved_seq: 0 }
+    }
+
+    /// A snapshot holds it up to this event.
+    pub fn saved_at(self, saved_seq: u64) -> Ledger {
+        Ledger { saved_seq, ..self }
+    }
+
+    /// Whether the log has grown enough since the last snapshot.
+    pub const fn wants_snapshot(&self) -> bool {
+        snapshots::is_wanted(self.state.seq, self.saved_seq)
+    }
+
+    /// A copy to be written down. Only of what is committed.
+    pub fn committed(&mut self, id: AuctionId) -> Committed {
+        self.saved_seq = self.state.seq;
+        Committed { id, state: self.state.clone(), head: self.head, head_at: self.head_at }
     }
 
     fn remember(&mut self) {
@@ -345,7 +392,7 @@ impl Ledger {
 
     fn rewind(&mut self) -> bool {
         let Some(before) = self.before.take() else { return false };
-        self.state.rewind(&before.mark);
+        self.state.rewind(before.mark);
         self.head = before.head;
         self.head_at = before.head_at;
         true
@@ -377,6 +424,16 @@ impl Ledger {
         answer
     }
 
+    fn evolve(&mut self, event: &Event) {
+        if !event.can_be_rewound() {
+            self.before = None;
+        }
+        match &mut self.before {
+            Some(before) => self.state.evolve_since(&mut before.mark, event),
+            None => self.state.evolve(event),
+        }
+    }
+
     /// Applies events, writes them down, and makes the receipt of the one that was asked for.
     fn apply(
         &mut self,
@@ -388,10 +445,7 @@ impl Ledger {
     ) -> String {
         let mut asked_for = None;
         for event in events {
-            if !event.can_be_rewound() {
-                self.before = None;
-            }
-            self.state.evolve(event);
+            self.evolve(event);
             let entry = log::encode(id, &self.state, event, at, self.head);
             self.head = entry.hash;
             self.head_at = at;
@@ -458,5 +512,239 @@ fn received_at(command: &Command) -> Option<Timestamp> {
         | Command::Edit(_)
         | Command::Withdraw(_)
         | Command::CancelByOperator(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use tokio::sync::oneshot;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::{
+        auction::{Increment, Item, Scheduled, SoftClose, SoftCloseMode, Terms, increment::Table},
+        id::UserId,
+        money::{Amount, Currency},
+    };
+
+    const STARTS_AT: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+    const SELLER: UserId = UserId(Uuid::from_u128(1));
+
+    fn ends_at() -> Timestamp {
+        STARTS_AT.plus_s(60)
+    }
+
+    fn won(amount: i64) -> Amount {
+        Amount::new(amount).expect("positive")
+    }
+
+    /// Live until [`ends_at`]; bids in its last ten seconds move the end by ten.
+    fn live() -> State {
+        let soft_close = SoftClose {
+            trigger_window_s: 10,
+            extension_s: 10,
+            mode: SoftCloseMode::Extend,
+            max_ends_at: ends_at().plus_s(3_600),
+        };
+        let terms = Terms {
+            currency: Currency::Krw,
+            opening_price: won(10_000),
+            increment: Increment::Table(Table::Won),
+            reserve_price: None,
+            buy_now_price: None,
+            bids_per_bidder_max: None,
+            cap: Amount::CAP_DEFAULT,
+            starts_at: STARTS_AT,
+            ends_at: ends_at(),
+            soft_close: Some(soft_close),
+        };
+        let item = Item {
+            attributes: BTreeMap::new(),
+            category: None,
+            description: String::new(),
+            image_keys: Vec::new(),
+            title: "달항아리".to_owned(),
+        };
+        let (relisted_from, reserve_salt) = (None, [0; 16]);
+        let seller = SELLER;
+        let first = Scheduled { seller, item, terms, relisted_from, reserve_salt };
+        let mut state = State::scheduled(&first);
+        state.evolve(&Event::Opened);
+        state
+    }
+
+    const HEAD: Hash = Hash([7; 32]);
+
+    struct Floor {
+        desk: Arc<Desk>,
+        book: Book,
+    }
+
+    impl Floor {
+        fn of(state: State, head_at: Timestamp) -> Floor {
+            let id = AuctionId(Uuid::from_u128(9));
+            let desk = Arc::new(Desk::new(id, STARTS_AT, &Arc::default()));
+            let mut book = Book::new(Arc::clone(&desk));
+            book.loaded(Ledger::new(state, HEAD, head_at));
+            Floor { desk, book }
+        }
+
+        fn live() -> Floor {
+            Floor::of(live(), STARTS_AT)
+        }
+
+        fn seat(&self) -> Seat {
+            self.desk.enter(STARTS_AT).expect("a seat")
+        }
+
+        fn queue_close(&mut self) {
+            let seat = self.seat();
+            self.book.queue(ticket(Request::internal(Command::Close)), seat);
+        }
+
+        fn queue_bid(&mut self, bid: Request, seat: Seat) {
+            self.book.queue(ticket(bid), seat);
+        }
+
+        fn take(&mut self, now: Timestamp) -> usize {
+            self.book.take(100, now, &mut |_| true)
+        }
+
+        fn decide(&mut self, now: Timestamp) -> Draft {
+            let mut draft = Draft::default();
+            self.book.decide(&mut || None, now, &mut draft);
+            draft
+        }
+
+        /// Takes, decides and settles; the events.
+        fn commit(&mut self, now: Timestamp) -> Vec<&'static str> {
+            self.take(now);
+            let draft = self.decide(now);
+            self.book.settle();
+            draft.rows.events.kind
+        }
+    }
+
+    fn ticket(request: Request) -> Ticket {
+        Ticket::new(request, oneshot::channel().0)
+    }
+
+    fn bid(who: u128, amount: i64, received_at: Timestamp) -> Request {
+        Request::internal(Command::PlaceBid(PlaceBid {
+            bidder: UserId(Uuid::from_u128(100 + who)),
+            offer: Offer::Exact(won(amount)),
+            expected_seq: None,
+            confirm_amount: None,
+            salt: [0; 16],
+            received_at,
+        }))
+    }
+
+    /// That each hash is over the entry and the hash before, from `head` on.
+    fn assert_chained(draft: &Draft, mut head: Hash, first_seq: i64) {
+        let events = &draft.rows.events;
+        for (place, seq) in (0..events.seq.len()).zip(first_seq..) {
+            assert_eq!(events.seq[place], seq);
+            let number = u64::try_from(seq).expect("positive");
+            let (id, kind, at) = (events.auction_id[place], events.kind[place], events.at[place]);
+            head = crate::events::hash::entry_hash(id, number, kind, at, &events.data[place], head);
+            assert_eq!(events.hash[place], head.0, "of entry {seq}");
+        }
+    }
+
+    #[test]
+    fn a_bid_that_is_on_its_way_at_the_end_goes_before_the_close() {
+        let mut floor = Floor::live();
+        let mut soft_close_off = live();
+        soft_close_off.terms.soft_close = None;
+        floor.book.loaded(Ledger::new(soft_close_off, HEAD, STARTS_AT));
+        let on_its_way = floor.seat();
+        floor.queue_close();
+        assert_eq!(floor.take(ends_at()), 0, "the close waits for whoever has a seat");
+        let late = floor.seat();
+        floor.queue_bid(bid(2, 20_000, ends_at().plus_ms(1)), late);
+        assert_eq!(floor.take(ends_at()), 0, "also behind whoever sits down after the end");
+        floor.queue_bid(bid(1, 10_000, ends_at().plus_ms(-1)), on_its_way);
+        let _later = floor.seat();
+        assert_eq!(floor.commit(ends_at().plus_ms(2)), ["bid.placed", "auction.closed"]);
+    }
+
+    #[test]
+    fn after_an_extension_the_close_waits_for_those_who_sit_down_since() {
+        let mut floor = Floor::live();
+        let seat = floor.seat();
+        floor.queue_bid(bid(1, 10_000, ends_at().plus_ms(-1)), seat);
+        floor.queue_close();
+        let slow = floor.seat();
+        // The bid goes, and moves the end, while the close waits for the slow one.
+        assert_eq!(floor.commit(ends_at()), ["bid.placed", "auction.extended"]);
+        drop(slow);
+        assert!(floor.commit(ends_at()).is_empty(), "nothing is due any more");
+        let extended = ends_at().plus_s(10);
+        let on_its_way = floor.seat();
+        floor.queue_close();
+        assert_eq!(floor.take(extended), 0, "the close waits for whoever has a seat");
+        floor.queue_bid(bid(2, 20_000, extended.plus_ms(-1)), on_its_way);
+        assert_eq!(floor.commit(extended), ["bid.placed", "auction.extended"]);
+    }
+
+    #[test]
+    fn a_batch_that_is_decided_again_chains_to_what_was_before_it() {
+        let mut floor = Floor::live();
+        for (who, amount) in [(1, 10_000), (2, 20_000), (1, 30_000)] {
+            let seat = floor.seat();
+            floor.queue_bid(bid(who, amount, STARTS_AT.plus_s(1)), seat);
+        }
+        floor.take(STARTS_AT.plus_s(1));
+        let first = floor.decide(STARTS_AT.plus_s(1));
+        assert_chained(&first, HEAD, 3);
+        assert!(floor.book.rewind());
+        let again = floor.decide(STARTS_AT.plus_s(1));
+        assert_chained(&again, HEAD, 3);
+        assert_eq!(again.rows.events.hash, first.rows.events.hash);
+        floor.book.settle();
+        let head = Hash::from_slice(again.rows.events.hash.last().expect("events")).expect("32");
+        let seat = floor.seat();
+        floor.queue_bid(bid(2, 40_000, STARTS_AT.plus_s(2)), seat);
+        floor.take(STARTS_AT.plus_s(2));
+        assert_chained(&floor.decide(STARTS_AT.plus_s(2)), head, 6);
+    }
+
+    #[test]
+    fn the_time_in_a_log_never_runs_backwards_whatever_the_clock_says() {
+        let head_at = STARTS_AT.plus_s(30);
+        let mut floor = Floor::of(live(), head_at);
+        let seat = floor.seat();
+        let now = STARTS_AT.plus_s(1);
+        floor.queue_bid(bid(1, 10_000, now), seat);
+        floor.take(now);
+        let draft = floor.decide(now);
+        assert_eq!(draft.rows.events.at, [head_at]);
+        assert!(floor.book.rewind());
+        assert_eq!(floor.decide(now).rows.events.at, [head_at], "nor after it was undone");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_has_grown_enough_is_saved_once_and_only_while_there_is_room() {
+        let url = "postgres://nobody@127.0.0.1:1/nothing".parse().expect("a configuration");
+        let store = store::Store::new(url).expect("a store");
+        let (handle, _writer) = snapshots::snapshots(store);
+        let mut grown = live();
+        grown.seq = snapshots::EVENTS_BETWEEN_MIN;
+        let wants = |floor: &Floor| match &floor.book.phase {
+            Phase::Ready(ledger) => ledger.wants_snapshot(),
+            Phase::Unloaded => false,
+        };
+        let (mut first, mut second) = (Floor::of(grown.clone(), STARTS_AT), Floor::live());
+        second.book.loaded(Ledger::new(grown, HEAD, STARTS_AT));
+        first.book.save(&handle);
+        assert!(!wants(&first));
+        second.book.save(&handle);
+        assert!(wants(&second), "it tries again when there is room");
+        let mut short = Floor::live();
+        assert!(!wants(&short));
+        short.book.save(&handle);
     }
 }

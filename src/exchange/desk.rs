@@ -2,7 +2,7 @@
 //! bounded, idle auctions can leave memory safely, and the close waits for bids received before it.
 
 use std::sync::{
-    Arc, OnceLock,
+    Arc, OnceLock, Weak,
     atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering},
 };
 
@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::{
     auction::{AuctionActor, Passivate, Read, Submit},
     book::ReadState,
+    directory::{self, Desks},
     request::{Reply, Request},
 };
 use crate::domain::{id::AuctionId, time::Timestamp};
@@ -25,6 +26,8 @@ const CLOSED: u32 = 1 << 31;
 /// One auction in memory, as other threads see it.
 pub(super) struct Desk {
     pub id: AuctionId,
+    /// Where others find it.
+    desks: Weak<Desks>,
     address: OnceLock<Addr<AuctionActor>>,
     /// Seats taken: commands and reads that are not answered yet.
     occupancy: AtomicU32,
@@ -44,9 +47,10 @@ pub(super) enum NoSeat {
 }
 
 impl Desk {
-    pub fn new(id: AuctionId, now: Timestamp) -> Desk {
+    pub fn new(id: AuctionId, now: Timestamp, desks: &Arc<Desks>) -> Desk {
         Desk {
             id,
+            desks: Arc::downgrade(desks),
             address: OnceLock::new(),
             occupancy: AtomicU32::new(0),
             epoch: AtomicUsize::new(0),
@@ -110,7 +114,17 @@ impl Desk {
 
     /// Lets the actor of a closed desk go.
     pub fn passivate(&self) {
-        self.address().do_send(Passivate);
+        if let Some(address) = self.address.get() {
+            address.do_send(Passivate);
+        }
+    }
+
+    /// Lets a closed desk go, so that it does not count any more.
+    pub fn leave(self: &Arc<Self>) {
+        if let Some(desks) = self.desks.upgrade() {
+            directory::forget(&desks, self);
+        }
+        self.passivate();
     }
 
     /// Starts a new epoch: whoever sits down from now on is told apart from those in transit now.
@@ -183,7 +197,8 @@ mod tests {
     use super::*;
 
     fn desk() -> Arc<Desk> {
-        Arc::new(Desk::new(AuctionId(uuid::Uuid::from_u128(1)), Timestamp::EPOCH))
+        let id = AuctionId(uuid::Uuid::from_u128(1));
+        Arc::new(Desk::new(id, Timestamp::EPOCH, &Arc::default()))
     }
 
     fn enter(desk: &Arc<Desk>) -> Result<Seat, NoSeat> {
@@ -210,6 +225,18 @@ mod tests {
         assert!(desk.close_if_idle(Timestamp::from_millis(1_001)));
         assert_eq!(enter(&desk).err(), Some(NoSeat::Closed));
         assert!(!desk.is_busy());
+    }
+
+    #[test]
+    fn a_desk_that_nobody_asked_for_in_a_while_stays_while_somebody_sits_at_it() {
+        let desk = desk();
+        let mut seat = enter(&desk).expect("a seat");
+        seat.arrived();
+        let long_after = Timestamp::from_millis(1_000_000);
+        assert!(!desk.close_if_idle(long_after), "somebody waits for an answer");
+        assert!(enter(&desk).is_ok());
+        drop(seat);
+        assert!(desk.close_if_idle(long_after));
     }
 
     #[test]

@@ -17,18 +17,45 @@ use crate::{
 
 /// Auctions in memory at once; past it the answer is `overloaded` until some have left.
 pub const AUCTIONS_LOADED_MAX: usize = 500_000;
+/// So many more for what the exchange asks by itself: callers do not keep auctions from opening and
+/// closing.
+const LOADED_FOR_THE_CLOCK_MAX: usize = 50_000;
 /// A desk that closed between look-up and sitting down is looked up again, at most so often.
 const LOOKUPS_MAX: usize = 8;
 
+/// The desks by their auctions.
+pub(super) type Desks = DashMap<AuctionId, Arc<Desk>>;
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// Somebody outside.
+    Caller,
+    /// The exchange itself.
+    Clock,
+}
+
 /// Every auction that is in memory.
 pub(super) struct Directory {
-    desks: Arc<DashMap<AuctionId, Arc<Desk>>>,
+    desks: Arc<Desks>,
     lanes: Vec<ArbiterHandle>,
+    loaded_max: usize,
+    loaded_for_the_clock_max: usize,
+}
+
+/// Takes a closed desk off the list, unless a newer one of the same auction has taken its place.
+pub(super) fn forget(desks: &Desks, desk: &Arc<Desk>) {
+    desks.remove_if(&desk.id, |_, there| Arc::ptr_eq(there, desk));
 }
 
 impl Directory {
     pub fn new(lanes: Vec<ArbiterHandle>) -> Directory {
-        Directory { desks: Arc::default(), lanes }
+        Directory {
+            desks: Arc::default(),
+            lanes,
+            loaded_max: AUCTIONS_LOADED_MAX,
+            loaded_for_the_clock_max: LOADED_FOR_THE_CLOCK_MAX,
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -36,24 +63,28 @@ impl Directory {
     }
 
     /// A seat at the auction's desk; its actor is started, and begins to load, if there is none.
-    pub fn enter(&self, id: AuctionId) -> Result<Seat, Failure> {
+    pub fn enter(&self, id: AuctionId, asker: Asker) -> Result<Seat, Failure> {
         for _ in 0..LOOKUPS_MAX {
             let now = wall_clock::now();
             let desk = match self.desks.get(&id) {
                 Some(desk) => Arc::clone(&desk),
-                None => self.open(id, now)?,
+                None => self.open(id, now, asker)?,
             };
             match desk.enter(now) {
                 Ok(seat) => return Ok(seat),
                 Err(NoSeat::Full) => return Err(Failure::Overloaded),
-                Err(NoSeat::Closed) => self.forget(&desk),
+                Err(NoSeat::Closed) => forget(&self.desks, &desk),
             }
         }
         Err(Failure::Overloaded)
     }
 
-    fn open(&self, id: AuctionId, now: Timestamp) -> Result<Arc<Desk>, Failure> {
-        if self.desks.len() >= AUCTIONS_LOADED_MAX {
+    fn open(&self, id: AuctionId, now: Timestamp, asker: Asker) -> Result<Arc<Desk>, Failure> {
+        let reserve = match asker {
+            Asker::Caller => 0,
+            Asker::Clock => self.loaded_for_the_clock_max,
+        };
+        if self.desks.len() >= self.loaded_max + reserve {
             return Err(Failure::Overloaded);
         }
         Ok(match self.desks.entry(id) {
@@ -64,17 +95,13 @@ impl Directory {
 
     /// An auction belongs to the same lane for as long as the server runs.
     fn start(&self, id: AuctionId, now: Timestamp) -> Arc<Desk> {
-        let desk = Arc::new(Desk::new(id, now));
+        let desk = Arc::new(Desk::new(id, now, &self.desks));
         let lane = usize::from(id.0.as_bytes()[15]) % self.lanes.len();
         let at_desk = Arc::clone(&desk);
         let address =
             AuctionActor::start_in_arbiter(&self.lanes[lane], move |_| AuctionActor::new(at_desk));
         desk.set_address(address);
         desk
-    }
-
-    fn forget(&self, desk: &Arc<Desk>) {
-        self.desks.remove_if(&desk.id, |_, there| Arc::ptr_eq(there, desk));
     }
 
     /// Lets the auctions go that nobody has asked for in a while; how many.
@@ -95,5 +122,79 @@ impl Directory {
 
     pub fn is_busy(&self) -> bool {
         self.desks.iter().any(|desk| desk.is_busy())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::exchange::over::Over;
+
+    fn auction(n: u128) -> AuctionId {
+        AuctionId(Uuid::from_u128(n))
+    }
+
+    /// Without lanes: desks are put there by hand.
+    fn directory(loaded_max: usize, loaded_for_the_clock_max: usize) -> Directory {
+        Directory { loaded_max, loaded_for_the_clock_max, ..Directory::new(Vec::new()) }
+    }
+
+    fn put(directory: &Directory, id: AuctionId) -> Arc<Desk> {
+        let desk = Arc::new(Desk::new(id, Timestamp::EPOCH, &directory.desks));
+        directory.desks.insert(id, Arc::clone(&desk));
+        desk
+    }
+
+    #[test]
+    fn forgetting_a_desk_leaves_a_newer_one_of_the_same_auction() {
+        let directory = directory(10, 0);
+        let old = put(&directory, auction(1));
+        assert!(old.close_if_empty());
+        let new = put(&directory, auction(1));
+        old.leave();
+        let there = directory.desks.get(&auction(1)).map(|desk| Arc::clone(&desk));
+        assert!(there.is_some_and(|there| Arc::ptr_eq(&there, &new)));
+        assert!(new.close_if_empty());
+        new.leave();
+        assert_eq!(directory.len(), 0);
+    }
+
+    #[test]
+    fn a_full_memory_turns_callers_away_and_not_the_clock() {
+        actix::System::new().block_on(async {
+            let lane = actix::Arbiter::new();
+            let lanes = vec![lane.handle()];
+            let bounds = directory(2, 1);
+            let directory = Directory { lanes, ..bounds };
+            for n in 1..=2 {
+                assert!(directory.enter(auction(n), Asker::Caller).is_ok());
+            }
+            let full = directory.enter(auction(3), Asker::Caller).err();
+            assert_eq!(full, Some(Failure::Overloaded));
+            assert!(directory.enter(auction(1), Asker::Caller).is_ok(), "what is there is open");
+            assert!(directory.enter(auction(3), Asker::Clock).is_ok());
+            let full = directory.enter(auction(4), Asker::Clock).err();
+            assert_eq!(full, Some(Failure::Overloaded), "the reserve has its bound");
+            lane.stop();
+        });
+    }
+
+    #[test]
+    fn auctions_that_are_over_leave_memory_at_once_when_there_are_too_many_of_them() {
+        let directory = directory(10, 0);
+        let over = Over::new(2, 1_000);
+        let first = put(&directory, auction(1));
+        let seat = first.enter(Timestamp::EPOCH).expect("a seat");
+        over.add(first, 10);
+        for n in 2..=5 {
+            over.add(put(&directory, auction(n)), 10);
+        }
+        let left = |n| directory.desks.contains_key(&auction(n));
+        assert_eq!([1, 2, 3, 4, 5].map(left), [true, false, false, false, true]);
+        drop(seat);
+        over.add(put(&directory, auction(6)), 999);
+        assert_eq!([1, 5, 6].map(left), [false, false, true], "their bids count as well");
     }
 }

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use super::{
     book::{Book, Draft, Need},
     clock::ClockHandle,
-    loader,
+    loader::{self, LoaderParts},
     request::Failure,
     tallies::Tallies,
 };
@@ -32,7 +32,7 @@ use crate::{
         in_process::Committed,
         relay::{Batch, RelayHandle},
     },
-    store::{BatchWriter, CommitError, KnownReceipt, ReceiptKey, Store},
+    store::{BatchWriter, CommitError, KnownReceipt, LaneConnectError, ReceiptKey},
     wall_clock,
 };
 
@@ -51,7 +51,7 @@ thread_local! {
     static HERE: RefCell<Option<Rc<LaneFloor>>> = const { RefCell::new(None) };
 }
 
-type SharedBook = Rc<RefCell<Book>>;
+pub(super) type SharedBook = Rc<RefCell<Book>>;
 
 /// What the actors of a lane, its loader and the lane itself share: all on one thread.
 #[derive(Default)]
@@ -134,13 +134,18 @@ pub(super) struct LaneHandle {
 
 impl LaneHandle {
     /// Starts the lane's thread.
-    pub fn start(number: usize, store: Store, relay: RelayHandle, clock: ClockHandle) -> Self {
+    pub fn start(
+        number: usize,
+        parts: LoaderParts,
+        relay: RelayHandle,
+        clock: ClockHandle,
+    ) -> Self {
         let arbiter = Arbiter::new();
         let connected = Arc::new(AtomicBool::new(false));
         let in_lane = Arc::clone(&connected);
         arbiter.spawn_fn(move || {
             let floor = LaneFloor::here();
-            let loading = loader::run(Rc::clone(&floor), store.clone());
+            let loading = loader::run(Rc::clone(&floor), parts.clone());
             let (alone, look_first) = (Cell::new(0), Cell::new(0));
             let hashing = RandomState::new();
             let connected = in_lane;
@@ -148,7 +153,7 @@ impl LaneHandle {
             let lane = Lane {
                 number,
                 floor,
-                store,
+                parts,
                 relay,
                 clock,
                 connected,
@@ -179,7 +184,7 @@ impl LaneHandle {
 
 /// A lane that panicked may hold decisions that nobody will ever hear of: stop, and start again
 /// from the log.
-fn spawn_or_abort(what: &'static str, task: impl Future<Output = ()> + 'static) {
+pub(super) fn spawn_or_abort(what: &'static str, task: impl Future<Output = ()> + 'static) {
     let task = actix::spawn(task);
     actix::spawn(async move {
         if task.await.is_err_and(|error| error.is_panic()) {
@@ -192,7 +197,7 @@ fn spawn_or_abort(what: &'static str, task: impl Future<Output = ()> + 'static) 
 struct Lane {
     number: usize,
     floor: Rc<LaneFloor>,
-    store: Store,
+    parts: LoaderParts,
     relay: RelayHandle,
     clock: ClockHandle,
     connected: Arc<AtomicBool>,
@@ -229,8 +234,9 @@ impl Lane {
         }
     }
 
-    async fn connect(&self) -> Result<(BatchWriter, Rc<Notify>), tokio_postgres::Error> {
-        let (client, connection) = BatchWriter::connect(self.store.config(), self.number).await?;
+    async fn connect(&self) -> Result<(BatchWriter, Rc<Notify>), LaneConnectError> {
+        let (client, connection) =
+            BatchWriter::connect(self.parts.store.config(), self.number).await?;
         let lane = self.number;
         let lost = Rc::new(Notify::new());
         let tell = Rc::clone(&lost);
@@ -304,11 +310,7 @@ impl Lane {
         let outcome = self.decide_and_write(writer, books).await;
         self.tallies.batch(began.elapsed(), outcome.as_ref().err());
         match outcome {
-            Ok(()) => {
-                for book in books {
-                    self.tallies.answers(book.borrow_mut().settle());
-                }
-            }
+            Ok(written) => self.settle(books, written),
             Err(error) => self.undo(books, &error),
         }
     }
@@ -319,7 +321,7 @@ impl Lane {
         &self,
         writer: &BatchWriter,
         books: &[SharedBook],
-    ) -> Result<(), CommitError> {
+    ) -> Result<Written, CommitError> {
         let looks_first = self.look_first.get();
         if looks_first > 0 {
             self.look_first.set(looks_first - 1);
@@ -341,7 +343,7 @@ impl Lane {
         &self,
         writer: &BatchWriter,
         books: &[SharedBook],
-    ) -> Result<(), CommitError> {
+    ) -> Result<Written, CommitError> {
         let keys: Vec<ReceiptKey> = books
             .iter()
             .flat_map(|book| book.borrow().keys().cloned().collect::<Vec<_>>())
@@ -355,21 +357,32 @@ impl Lane {
         writer: &BatchWriter,
         books: &[SharedBook],
         known: Vec<KnownReceipt>,
-    ) -> Result<(), CommitError> {
+    ) -> Result<Written, CommitError> {
         let now = wall_clock::now();
-        let mut draft = decide(books, known, now);
+        let draft = decide(books, known, now);
         let outbox_id = writer.write_and_commit(&draft.rows, now).await?;
-        self.announce(&mut draft, outbox_id);
-        Ok(())
+        Ok(Written { draft, outbox_id })
     }
 
-    /// After the commit, and only then.
-    fn announce(&self, draft: &mut Draft, outbox_id: Option<i64>) {
+    /// After the commit, and only then: whoever asked hears first, then everybody else.
+    fn settle(&self, books: &[SharedBook], written: Written) {
+        for book in books {
+            self.tallies.answers(book.borrow_mut().settle());
+        }
+        self.announce(written);
+        for book in books {
+            let mut book = book.borrow_mut();
+            book.save(&self.parts.snapshots);
+            book.note_if_over(&self.parts.over);
+        }
+    }
+
+    fn announce(&self, Written { draft, outbox_id }: Written) {
         if let Some(outbox_id) = outbox_id {
-            let events = Committed::new(std::mem::take(&mut draft.events));
+            let events = Committed::new(draft.events);
             self.relay.hand_over(Batch { outbox_id, events });
         }
-        for (id, due) in draft.due.drain(..) {
+        for (id, due) in draft.due {
             self.clock.note(id, due);
         }
     }
@@ -392,6 +405,13 @@ impl Lane {
             }
         }
     }
+}
+
+/// A batch that is durable and that nobody has heard of yet.
+struct Written {
+    draft: Draft,
+    /// Of its row in the outbox, if there are events.
+    outbox_id: Option<i64>,
 }
 
 /// Undoes what was decided in every book; false if one of them has to be loaded again.

@@ -1,54 +1,263 @@
-//! The loader of a lane: reads logs from Postgres, many auctions in one query, and replays them.
+//! The loader of a lane: reads logs from Postgres and has them replayed beside the lane's thread.
+//!
+//! Short logs are read many in one query. A long one is read alone, from its snapshot and part by
+//! part, so that nobody waits for it. Every part is bounded by events and by bytes. A log that does
+//! not add up to a state is set aside, and those who wait for it are told.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Duration};
+use std::{collections::HashMap, rc::Rc, sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
 
 use super::{
-    book::{Book, Ledger},
-    lane::LaneFloor,
+    book::Ledger,
+    lane::{LaneFloor, SharedBook, spawn_or_abort},
+    over::Over,
+    replay::{Replay, ReplayError, SnapshotError},
     request::Failure,
+    set_aside::SetAside,
+    snapshots::SnapshotHandle,
 };
 use crate::{
-    domain::{
-        auction::{Event, State},
-        id::AuctionId,
-    },
-    events::{
-        hash::Hash,
-        log::{self, DecodeError},
-    },
-    store::{EventRow, Store},
+    domain::id::AuctionId,
+    store::{LogPart, LogSize, Store, StoreError},
 };
 
-/// Auctions that are read at once.
+/// Auctions whose logs are looked up at once.
 const LOADED_AT_ONCE_MAX: usize = 500;
-/// A log that cannot be read now is tried again so often before those who wait are turned away.
+/// Events in one part of logs.
+const EVENTS_PER_PART_MAX: i64 = 2_048;
+/// Bytes of events in one part of logs, but for the event that reaches them.
+const BYTES_PER_PART_MAX: i64 = 2 << 20;
+/// A log of more events is read alone.
+const EVENTS_OF_SHORT_LOG_MAX: i64 = 512;
+/// Lists of short logs that are read side by side.
+const LISTS_AT_ONCE_MAX: usize = 2;
+/// Long logs that are read side by side.
+const LONG_LOGS_AT_ONCE_MAX: usize = 2;
+/// What cannot be read now is tried again so often before those who wait are turned away.
 const ATTEMPTS_MAX: u32 = 4;
 /// Pause before the second attempt; doubled for each after it.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
+/// What loaders share with the rest of the floor.
+#[derive(Clone)]
+pub(super) struct LoaderParts {
+    pub store: Store,
+    pub set_aside: Arc<SetAside>,
+    pub snapshots: SnapshotHandle,
+    pub over: Arc<Over>,
+}
+
+struct Loader {
+    floor: Rc<LaneFloor>,
+    parts: LoaderParts,
+    lists: Arc<Semaphore>,
+    long_logs: Semaphore,
+}
+
 /// Loads what the lane asks for, until the lane's thread stops.
-pub(super) async fn run(floor: Rc<LaneFloor>, store: Store) {
+pub(super) async fn run(floor: Rc<LaneFloor>, parts: LoaderParts) {
+    let loader = Rc::new(Loader {
+        floor,
+        parts,
+        lists: Arc::new(Semaphore::new(LISTS_AT_ONCE_MAX)),
+        long_logs: Semaphore::new(LONG_LOGS_AT_ONCE_MAX),
+    });
     loop {
-        let books = floor.next_to_load(LOADED_AT_ONCE_MAX).await;
-        match read_logs(&store, &books).await {
-            Some(logs) => deliver(&books, logs),
-            None => turn_away(&books, Failure::Overloaded),
-        }
-        for book in &books {
-            floor.done(book);
-        }
+        let permit = Arc::clone(&loader.lists).acquire_owned().await;
+        let books = loader.floor.next_to_load(LOADED_AT_ONCE_MAX).await;
+        let loader = Rc::clone(&loader);
+        spawn_or_abort("the loader", async move {
+            loader.load(books).await;
+            drop(permit);
+        });
     }
 }
 
-async fn read_logs(store: &Store, books: &[Rc<RefCell<Book>>]) -> Option<Vec<EventRow>> {
-    let ids: Vec<AuctionId> = books.iter().map(|book| book.borrow().id()).collect();
-    let mut pause = FIRST_PAUSE;
-    for attempt in 1..=ATTEMPTS_MAX {
-        match store.logs_whole(&ids).await {
-            Ok(rows) => return Some(rows),
+/// A book that is being loaded, and how far its log was replayed.
+struct Loading {
+    book: SharedBook,
+    replay: Replay,
+}
+
+impl Loader {
+    async fn load(self: &Rc<Self>, books: Vec<SharedBook>) {
+        let (sick, books): (Vec<_>, Vec<_>) =
+            books.into_iter().partition(|book| self.parts.set_aside.has(book.borrow().id()));
+        for book in sick {
+            self.turn_away(&book, Failure::LogDamaged);
+        }
+        let ids: Vec<AuctionId> = books.iter().map(|book| book.borrow().id()).collect();
+        if ids.is_empty() {
+            return;
+        }
+        match retrying(|| self.parts.store.log_sizes(&ids)).await {
+            None => books.iter().for_each(|book| self.turn_away(book, Failure::Overloaded)),
+            Some(sizes) => self.load_by_size(books, sizes).await,
+        }
+    }
+
+    async fn load_by_size(self: &Rc<Self>, books: Vec<SharedBook>, sizes: Vec<LogSize>) {
+        let sizes: HashMap<AuctionId, LogSize> =
+            sizes.into_iter().map(|size| (size.auction_id, size)).collect();
+        let mut short = Vec::new();
+        for book in books {
+            let id = book.borrow().id();
+            let Some(size) = sizes.get(&id) else {
+                book.borrow_mut().not_found();
+                self.floor.done(&book);
+                continue;
+            };
+            let loading = Loading { book, replay: Replay::new(id, size.seq) };
+            if size.has_snapshot || size.seq > EVENTS_OF_SHORT_LOG_MAX {
+                self.load_alone(loading, size.has_snapshot);
+            } else {
+                short.push(loading);
+            }
+        }
+        while !short.is_empty() {
+            let rest = short.split_off(fitting(&short));
+            let left_out = self.load_list(short).await;
+            short = left_out.into_iter().chain(rest).collect();
+        }
+    }
+
+    /// Loads short logs by one query; those that it had no room for, to be asked for again.
+    async fn load_list(self: &Rc<Self>, list: Vec<Loading>) -> Vec<Loading> {
+        let ranges: Vec<_> =
+            list.iter().map(|loading| loading.replay.next(EVENTS_PER_PART_MAX)).collect();
+        let read = || self.parts.store.log_part(&ranges, BYTES_PER_PART_MAX);
+        let Some(part) = retrying(read).await else {
+            list.iter().for_each(|loading| self.turn_away(&loading.book, Failure::Overloaded));
+            return Vec::new();
+        };
+        let (books, replays): (Vec<_>, Vec<_>) =
+            list.into_iter().map(|loading| (loading.book, loading.replay)).unzip();
+        let lengths: Vec<_> = replays.iter().map(|replay| (replay.id, replay.last)).collect();
+        let Ok(outcomes) = tokio::task::spawn_blocking(move || apply(replays, part)).await else {
+            // Which one it was is found out by reading each alone.
+            for (book, (id, last)) in books.into_iter().zip(lengths) {
+                self.load_alone(Loading { book, replay: Replay::new(id, last) }, false);
+            }
+            return Vec::new();
+        };
+        let mut left_out = Vec::new();
+        for (book, outcome) in books.into_iter().zip(outcomes) {
+            match outcome {
+                Applied::Whole(ledger) => self.deliver(&book, Ok(*ledger)),
+                Applied::Damaged(error) => self.deliver_damaged(&book, &error),
+                Applied::InPart(replay) => self.load_alone(Loading { book, replay }, false),
+                Applied::LeftOut(replay) => left_out.push(Loading { book, replay }),
+            }
+        }
+        left_out
+    }
+
+    /// Loads one log, beside whatever else is loaded.
+    fn load_alone(self: &Rc<Self>, loading: Loading, has_snapshot: bool) {
+        let loader = Rc::clone(self);
+        spawn_or_abort("the loader", async move {
+            let _permit = loader.long_logs.acquire().await;
+            let Loading { book, replay } = loading;
+            let replayed = loader.replay_alone(replay, has_snapshot).await;
+            match replayed {
+                None => loader.turn_away(&book, Failure::Overloaded),
+                Some(replayed) => loader.deliver(&book, replayed),
+            }
+        });
+    }
+
+    /// `None` when Postgres cannot be asked.
+    async fn replay_alone(
+        &self,
+        mut replay: Replay,
+        has_snapshot: bool,
+    ) -> Option<Result<Ledger, ReplayError>> {
+        if has_snapshot {
+            replay = self.begin_at_snapshot(replay).await?;
+        }
+        while replay.left() > 0 {
+            let ranges = [replay.next(EVENTS_PER_PART_MAX)];
+            let read = || self.parts.store.log_part(&ranges, BYTES_PER_PART_MAX);
+            let part = retrying(read).await?;
+            let applied = tokio::task::spawn_blocking(move || apply_one(replay, part)).await;
+            match applied.unwrap_or(Err(ReplayError::Panic)) {
+                Ok(further) => replay = further,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        let snapshots = self.parts.snapshots.clone();
+        let finished = tokio::task::spawn_blocking(move || finish(replay, &snapshots)).await;
+        Some(finished.unwrap_or(Err(ReplayError::Panic)))
+    }
+
+    async fn begin_at_snapshot(&self, replay: Replay) -> Option<Replay> {
+        let (id, last) = (replay.id, replay.last);
+        let Some(row) = retrying(|| self.parts.store.snapshot(id)).await? else {
+            return Some(replay);
+        };
+        let begun = tokio::task::spawn_blocking(move || {
+            let mut replay = replay;
+            replay.begin_at(&row).map(|()| replay)
+        });
+        match begun.await.unwrap_or(Err(SnapshotError::Panic)) {
+            Ok(replay) => Some(replay),
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
-                tracing::warn!(attempt, auctions = ids.len(), error, "logs cannot be read");
+                tracing::warn!(auction_id = %id, error, "a snapshot is ignored; the log is read");
+                // Else it would be read, and said, each time.
+                if let Err(error) = self.parts.store.forget_snapshot(id).await {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::debug!(auction_id = %id, error, "the snapshot cannot be deleted");
+                }
+                Some(Replay::new(id, last))
+            }
+        }
+    }
+
+    fn deliver(&self, book: &SharedBook, replayed: Result<Ledger, ReplayError>) {
+        let ledger = match replayed {
+            Ok(ledger) => ledger,
+            Err(error) => return self.deliver_damaged(book, &error),
+        };
+        self.parts.set_aside.remove(book.borrow().id());
+        book.borrow_mut().loaded(ledger);
+        book.borrow_mut().note_if_over(&self.parts.over);
+        self.floor.done(book);
+    }
+
+    fn deliver_damaged(&self, book: &SharedBook, error: &ReplayError) {
+        self.parts.set_aside.add(book.borrow().id(), error);
+        self.turn_away(book, Failure::LogDamaged);
+    }
+
+    fn turn_away(&self, book: &SharedBook, failure: Failure) {
+        book.borrow_mut().turn_away(failure);
+        self.floor.done(book);
+    }
+}
+
+/// How many logs from the beginning of a list fit into one part, by their events.
+fn fitting(list: &[Loading]) -> usize {
+    let mut events = 0;
+    let fits = |loading: &&Loading| {
+        events += loading.replay.left();
+        events <= EVENTS_PER_PART_MAX
+    };
+    list.iter().take_while(fits).count().max(1)
+}
+
+async fn retrying<T, F>(mut read: impl FnMut() -> F) -> Option<T>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let mut pause = FIRST_PAUSE;
+    for attempt in 1..=ATTEMPTS_MAX {
+        match read().await {
+            Ok(answer) => return Some(answer),
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(attempt, error, "logs cannot be read");
             }
         }
         tokio::time::sleep(pause).await;
@@ -57,61 +266,64 @@ async fn read_logs(store: &Store, books: &[Rc<RefCell<Book>>]) -> Option<Vec<Eve
     None
 }
 
-fn turn_away(books: &[Rc<RefCell<Book>>], failure: Failure) {
-    for book in books {
-        book.borrow_mut().turn_away(failure);
-    }
+/// What a part of logs came to for one of them.
+enum Applied {
+    Whole(Box<Ledger>),
+    Damaged(ReplayError),
+    /// The part ended within this log.
+    InPart(Replay),
+    /// The part ended before this log.
+    LeftOut(Replay),
 }
 
-fn deliver(books: &[Rc<RefCell<Book>>], rows: Vec<EventRow>) {
-    let mut logs: HashMap<AuctionId, Vec<EventRow>> = HashMap::new();
-    for row in rows {
-        logs.entry(row.auction_id).or_default().push(row);
-    }
-    for book in books {
-        let id = book.borrow().id();
-        let Some(log) = logs.remove(&id) else {
-            book.borrow_mut().not_found();
+/// Applies a part to the logs that it was read for, which are in the same order.
+fn apply(replays: Vec<Replay>, part: LogPart) -> Vec<Applied> {
+    let is_cut = part.is_cut();
+    let mut events = part.into_events().peekable();
+    let mut outcomes = Vec::with_capacity(replays.len());
+    for mut replay in replays {
+        if is_cut && events.peek().is_none() {
+            outcomes.push(Applied::LeftOut(replay));
             continue;
-        };
-        match replay(&log) {
-            Ok(ledger) => book.borrow_mut().loaded(ledger),
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(auction_id = %id, error, "the log cannot be replayed");
-                book.borrow_mut().turn_away(Failure::LogDamaged);
+        }
+        let mut damage = None;
+        while let Some(row) = events.next_if(|row| row.auction_id == replay.id) {
+            if damage.is_none() {
+                damage = replay.apply(&row).err();
             }
         }
+        let ends_within = is_cut && events.peek().is_none() && replay.left() > 0;
+        outcomes.push(match damage {
+            Some(error) => Applied::Damaged(error),
+            None if ends_within => Applied::InPart(replay),
+            None => match replay.finish() {
+                Ok(ledger) => Applied::Whole(Box::new(ledger)),
+                Err(error) => Applied::Damaged(error),
+            },
+        });
     }
+    outcomes
 }
 
-/// A log that does not add up to a state.
-#[derive(Debug, thiserror::Error)]
-enum ReplayError {
-    #[error("event {seq} cannot be read")]
-    Event {
-        seq: i64,
-        #[source]
-        source: DecodeError,
-    },
-    #[error("the log has a gap before event {0}")]
-    Gap(i64),
-    #[error("the log does not begin with its first event, or its last hash is damaged")]
-    Ends,
+fn apply_one(mut replay: Replay, part: LogPart) -> Result<Replay, ReplayError> {
+    let is_cut = part.is_cut();
+    let wanted = replay.next(EVENTS_PER_PART_MAX).last;
+    let before = replay.left();
+    for row in part.into_events() {
+        replay.apply(&row)?;
+    }
+    let has_all = is_cut || replay.reached(wanted);
+    if has_all && replay.left() < before { Ok(replay) } else { Err(replay.gap()) }
 }
 
-fn replay(rows: &[EventRow]) -> Result<Ledger, ReplayError> {
-    let mut events = Vec::with_capacity(rows.len());
-    for (place, row) in rows.iter().enumerate() {
-        if i64::try_from(place + 1) != Ok(row.seq) {
-            return Err(ReplayError::Gap(row.seq));
-        }
-        let event = log::decode(&row.kind, &row.data, row.private.as_deref())
-            .map_err(|source| ReplayError::Event { seq: row.seq, source })?;
-        events.push(event);
+/// The end of a long log; a snapshot of it is taken here, where the copy delays nobody.
+fn finish(replay: Replay, snapshots: &SnapshotHandle) -> Result<Ledger, ReplayError> {
+    let id = replay.id;
+    let mut ledger = replay.finish()?;
+    if ledger.wants_snapshot()
+        && let Some(room) = snapshots.room()
+    {
+        room.send(ledger.committed(id));
     }
-    let state = State::replay(events.iter().collect::<Vec<&Event>>()).ok_or(ReplayError::Ends)?;
-    let last = rows.last().ok_or(ReplayError::Ends)?;
-    let head = Hash::from_slice(&last.hash).ok_or(ReplayError::Ends)?;
-    Ok(Ledger::new(state, head, last.at))
+    Ok(ledger)
 }

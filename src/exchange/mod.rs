@@ -18,8 +18,13 @@ mod desk;
 mod directory;
 mod lane;
 mod loader;
+mod over;
 mod projection;
+mod replay;
 mod request;
+mod set_aside;
+mod snapshots;
+pub mod state_form;
 mod tallies;
 
 use std::{
@@ -32,7 +37,15 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use self::{clock::Clock, desk::Ticket, directory::Directory, lane::LaneHandle};
+use self::{
+    clock::Clock,
+    desk::Ticket,
+    directory::{Asker, Directory},
+    lane::LaneHandle,
+    loader::LoaderParts,
+    over::Over,
+    set_aside::SetAside,
+};
 pub use self::{
     clock::{ClockHandle, What},
     desk::COMMANDS_PER_AUCTION_MAX,
@@ -93,6 +106,7 @@ struct Inner {
     relay: RelayHandle,
     closing: AtomicBool,
     store: Store,
+    set_aside: Arc<SetAside>,
 }
 
 /// The floor could not be brought to where the clock says it must be.
@@ -101,25 +115,31 @@ pub enum CatchUpError {
     /// Postgres cannot be asked what is due.
     #[error("cannot read which auctions are due")]
     Store(#[from] crate::store::StoreError),
-    /// Some auctions could not be opened or closed.
-    #[error("{0} overdue auctions could not be opened or closed")]
-    Stuck(usize),
 }
 
 impl Exchange {
     /// Starts the lanes and the clock. Must be called inside an actix system.
     pub fn start(store: Store, relay: RelayHandle, options: Options) -> Exchange {
         let (clock, run_clock) = Clock::new(store.clone());
+        let (snapshots, write_snapshots) = snapshots::snapshots(store.clone());
+        let set_aside = Arc::<SetAside>::default();
+        let parts = LoaderParts {
+            store: store.clone(),
+            set_aside: Arc::clone(&set_aside),
+            snapshots,
+            over: Arc::<Over>::default(),
+        };
         let lanes: Vec<LaneHandle> = (0..options.lanes)
-            .map(|number| LaneHandle::start(number, store.clone(), relay.clone(), clock.clone()))
+            .map(|number| LaneHandle::start(number, parts.clone(), relay.clone(), clock.clone()))
             .collect();
         let directory = Directory::new(lanes.iter().map(LaneHandle::arbiter).collect());
         let closing = AtomicBool::new(false);
-        let inner = Inner { directory, lanes, clock, relay, closing, store };
+        let inner = Inner { directory, lanes, clock, relay, closing, store, set_aside };
         let exchange = Exchange { inner: Arc::new(inner) };
         actix::spawn(run_clock.run(exchange.clone()));
         actix::spawn(exchange.clone().sweep_idle(options.idle_after));
         actix::spawn(exchange.clone().purge_receipts());
+        lane::spawn_or_abort("the writer of snapshots", write_snapshots.run());
         exchange
     }
 
@@ -129,7 +149,9 @@ impl Exchange {
         let (clock, _) = Clock::new(store.clone());
         let (directory, lanes) = (Directory::new(Vec::new()), Vec::new());
         let closing = AtomicBool::new(true);
-        Exchange { inner: Arc::new(Inner { directory, lanes, clock, relay, closing, store }) }
+        let set_aside = Arc::default();
+        let inner = Inner { directory, lanes, clock, relay, closing, store, set_aside };
+        Exchange { inner: Arc::new(inner) }
     }
 
     /// Asks something of an auction and waits for the durable answer. The command is made with the
@@ -139,8 +161,17 @@ impl Exchange {
     /// # Errors
     /// A [`Failure`]; [`Failure::OutcomeUnknown`] when it may have happened.
     pub async fn submit(&self, id: AuctionId, make: impl FnOnce(Timestamp) -> Request) -> Reply {
+        self.ask(id, Asker::Caller, make).await
+    }
+
+    async fn ask(
+        &self,
+        id: AuctionId,
+        asker: Asker,
+        make: impl FnOnce(Timestamp) -> Request,
+    ) -> Reply {
         let (reply, answer) = oneshot::channel();
-        self.send(id, make, reply)?;
+        self.send(id, asker, make, reply)?;
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(_)) | Err(_) => Err(Failure::OutcomeUnknown),
@@ -150,19 +181,20 @@ impl Exchange {
     /// Sends the clock's command; nobody waits for the answer.
     fn dispatch(&self, id: AuctionId, command: Command) -> Result<(), Failure> {
         let (reply, _) = oneshot::channel();
-        self.send(id, |_| Request::internal(command), reply)
+        self.send(id, Asker::Clock, |_| Request::internal(command), reply)
     }
 
     fn send(
         &self,
         id: AuctionId,
+        asker: Asker,
         make: impl FnOnce(Timestamp) -> Request,
         reply: oneshot::Sender<Reply>,
     ) -> Result<(), Failure> {
         if self.inner.closing.load(Ordering::Acquire) {
             return Err(Failure::ShuttingDown);
         }
-        let seat = self.inner.directory.enter(id)?;
+        let seat = self.inner.directory.enter(id, asker)?;
         let request = make(wall_clock::now());
         seat.submit(Ticket::new(request, reply));
         Ok(())
@@ -184,7 +216,7 @@ impl Exchange {
         let read = Box::new(move |state: Result<&State, Failure>| {
             let _ = reply.send(state.map(read));
         });
-        self.inner.directory.enter(id)?.read(read);
+        self.inner.directory.enter(id, Asker::Caller)?.read(read);
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(_)) | Err(_) => Err(Failure::Overloaded),
@@ -197,10 +229,11 @@ impl Exchange {
         self.inner.clock.note(id, Some((starts_at, What::Open)));
     }
 
-    /// Opens and closes everything that is overdue, and returns when it is committed.
+    /// Opens and closes everything that is overdue, and returns when it is committed. What cannot be,
+    /// because its log is damaged for instance, is said and left to the clock, which goes on trying.
     ///
     /// # Errors
-    /// When Postgres cannot be asked, or an auction stays overdue.
+    /// When Postgres cannot be asked.
     pub async fn catch_up(&self) -> Result<u64, CatchUpError> {
         clock::catch_up(self, &self.inner.store).await
     }
@@ -219,6 +252,11 @@ impl Exchange {
     /// How many auctions are in memory.
     pub fn auctions_loaded(&self) -> usize {
         self.inner.directory.len()
+    }
+
+    /// How many logs cannot be replayed, as far as somebody asked for them.
+    pub fn logs_set_aside(&self) -> usize {
+        self.inner.set_aside.count()
     }
 
     /// Accepts nothing more from now on; what was accepted is finished.

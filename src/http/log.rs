@@ -14,6 +14,8 @@ use crate::{domain::id::AuctionId, events::hash::Hash, store::LogRow, wall_clock
 
 /// Entries on a page.
 pub const ENTRIES_MAX: i64 = 1_000;
+/// Bytes of public halves on a page, but for the entry that reaches them.
+pub const BYTES_MAX: i64 = 1 << 20;
 
 /// One entry: `hash` is the SHA-256 of the RFC 8785 canonical JSON of
 /// `{"auction_id", "seq", "type", "at", "data", "prev_hash"}`.
@@ -92,7 +94,8 @@ fn entry(row: LogRow) -> Result<EntryBody, Problem> {
 
 /// Read the log of an auction
 ///
-/// Public, in order, complete: every event that was decided, with the hash chain.
+/// Public, in order, complete: every event that was decided, with the hash chain. A page ends after
+/// `limit` entries or about 1 MiB, whichever comes first; `next_after_seq` says where to go on.
 #[utoipa::path(get, path = "/auctions/{id}/log", operation_id = "get_log", tag = "log",
     params(("id" = Uuid, Path),
         ("after_seq" = Option<i64>, Query, description = "Only entries after it", minimum = 0),
@@ -112,12 +115,12 @@ pub async fn get_log(
         let found = format!("after_seq must be 0 or more, limit 1 to {ENTRIES_MAX}.");
         return Err(Problem::found(Code::InvalidQuery, found));
     }
-    let rows = state.store.log_after(id, after_seq, limit + 1).await?;
-    if rows.is_empty() && state.store.log_head(id).await?.is_none() {
+    let page = state.store.log_after(id, after_seq, limit, BYTES_MAX).await?;
+    if page.rows.is_empty() && state.store.log_head(id).await?.is_none() {
         return Err(Code::AuctionNotFound.into());
     }
-    let (rows, next_after_seq) = body::page(rows, limit, |row| row.seq);
-    let items = rows.into_iter().map(entry).collect::<Result<_, _>>()?;
+    let next_after_seq = page.rows.last().filter(|_| page.has_more).map(|row| row.seq);
+    let items = page.rows.into_iter().map(entry).collect::<Result<_, _>>()?;
     Ok(HttpResponse::Ok().json(LogPageBody { auction_id: id.0, items, next_after_seq }))
 }
 

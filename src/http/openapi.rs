@@ -69,7 +69,7 @@ const ERRORS: &[(&str, &[&[Code]])] = {
                 BODY,
                 AUCTION,
                 FLOOR,
-                &[AuctionNotEditable],
+                &[AuctionNotEditable, EditLimitReached],
                 &[PreconditionFailed, PreconditionRequired],
             ],
         ),

@@ -178,6 +178,8 @@ codes! {
         "In the last 12 hours a bid can be retracted for one hour." "종료 12시간 이내에는 입찰 후 1시간 안에만 철회할 수 있습니다.";
     AuctionNotEditable "auction_not_editable" 409 "The auction can no longer be changed" "더 이상 변경할 수 없는 경매입니다"
         "An auction can be changed and deleted only while it is scheduled." "예정 상태에서만 변경하거나 삭제할 수 있습니다.";
+    EditLimitReached "edit_limit_reached" 409 "The auction was edited as often as it can be" "더 이상 수정할 수 없는 경매입니다"
+        "Leave it as it is, or delete it and create another one." "그대로 두거나, 삭제한 뒤 새로 등록하세요.";
     AuctionNotRelistable "auction_not_relistable" 409 "The auction cannot be relisted" "재등록할 수 없는 경매입니다"
         "Only an auction that ended unsold can be relisted, once." "유찰된 경매만 한 번 재등록할 수 있습니다.";
     ClientIsPublic "client_is_public" 409 "The client has no secret" "비밀 키가 없는 공개 클라이언트입니다"
@@ -556,6 +558,7 @@ impl From<Refusal> for Problem {
             Rejection::RetractionTooLate => Code::RetractionTooLate,
             Rejection::NotYourAuction => Code::NotYourAuction,
             Rejection::StaleVersion => Code::PreconditionFailed,
+            Rejection::EditLimitReached { .. } => Code::EditLimitReached,
             Rejection::NotEditable | Rejection::NotDue => Code::AuctionNotEditable,
         };
         let mut refused = Refused {

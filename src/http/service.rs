@@ -114,6 +114,9 @@ pub struct ReadinessBody {
     /// `up`, or why events wait at present. They lose nothing by it, and nor do bids, so it is no
     /// reason not to be ready.
     bus: BusWord,
+    /// Auctions whose logs are damaged, as far as somebody asked for them: everything else goes on, so
+    /// it is no reason not to be ready.
+    logs_set_aside: usize,
 }
 
 /// Ask whether the exchange is ready
@@ -136,7 +139,9 @@ pub async fn get_readiness(state: web::Data<State>) -> HttpResponse {
     let status = ReadyWord::of(is_ready);
     let mut builder =
         if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    let mut response = builder.json(ReadinessBody { status, caught_up, lanes, database, bus });
+    let logs_set_aside = state.exchange.logs_set_aside();
+    let body = ReadinessBody { status, caught_up, lanes, database, bus, logs_set_aside };
+    let mut response = builder.json(body);
     response.extensions_mut().insert(super::context::NotAProblem);
     response
 }
@@ -179,6 +184,7 @@ pub async fn get_metrics(state: web::Data<State>) -> HttpResponse {
     };
     gauge("hoga_lanes_connected", state.exchange.lanes_connected());
     gauge("hoga_auctions_loaded", state.exchange.auctions_loaded());
+    gauge("hoga_logs_set_aside", state.exchange.logs_set_aside());
     gauge("hoga_viewers", state.hub.viewers());
     gauge("hoga_ready", usize::from(state.is_caught_up() && state.exchange.is_ready()));
     gauge("hoga_bus_up", usize::from(state.bus.standing() == BusStanding::Up));

@@ -79,6 +79,11 @@ impl Frame {
         self.auction
     }
 
+    /// In bytes, as sent to viewers of one auction.
+    pub fn len(&self) -> usize {
+        self.one.len()
+    }
+
     pub fn bytes(&self, form: Form) -> Bytes {
         match form {
             Form::One => self.one.clone(),

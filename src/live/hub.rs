@@ -26,9 +26,9 @@ use super::{
     pace::{Pace, TURN_EVERY},
     places::{Places, PlacesMax, Watcher},
     queue::FRAMES_WAITING_MAX,
-    reads::{Reads, Standing},
+    reads::{LogPart, Reads, Standing},
     tail,
-    topic::{EVENTS_REPLAYED_MAX, FRAMES_REMEMBERED_MAX},
+    topic::{BYTES_REPLAYED_MAX, EVENTS_REPLAYED_MAX, FRAMES_REMEMBERED_MAX},
     viewer::Viewer,
     wanted::{Wanted, WatchError},
 };
@@ -303,9 +303,13 @@ impl Inner {
                 // Somewhat further back than asked for: those who come back together share it.
                 let shared = standing.seq.saturating_sub(FRAMES_REMEMBERED_MAX as u64);
                 let after = last.min(shared);
-                let log = self.log_between(entry.id, after, standing.seq).await?;
-                entry.topic().remember(after, &log, wall_clock::now());
-                Ok(Beginning::Missed)
+                match self.log_between(entry.id, after, standing.seq).await? {
+                    Some(log) => {
+                        entry.topic().remember(after, &log, wall_clock::now());
+                        Ok(Beginning::Missed)
+                    }
+                    None => Ok(Beginning::Snapshot(standing, Some(Reset::TooFarBack))),
+                }
             }
         }
     }
@@ -330,23 +334,28 @@ impl Inner {
         Ok(standing)
     }
 
-    /// The log after `after`, up to `last` and perhaps beyond.
+    /// The log after `after`, up to `last` and perhaps beyond; `None` when it is too large to be told
+    /// one by one.
     async fn log_between(
         &self,
         id: AuctionId,
         after: u64,
         last: u64,
-    ) -> Result<Vec<Envelope>, StoreError> {
+    ) -> Result<Option<Vec<Envelope>>, StoreError> {
         let _permit = self.permit().await;
         let mut log: Vec<Envelope> = Vec::new();
-        let mut reached = after;
+        let (mut reached, mut bytes) = (after, 0);
         while reached < last {
-            let page = (self.reads.log)(id, reached, LOG_PAGE).await?;
+            let page = (self.reads.log)(id, reached, LOG_PAGE).await?.events;
             let Some(newest) = page.last() else { break };
             reached = newest.seq;
+            bytes += page.iter().map(|event| event.data.len()).sum::<usize>();
+            if bytes > BYTES_REPLAYED_MAX {
+                return Ok(None);
+            }
             log.extend(page);
         }
-        Ok(log)
+        Ok(Some(log))
     }
 
     /// Brings a topic that lost events to where the log is.
@@ -378,13 +387,13 @@ impl Inner {
         told: &mut u64,
     ) -> Result<bool, StoreError> {
         let permit = self.permit().await;
-        let page = (self.reads.log)(entry.id, head, CATCH_UP_PAGE).await?;
+        let LogPart { events: page, has_more } =
+            (self.reads.log)(entry.id, head, CATCH_UP_PAGE).await?;
         drop(permit);
         *told += page.len() as u64;
         let superseded = superseded(page.iter(), PRICES_PER_ROUND_MAX / 2);
-        let is_last = page.len() < CATCH_UP_PAGE;
         let frames = page.len() * entry.viewers();
-        let caught_up = entry.topic().caught_up(&page, &superseded, is_last, wall_clock::now());
+        let caught_up = entry.topic().caught_up(&page, &superseded, !has_more, wall_clock::now());
         pause_after(frames, PAGE_PAUSE_MAX).await;
         Ok(caught_up)
     }

@@ -19,7 +19,17 @@ use crate::{
 
 type Answer<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
 type ReadStanding = dyn Fn(AuctionId) -> Answer<Option<Standing>> + Send + Sync;
-type ReadLog = dyn Fn(AuctionId, u64, usize) -> Answer<Vec<Envelope>> + Send + Sync;
+type ReadLog = dyn Fn(AuctionId, u64, usize) -> Answer<LogPart> + Send + Sync;
+
+/// Bytes of events that are read at once, but for the event that reaches them.
+const BYTES_PER_READ_MAX: i64 = 1 << 20;
+
+/// Some of an auction's log, in order.
+pub(super) struct LogPart {
+    pub events: Vec<Envelope>,
+    /// Whether the log went on after them.
+    pub has_more: bool,
+}
 
 /// Where an auction stands, as a snapshot says it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -40,7 +50,7 @@ pub(super) struct Standing {
 pub(super) struct Reads {
     /// Where an auction stands; `None` if there is none.
     pub standing: Box<ReadStanding>,
-    /// Up to so many entries of an auction's log after a sequence number, in order.
+    /// Up to so many entries of an auction's log after a sequence number, fewer if they are large.
     pub log: Box<ReadLog>,
 }
 
@@ -65,11 +75,11 @@ async fn log(
     auction_id: AuctionId,
     after_seq: u64,
     limit: usize,
-) -> Result<Vec<Envelope>, StoreError> {
+) -> Result<LogPart, StoreError> {
     let after_seq = i64::try_from(after_seq).unwrap_or(i64::MAX);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = store.log_after(auction_id, after_seq, limit).await?;
-    let envelopes = rows.into_iter().map(|row| {
+    let page = store.log_after(auction_id, after_seq, limit, BYTES_PER_READ_MAX).await?;
+    let envelopes = page.rows.into_iter().map(|row| {
         let place = format!("event {} of auction {auction_id}", row.seq);
         Envelope::from_row(PublicEventRow {
             auction_id,
@@ -81,7 +91,7 @@ async fn log(
         })
         .ok_or(StoreError::Malformed(place))
     });
-    envelopes.collect()
+    Ok(LogPart { events: envelopes.collect::<Result<_, _>>()?, has_more: page.has_more })
 }
 
 impl Standing {

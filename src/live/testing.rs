@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::reads::{Reads, Standing};
+use super::reads::{LogPart, Reads, Standing};
 use crate::{
     domain::{
         auction::BidderNo,
@@ -205,7 +205,9 @@ impl Log {
                 Box::pin(async move {
                     log.read(|all| {
                         let events = all.get(&id).into_iter().flatten();
-                        events.filter(|event| event.seq > after).take(limit).cloned().collect()
+                        let mut rest = events.filter(|event| event.seq > after);
+                        let events = rest.by_ref().take(limit).cloned().collect();
+                        LogPart { events, has_more: rest.next().is_some() }
                     })
                     .await
                 })

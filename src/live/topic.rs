@@ -25,6 +25,12 @@ use crate::{
 
 /// Frames that a topic remembers of what went by.
 pub(super) const FRAMES_REMEMBERED_MAX: usize = 256;
+/// Bytes of those frames; the newest one is remembered whatever its size.
+pub(super) const BYTES_REMEMBERED_MAX: usize = 1 << 20;
+/// Bytes of events that a viewer may have missed and still be told one by one.
+pub(super) const BYTES_REPLAYED_MAX: usize = 4 << 20;
+/// Bytes of frames that a topic holds between two sweeps, a replay included.
+const BYTES_HELD_MAX: usize = BYTES_REMEMBERED_MAX + BYTES_REPLAYED_MAX;
 /// Events that a viewer may have missed and still be told one by one.
 pub(super) const EVENTS_REPLAYED_MAX: u64 = 1_000;
 /// How long a topic that nobody watches stays, for viewers that come back.
@@ -54,6 +60,7 @@ pub(super) struct Topic {
     base: u64,
     /// Frames after `base` up to `head`, in order. A price may stand for those before it.
     remembered: VecDeque<Arc<Frame>>,
+    bytes_remembered: usize,
     viewers: HashMap<ViewerNo, Seat>,
     /// The newest event heard of while catching up.
     heard: u64,
@@ -78,6 +85,7 @@ impl Topic {
             head: None,
             base: 0,
             remembered: VecDeque::new(),
+            bytes_remembered: 0,
             viewers: HashMap::new(),
             heard: 0,
             is_catching_up: false,
@@ -152,12 +160,21 @@ impl Topic {
         }
         let frame = Arc::new(Frame::event(event, now));
         let sent = self.send(&frame);
+        self.bytes_remembered += frame.len();
         self.remembered.push_back(frame);
         // One that a viewer needed once may be needed again; the sweep takes the rest.
-        if self.remembered.len() > FRAMES_REMEMBERED_MAX {
+        if self.remembers_too_much() {
+            self.forget_oldest();
+        }
+        while self.bytes_remembered > BYTES_HELD_MAX && self.remembered.len() > 1 {
             self.forget_oldest();
         }
         sent
+    }
+
+    fn remembers_too_much(&self) -> bool {
+        self.remembered.len() > FRAMES_REMEMBERED_MAX
+            || (self.bytes_remembered > BYTES_REMEMBERED_MAX && self.remembered.len() > 1)
     }
 
     fn send(&mut self, frame: &Frame) -> usize {
@@ -181,12 +198,13 @@ impl Topic {
     fn forget_oldest(&mut self) {
         if let Some(frame) = self.remembered.pop_front() {
             self.base = frame.seq;
+            self.bytes_remembered -= frame.len();
         }
     }
 
     /// Gives back what replays of long ago needed.
     pub fn sweep(&mut self) {
-        while self.remembered.len() > FRAMES_REMEMBERED_MAX {
+        while self.remembers_too_much() {
             self.forget_oldest();
         }
         self.remembered.shrink_to(FRAMES_REMEMBERED_MAX);
@@ -225,7 +243,9 @@ impl Topic {
         let Some(_) = self.head else {
             self.start_at(after);
             for event in log {
-                self.remembered.push_back(Arc::new(Frame::event(event, now)));
+                let frame = Arc::new(Frame::event(event, now));
+                self.bytes_remembered += frame.len();
+                self.remembered.push_back(frame);
                 self.head = Some(event.seq);
             }
             return;
@@ -234,7 +254,9 @@ impl Topic {
         let reaches_base = older.last().is_some_and(|last| last.seq == self.base);
         if after < self.base && reaches_base {
             for event in older.iter().rev() {
-                self.remembered.push_front(Arc::new(Frame::event(event, now)));
+                let frame = Arc::new(Frame::event(event, now));
+                self.bytes_remembered += frame.len();
+                self.remembered.push_front(frame);
             }
             self.base = after;
         }
@@ -243,7 +265,12 @@ impl Topic {
     fn start_at(&mut self, seq: u64) {
         self.head = Some(seq);
         self.base = seq;
+        self.forget_frames();
+    }
+
+    fn forget_frames(&mut self) {
         self.remembered.clear();
+        self.bytes_remembered = 0;
     }
 
     /// The bus has lost events. Whether to start catching up: somebody must be watching, and nobody
@@ -272,7 +299,7 @@ impl Topic {
 
     fn forget(&mut self) {
         self.head = None;
-        self.remembered.clear();
+        self.forget_frames();
     }
 
     /// Takes a page of the log after the head; a short page is the log's end. Whether the topic has
@@ -363,6 +390,25 @@ mod tests {
         assert_eq!(seqs(&missed), (12..=newest).collect::<Vec<_>>());
         assert_eq!(topic.resume(2, newest + 1, 0), None);
         assert_eq!(topic.resume(2, newest + 1, newest + 1), Some(vec![]));
+    }
+
+    #[test]
+    fn large_frames_are_forgotten_sooner_whatever_their_number() {
+        let (mut topic, queue) = watched_from(1);
+        let large = BYTES_REMEMBERED_MAX / 4;
+        for seq in 2..=20 {
+            let data = format!("{{\"x\":\"{}\"}}", "y".repeat(large));
+            let event = Envelope { data, ..edited(seq) };
+            assert_eq!(topic.offer(&event, false, NOW), Offered::Taken(1));
+            waiting(&queue);
+        }
+        let bytes: usize = topic.remembered.iter().map(|frame| frame.len()).sum();
+        assert!(bytes <= BYTES_REMEMBERED_MAX + large + 1_000, "{bytes} are remembered");
+        assert_eq!(bytes, topic.bytes_remembered);
+        topic.enter(2, Arc::clone(&queue));
+        assert_eq!(topic.resume(2, 15, 0), None, "it says that it does not reach so far back");
+        let missed = topic.resume(2, 17, 0).expect("remembered");
+        assert_eq!(seqs(&missed), [18, 19, 20]);
     }
 
     #[test]

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use futures_util::try_join;
 use tokio_postgres::{
-    Client, Connection, NoTls, Socket, Statement, error::SqlState, tls::NoTlsStream,
+    Client, Connection, NoTls, Socket, Statement,
+    error::{Severity, SqlState},
+    tls::NoTlsStream,
 };
 
 use super::{
@@ -25,7 +27,8 @@ use crate::domain::{
 const STATEMENT_TIMEOUT_MS: u32 = 10_000;
 /// No lock is waited for longer.
 const LOCK_TIMEOUT_MS: u32 = 5_000;
-/// How long a lane waits for its server to take the connection.
+/// How long a lane waits for its server to take the connection, to let it in, and to know its
+/// statements: each of the three.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 const FIND_RECEIPTS: &str = "
@@ -140,6 +143,31 @@ pub struct ReceiptColumns {
     pub answer: Vec<String>,
 }
 
+/// The same in another order.
+struct OrderedReceipts<'a> {
+    user_id: Vec<UserId>,
+    key: Vec<&'a str>,
+    fingerprint: Vec<&'a [u8]>,
+    accepted: Vec<bool>,
+    answer: Vec<&'a str>,
+}
+
+impl ReceiptColumns {
+    /// All lanes write their rows in this one order: two that had the same two keys would else wait
+    /// for each other, each having written what the other is about to.
+    fn in_order_of_keys(&self) -> OrderedReceipts<'_> {
+        let mut order: Vec<usize> = (0..self.key.len()).collect();
+        order.sort_unstable_by_key(|place| (self.user_id[*place], self.key[*place].as_str()));
+        OrderedReceipts {
+            user_id: order.iter().map(|place| self.user_id[*place]).collect(),
+            key: order.iter().map(|place| self.key[*place].as_str()).collect(),
+            fingerprint: order.iter().map(|place| self.fingerprint[*place].as_slice()).collect(),
+            accepted: order.iter().map(|place| self.accepted[*place]).collect(),
+            answer: order.iter().map(|place| self.answer[*place].as_str()).collect(),
+        }
+    }
+}
+
 /// A receipt that was there before the batch.
 #[derive(Debug, Clone)]
 pub struct KnownReceipt {
@@ -192,19 +220,77 @@ impl CommitError {
     /// Postgres answered, so the transaction is over and undone; or it did not.
     fn answered(error: tokio_postgres::Error) -> Result<CommitError, tokio_postgres::Error> {
         let Some(db) = error.as_db_error() else { return Err(error) };
-        if *db.code() == SqlState::UNIQUE_VIOLATION {
-            let constraint = db.constraint().unwrap_or_default().to_owned();
-            return Ok(CommitError::Conflict { constraint });
-        }
-        let class = &db.code().code()[..2];
-        let going_down = class == "57" && *db.code() != SqlState::QUERY_CANCELED;
-        match class {
-            "53" => Ok(CommitError::Full(error)),
-            // Shut down by an administrator or crashed: what became of a COMMIT is not said.
-            _ if going_down => Err(error),
-            _ => Ok(CommitError::Refused(error)),
+        match Verdict::of(db.code(), db.parsed_severity()) {
+            Verdict::Conflict => {
+                let constraint = db.constraint().unwrap_or_default().to_owned();
+                Ok(CommitError::Conflict { constraint })
+            }
+            Verdict::Full => Ok(CommitError::Full(error)),
+            Verdict::Refused => Ok(CommitError::Refused(error)),
+            Verdict::Unsaid => Err(error),
         }
     }
+}
+
+/// What an error of Postgres says of the statement that it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// Undone: a row is there already.
+    Conflict,
+    /// Undone: there is no room.
+    Full,
+    /// Undone.
+    Refused,
+    /// The connection ends with it, or the whole server: what became of a COMMIT is not said.
+    Unsaid,
+}
+
+impl Verdict {
+    fn of(code: &SqlState, severity: Option<Severity>) -> Verdict {
+        let ends_the_connection = match severity {
+            Some(Severity::Panic | Severity::Fatal) => true,
+            Some(
+                Severity::Error
+                | Severity::Warning
+                | Severity::Notice
+                | Severity::Debug
+                | Severity::Info
+                | Severity::Log,
+            )
+            | None => false,
+        };
+        let class = code.code().get(..2).unwrap_or_default();
+        // Shut down by an administrator, or crashed.
+        let going_down = class == "57" && *code != SqlState::QUERY_CANCELED;
+        if ends_the_connection || going_down {
+            Verdict::Unsaid
+        } else if *code == SqlState::UNIQUE_VIOLATION {
+            Verdict::Conflict
+        } else if class == "53" {
+            Verdict::Full
+        } else {
+            Verdict::Refused
+        }
+    }
+}
+
+/// Why a lane has no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum LaneConnectError {
+    /// Postgres does not take it, or its schema is not this version's.
+    #[error("Postgres does not take the connection")]
+    Postgres(#[from] tokio_postgres::Error),
+    /// It took the connection, and then said nothing.
+    #[error("Postgres did not answer within {0:?}")]
+    Silent(Duration),
+}
+
+async fn within<T>(
+    bound: Duration,
+    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, LaneConnectError> {
+    let answered = tokio::time::timeout(bound, answer).await;
+    Ok(answered.map_err(|_| LaneConnectError::Silent(bound))??)
 }
 
 /// The connection of one lane, with its statements prepared.
@@ -218,11 +304,20 @@ impl BatchWriter {
     /// Connects for one lane. The connection must be driven while the writer is used.
     ///
     /// # Errors
-    /// When Postgres does not take the connection.
+    /// When Postgres does not take the connection, or does not say within [`CONNECT_TIMEOUT`] that the
+    /// lane may use it.
     pub async fn connect(
         config: &tokio_postgres::Config,
         lane: usize,
-    ) -> Result<(Client, Connection<Socket, NoTlsStream>), tokio_postgres::Error> {
+    ) -> Result<(Client, Connection<Socket, NoTlsStream>), LaneConnectError> {
+        BatchWriter::connect_within(CONNECT_TIMEOUT, config, lane).await
+    }
+
+    async fn connect_within(
+        bound: Duration,
+        config: &tokio_postgres::Config,
+        lane: usize,
+    ) -> Result<(Client, Connection<Socket, NoTlsStream>), LaneConnectError> {
         let mut config = config.clone();
         config.application_name(format!("hoga lane {lane}"));
         config.connect_timeout(CONNECT_TIMEOUT);
@@ -234,16 +329,16 @@ impl BatchWriter {
              -c lock_timeout={LOCK_TIMEOUT_MS} -c plan_cache_mode=force_generic_plan -c jit=off \
              -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
         ));
-        config.connect(NoTls).await
+        within(bound, config.connect(NoTls)).await
     }
 
     /// Prepares the lane's statements.
     ///
     /// # Errors
-    /// When the connection is lost or the schema is not this version's.
-    pub async fn prepare(client: Client) -> Result<BatchWriter, tokio_postgres::Error> {
-        let (find_receipts, write) =
-            try_join!(client.prepare(FIND_RECEIPTS), client.prepare(WRITE))?;
+    /// When the connection is lost or silent, or the schema is not this version's.
+    pub async fn prepare(client: Client) -> Result<BatchWriter, LaneConnectError> {
+        let prepared = async { try_join!(client.prepare(FIND_RECEIPTS), client.prepare(WRITE)) };
+        let (find_receipts, write) = within(CONNECT_TIMEOUT, prepared).await?;
         Ok(BatchWriter { client, find_receipts, write })
     }
 
@@ -294,10 +389,11 @@ impl BatchWriter {
         rows: &Rows,
         now: Timestamp,
     ) -> Result<Option<i64>, tokio_postgres::Error> {
-        let (e, s, r) = (&rows.events, &rows.standings, &rows.receipts);
-        if s.auction_id.is_empty() && r.key.is_empty() {
+        let (e, s) = (&rows.events, &rows.standings);
+        if s.auction_id.is_empty() && rows.receipts.key.is_empty() {
             return Ok(None);
         }
+        let r = rows.receipts.in_order_of_keys();
         let row = self
             .client
             .query_opt(
@@ -362,4 +458,37 @@ fn known_receipt(row: &tokio_postgres::Row) -> Option<KnownReceipt> {
     let place = usize::try_from(row.get::<_, i32>(0)).ok()?.checked_sub(1)?;
     let receipt = receipt(row.get(1), row.get(2), row.get(3)).ok()?;
     Some(KnownReceipt { place, receipt })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_error_that_leaves_the_connection_says_that_a_batch_was_undone() {
+        let verdict = |code: &SqlState, severity| Verdict::of(code, Some(severity));
+        for code in [&SqlState::DISK_FULL, &SqlState::OUT_OF_MEMORY, &SqlState::UNIQUE_VIOLATION] {
+            for severity in [Severity::Panic, Severity::Fatal] {
+                assert_eq!(verdict(code, severity), Verdict::Unsaid, "{code:?} {severity:?}");
+            }
+        }
+        assert_eq!(verdict(&SqlState::DISK_FULL, Severity::Error), Verdict::Full);
+        assert_eq!(verdict(&SqlState::UNIQUE_VIOLATION, Severity::Error), Verdict::Conflict);
+        assert_eq!(verdict(&SqlState::CHECK_VIOLATION, Severity::Error), Verdict::Refused);
+        assert_eq!(verdict(&SqlState::QUERY_CANCELED, Severity::Error), Verdict::Refused);
+        assert_eq!(verdict(&SqlState::ADMIN_SHUTDOWN, Severity::Error), Verdict::Unsaid);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_takes_the_connection_and_says_nothing_is_not_waited_for() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let mut config = tokio_postgres::Config::new();
+        config.host("127.0.0.1").user("hoga");
+        config.port(silent.local_addr().expect("an address").port());
+        let bound = Duration::from_millis(200);
+        let connecting = BatchWriter::connect_within(bound, &config, 0);
+        let connected = tokio::time::timeout(Duration::from_secs(30), connecting).await;
+        let error = connected.expect("it gives up by itself").err();
+        assert!(matches!(error, Some(LaneConnectError::Silent(_))), "{error:?}");
+    }
 }

@@ -1,6 +1,5 @@
 //! Reading the event log.
 
-use futures_util::TryStreamExt;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
@@ -40,6 +39,15 @@ pub struct LogRow {
     pub prev_hash: Option<Vec<u8>>,
     /// Of the entry.
     pub hash: Vec<u8>,
+}
+
+/// A part of a public log.
+#[derive(Debug, Clone, Default)]
+pub struct LogPage {
+    /// In order.
+    pub rows: Vec<LogRow>,
+    /// Whether the log went on after them.
+    pub has_more: bool,
 }
 
 /// A stored event of any auction as the public may see it.
@@ -85,15 +93,21 @@ pub struct BidRow {
     pub retracted: bool,
 }
 
-const WHOLE: &str = "
-    SELECT auction_id, seq, kind, at, data, private, hash FROM events
-    WHERE auction_id = ANY ($1) ORDER BY auction_id, seq";
-
+/// One event more than is wanted is looked at, to know whether there is one. Sizes are known without
+/// the texts being read.
 const AFTER: &str = "
     SELECT seq, kind, at, data, hash,
-           coalesce(lag(hash) OVER (ORDER BY seq),
-                    (SELECT p.hash FROM events p WHERE p.auction_id = $1 AND p.seq = e.seq - 1))
-    FROM events e WHERE auction_id = $1 AND seq > $2 ORDER BY seq LIMIT $3";
+           coalesce(prev_hash,
+                    (SELECT e.hash FROM events e WHERE e.auction_id = $1 AND e.seq = p.seq - 1)),
+           has_next
+    FROM (SELECT seq, kind, at, data, hash, lag(hash) OVER w AS prev_hash,
+                 lead(seq) OVER w IS NOT NULL AS has_next, row_number() OVER w AS place,
+                 sum(octet_length(data)) OVER w - octet_length(data) AS bytes_before
+          FROM (SELECT seq, kind, at, data, hash FROM events
+                WHERE auction_id = $1 AND seq > $2 ORDER BY seq LIMIT $3::int8 + 1) e
+          WINDOW w AS (ORDER BY seq)) p
+    WHERE place <= $3 AND bytes_before < $4
+    ORDER BY seq";
 
 const RANGES: &str = "
     SELECT e.auction_id, e.seq, e.kind, e.at, e.data, e.hash
@@ -123,27 +137,8 @@ const BIDS: &str = "
 const HEAD: &str = "SELECT seq, head_hash FROM standings WHERE auction_id = $1";
 
 impl Store {
-    /// The whole logs of some auctions, in order. One query, however many ask at once.
-    ///
-    /// # Errors
-    /// When Postgres cannot be asked.
-    pub async fn logs_whole(&self, ids: &[AuctionId]) -> Result<Vec<EventRow>, StoreError> {
-        let reader = self.reader().await?;
-        let statement = reader.prepare_cached(WHOLE).await?;
-        let rows = reader.query_raw(&statement, [&ids]).await?;
-        let rows = rows.map_ok(|row| EventRow {
-            auction_id: row.get(0),
-            seq: row.get(1),
-            kind: row.get(2),
-            at: row.get(3),
-            data: row.get(4),
-            private: row.get(5),
-            hash: row.get(6),
-        });
-        Ok(rows.try_collect().await?)
-    }
-
-    /// A part of a public log: up to `limit` entries after `after_seq`.
+    /// A part of a public log: up to `limit` entries after `after_seq`, and no more once they have
+    /// reached `bytes_max`; at least one, if there is one.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
@@ -152,21 +147,21 @@ impl Store {
         id: AuctionId,
         after_seq: i64,
         limit: i64,
-    ) -> Result<Vec<LogRow>, StoreError> {
+        bytes_max: i64,
+    ) -> Result<LogPage, StoreError> {
         let reader = self.reader().await?;
         let statement = reader.prepare_cached(AFTER).await?;
-        let rows = reader.query(&statement, &[&id, &after_seq, &limit]).await?;
-        Ok(rows
-            .iter()
-            .map(|row| LogRow {
-                seq: row.get(0),
-                kind: row.get(1),
-                at: row.get(2),
-                data: row.get(3),
-                hash: row.get(4),
-                prev_hash: row.get(5),
-            })
-            .collect())
+        let rows = reader.query(&statement, &[&id, &after_seq, &limit, &bytes_max]).await?;
+        let has_more = rows.last().is_some_and(|row| row.get(6));
+        let rows = rows.iter().map(|row| LogRow {
+            seq: row.get(0),
+            kind: row.get(1),
+            at: row.get(2),
+            data: row.get(3),
+            hash: row.get(4),
+            prev_hash: row.get(5),
+        });
+        Ok(LogPage { rows: rows.collect(), has_more })
     }
 
     /// The public halves of ranges of events: auction, first and last sequence number.

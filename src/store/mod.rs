@@ -15,6 +15,7 @@ mod deliveries;
 mod inbox;
 mod lease;
 mod leaving;
+mod loading;
 mod log;
 mod logins;
 mod migrate;
@@ -26,6 +27,7 @@ mod receipts;
 mod reminders;
 mod revocations;
 mod sellers;
+mod snapshots;
 mod types;
 mod unlinks;
 mod watches;
@@ -41,7 +43,8 @@ pub use self::{
     addresses::{ADDRESSES_PER_USER_MAX, AddressAdded, AddressRow, AddressText},
     alerts::{ALERTS_PER_USER_MAX, AlertAdded, AlertRow},
     batch::{
-        BatchWriter, CommitError, EventColumns, KnownReceipt, ReceiptColumns, Rows, StandingColumns,
+        BatchWriter, CommitError, EventColumns, KnownReceipt, LaneConnectError, ReceiptColumns,
+        Rows, StandingColumns,
     },
     catalogue::{AuctionRow, Due, Filter, ItemRow, NewAuction, Page, Sort, StandingRow},
     clients::{CLIENTS_MAX, ClientChanges, ClientRow, ClientsStamp},
@@ -57,7 +60,8 @@ pub use self::{
     },
     lease::{Lease, LeaseError, Leased},
     leaving::{Leaving, OPEN_LISTED_MAX, OpenKind, OpenMatter},
-    log::{BidRow, EventKey, EventRow, LogRow, PublicEventRow},
+    loading::{LogPart, LogRange, LogSize},
+    log::{BidRow, EventKey, EventRow, LogPage, LogRow, PublicEventRow},
     logins::{CodeBinding, Grant, GrantRow, GrantVerdict, LoginRow, NewFamily, TakenLogin},
     migrate::MigrateError,
     notify::{Audience, Consequences, NewFanout, News, PageTold, WorkedOff},
@@ -69,6 +73,7 @@ pub use self::{
     receipts::{Receipt, ReceiptKey},
     reminders::{DueReminder, NewReminder},
     sellers::{ApplicationRow, Company, Decided, NewVerdict, Verdict},
+    snapshots::{NewSnapshot, SnapshotRow},
     unlinks::{Unlink, UnlinkDirection, UnlinksWaiting},
     watches::{WATCHES_PER_USER_MAX, WatchPlace, Watched},
     webhooks::{

@@ -21,6 +21,19 @@ async fn titled(sora: &Seller, title: &str, changes: Value) -> String {
 }
 
 #[tokio::test]
+async fn an_auction_is_edited_a_hundred_times_and_no_more() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let id = sora.sells(a_scheduled_auction()).await;
+    for n in 0..100 {
+        sora.update(&id, "*", &json!({"title": format!("{n}")})).await.with_status(200);
+    }
+    sora.update(&id, "*", &json!({"title": "x"})).await.refused(409, "edit_limit_reached");
+    assert_eq!(sora.auction(&id).await["title"], "99");
+    assert_eq!(sora.delete(&id, "*").await.status, 204, "it can still be called off");
+}
+
+#[tokio::test]
 async fn three_fields_are_enough_to_create_an_auction() {
     let server = TestServer::spawn();
     let sora = server.seller("sora").await;

@@ -3,7 +3,10 @@
 use hoga::http::bids::{OutcomeWord, ReceiptBody};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, TestServer, an_auction, fresh_key, in_ms, in_s, with};
+use crate::{
+    log::assert_chained,
+    support::{Answer, TestServer, an_auction, fresh_key, in_ms, in_s, with},
+};
 
 #[track_caller]
 fn receipt(answer: &Answer) -> ReceiptBody {
@@ -544,9 +547,7 @@ async fn an_answered_key_among_new_bids_hears_its_answer_and_undoes_none_of_them
         amount += 2;
     }
     let log = sora.log(&id).await;
-    for (entry, seq) in log.iter().zip(1..) {
-        assert_eq!(entry["seq"], seq);
-    }
+    assert_chained(&id, &log);
     let bids = log.iter().filter(|entry| entry["type"] == "bid.placed").count();
     assert_eq!(sora.auction(&id).await["bid_count"], bids);
 }

@@ -12,9 +12,16 @@ fn sha256_hex(bytes: &[u8]) -> String {
 }
 
 /// By RFC 8785 and SHA-256, from what was answered and nothing else.
-fn assert_chained(auction_id: &str, entries: &[Value]) {
-    let mut prev_hash = "0".repeat(64);
-    for (entry, seq) in entries.iter().zip(1_u64..) {
+pub fn assert_chained(auction_id: &str, entries: &[Value]) {
+    assert_eq!((&entries[0]["seq"], &entries[0]["prev_hash"]), (&json!(1), &json!("0".repeat(64))));
+    assert_chain_goes_on(auction_id, entries);
+}
+
+/// The same of a part of a log.
+pub fn assert_chain_goes_on(auction_id: &str, entries: &[Value]) {
+    let mut prev_hash = entries[0]["prev_hash"].as_str().expect("a hash").to_owned();
+    let first_seq = entries[0]["seq"].as_u64().expect("a number");
+    for (entry, seq) in entries.iter().zip(first_seq..) {
         assert_eq!(entry["seq"], seq, "no gap");
         assert_eq!(entry["prev_hash"], prev_hash.as_str());
         let hashed = json!({
@@ -65,6 +72,28 @@ async fn anybody_can_recompute_the_log_from_what_is_answered() {
     }
     let data = &log.last().unwrap()["data"];
     assert_eq!((&data["result"], &data["winner"]), (&json!("sold"), &json!("bidder-1")));
+}
+
+#[tokio::test]
+async fn a_page_of_the_log_ends_by_its_bytes_as_well() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let id = sora.sells(with(an_auction(), json!({"starts_at": in_ms(3_600_000)}))).await;
+    // About 30 KB each.
+    for n in 0..45 {
+        let description = format!("{n}{}", "가".repeat(9_990));
+        sora.update(&id, "*", &json!({"description": description})).await.with_status(200);
+    }
+    let anyone = server.anonymous();
+    let first = anyone.get(&format!("/v1/auctions/{id}/log")).await;
+    assert!(first.bytes.len() < (1 << 20) + 65_536, "{} bytes", first.bytes.len());
+    let page = first.with_status(200);
+    let items = page["items"].as_array().unwrap();
+    assert!(items.len() > 30, "{} entries", items.len());
+    assert_eq!(page["next_after_seq"], items.last().unwrap()["seq"], "there is more");
+    let log = anyone.log(&id).await;
+    assert_eq!(log.len(), 46);
+    assert_chained(&id, &log);
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod kakao_stand_in;
 mod kakao_unlinks;
 mod keys;
 mod leaving;
+mod loading;
 mod log;
 mod me;
 mod notifications;

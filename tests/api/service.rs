@@ -32,8 +32,7 @@ async fn a_server_that_has_caught_up_lives_and_is_ready() {
     let server = TestServer::spawn();
     let anyone = server.anonymous();
     assert_eq!(anyone.get("/healthz").await.with_status(200), json!({"status": "ok"}));
-    let ready =
-        json!({"status": "ready", "caught_up": true, "lanes": true, "database": true, "bus": "up"});
+    let ready = json!({"status": "ready", "caught_up": true, "lanes": true, "database": true, "bus": "up", "logs_set_aside": 0});
     eventually("ready", || async {
         let answer = anyone.get("/readyz").await;
         (answer.status == 200).then(|| assert_eq!(answer.json(), ready))

@@ -2,7 +2,7 @@
 
 use hoga::domain::{
     auction::{
-        BidPlaced, Command, Event, Increment, Outcome, PlaceBid, Rejection, Terms,
+        BidPlaced, Command, Event, Increment, Outcome, PlaceBid, Rejection, Terms, decide,
         increment::{Rule, Table},
     },
     money::Amount,
@@ -26,6 +26,18 @@ fn outcome(events: &[Event]) -> Option<Outcome> {
         | Event::Bought(_)
         | Event::Closed(_) => None,
     })
+}
+
+#[test]
+fn a_bid_that_opens_a_late_auction_goes_by_what_its_bidder_saw_before() {
+    for (seen, expected) in [(1, Ok(())), (2, Err(Rejection::PriceMoved))] {
+        let mut auction = Auction::scheduled(terms());
+        auction.at(STARTS_AT.plus_ms(1));
+        let bid =
+            PlaceBid { expected_seq: Some(seen), ..bid_at(MINA, ceiling(1_000), auction.now) };
+        let answer = auction.run(&Command::PlaceBid(bid));
+        assert_eq!(answer.map(|_| ()), expected, "seen {seen}");
+    }
 }
 
 #[test]
@@ -372,4 +384,23 @@ fn the_first_reason_that_applies_is_the_answer() {
     assert_eq!(answer(&bid), Err(Rejection::BidLimitReached { max: 1 }));
     bid.bidder = SEOYEON;
     assert!(answer(&bid).is_ok());
+}
+
+#[test]
+fn going_back_looks_through_no_bids() {
+    let mut auction = Auction::live(terms());
+    auction.takes(MINA, ceiling(2_000));
+    auction.takes(JUNHO, ceiling(5_000));
+    let mut state = auction.state.clone();
+    let mut mark = state.mark();
+    let bid = Command::PlaceBid(bid_at(MINA, ceiling(9_000), auction.now));
+    for event in decide(&state, &bid, auction.now).expect("accepted") {
+        state.evolve_since(&mut mark, &event);
+    }
+    // Whoever looked for the highest of these would find another one.
+    for bid in &mut state.bids {
+        bid.offer = ceiling(1_234);
+    }
+    state.rewind(mark);
+    assert_eq!(state.bidders, auction.state.bidders);
 }

@@ -12,3 +12,4 @@ mod replay;
 mod retraction;
 mod seller;
 mod soft_close;
+mod state_form;

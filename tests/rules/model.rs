@@ -225,8 +225,10 @@ impl Model {
             }
             Command::Open | Command::Close => return Err(Rejection::NotDue),
             Command::PlaceBid(bid) => {
+                // What the bidder saw was before the opening that the bid may bring about.
+                let stood_at = self.seq;
                 self.open_if_due(bid.received_at);
-                self.place(bid)?;
+                self.place(bid, stood_at)?;
             }
             Command::BuyNow(buy) => {
                 self.open_if_due(buy.received_at);
@@ -290,12 +292,12 @@ impl Model {
         }
     }
 
-    fn place(&mut self, bid: &PlaceBid) -> Result<(), Rejection> {
+    fn place(&mut self, bid: &PlaceBid, stood_at: u64) -> Result<(), Rejection> {
         self.in_time(bid.received_at)?;
         let most = plain(bid.offer.limit());
         let refusal = if bid.bidder == self.seller {
             Some(Rejection::OwnAuction)
-        } else if bid.expected_seq.is_some_and(|seen| seen != self.seq) {
+        } else if bid.expected_seq.is_some_and(|seen| seen != stood_at) {
             Some(Rejection::PriceMoved)
         } else if bid.offer.limit() > self.terms.cap {
             Some(Rejection::OverCap { cap: self.terms.cap })

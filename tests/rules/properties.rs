@@ -1,15 +1,18 @@
 //! What must hold for every auction under any terms, whatever is asked of it in whatever order.
 
-use hoga::domain::{
-    auction::{
-        BuyNow, CancelByOperator, Closed, Command, Edit, Event, Increment, Offer, PlaceBid,
-        Rejection, ResultKind, RetractBid, SoftClose, SoftCloseMode, State, Status, Terms,
-        Withdraw,
-        increment::{Rule, Table},
+use hoga::{
+    domain::{
+        auction::{
+            BuyNow, CancelByOperator, Closed, Command, Edit, Event, Increment, Offer, PlaceBid,
+            Rejection, ResultKind, RetractBid, SoftClose, SoftCloseMode, State, Status, Terms,
+            Withdraw,
+            increment::{Rule, Table},
+        },
+        id::UserId,
+        money::Amount,
+        time::Timestamp,
     },
-    id::UserId,
-    money::Amount,
-    time::Timestamp,
+    exchange::state_form,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use uuid::Uuid;
@@ -418,14 +421,39 @@ proptest! {
         let log = tell(story).log;
         for from in 1..log.len() {
             let at_mark = State::replay(&log[..from]).expect("a log begins with its first event");
-            let (mark, mut state) = (at_mark.mark(), at_mark.clone());
+            let (mut mark, mut state) = (at_mark.mark(), at_mark.clone());
             for event in log[from..].iter().take_while(|event| event.can_be_rewound()) {
-                state.evolve(event);
+                state.evolve_since(&mut mark, event);
                 let mut back = state.clone();
-                back.rewind(&mark);
+                back.rewind(mark.clone());
                 prop_assert_eq!(&back, &at_mark, "after {:?}", event);
             }
         }
+    }
+
+    #[test]
+    fn a_snapshot_and_the_events_after_it_are_the_whole_log(story in any_story(), at in any::<proptest::sample::Index>()) {
+        let story = tell(story);
+        let split = 1 + at.index(story.log.len());
+        let state = State::replay(&story.log[..split]).expect("a log begins with its first event");
+        let bytes = state_form::encode(&state).expect("encoded");
+        let mut restored = state_form::decode(&bytes).expect("decoded");
+        prop_assert_eq!(&restored, &state);
+        for event in &story.log[split..] {
+            restored.evolve(event);
+        }
+        prop_assert_eq!(restored, story.state);
+    }
+
+    #[test]
+    fn bytes_that_are_no_state_are_an_error_and_never_a_panic(story in any_story(), at in any::<proptest::sample::Index>(), byte in any::<u8>()) {
+        let mut bytes = state_form::encode(&tell(story).state).expect("encoded");
+        let cut = at.index(bytes.len());
+        prop_assert!(state_form::decode(&bytes[..cut]).is_err());
+        bytes[cut] = byte;
+        let _ = state_form::decode(&bytes);
+        bytes.push(0);
+        let _ = state_form::decode(&bytes);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the seller and the house may do to an auction, and until when.
 
 use hoga::domain::auction::{
-    CancelByOperator, Command, Event, Rejection, ResultKind, Status, Terms, Withdraw,
+    CancelByOperator, Command, EDITS_MAX, Event, Rejection, ResultKind, Status, Terms, Withdraw,
 };
 
 use super::house::*;
@@ -14,6 +14,19 @@ fn the_seller_edits_until_a_tick_before_the_start() {
     assert_eq!((auction.price(), auction.minimum()), (2_000, 2_000));
     let late = auction.at(STARTS_AT).edit(SELLER, dearer);
     assert_eq!(late, Err(Rejection::NotEditable), "even if the timer is late");
+}
+
+#[test]
+fn an_auction_is_edited_so_often_and_no_more() {
+    let mut auction = Auction::scheduled(terms());
+    auction.at(STARTS_AT.plus_ms(-1));
+    for _ in 0..EDITS_MAX {
+        assert!(auction.edit(SELLER, terms()).is_ok());
+    }
+    let max = EDITS_MAX;
+    assert_eq!(auction.edit(SELLER, terms()), Err(Rejection::EditLimitReached { max }));
+    assert_eq!(auction.edit(MINA, terms()), Err(Rejection::NotYourAuction));
+    assert!(auction.withdraw(SELLER).is_ok(), "it can still be called off");
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub mod database;
 pub mod kakao;
 pub mod login;
 pub mod logs;
+pub mod long_log;
 pub mod push;
 pub mod receiver;
 pub mod server;

@@ -16,6 +16,8 @@ pub const CONFIRM_ABOVE: i64 = 1_000_000;
 pub const RETRACTION_FREE_UNTIL_S: i64 = 12 * 3_600;
 /// After that, a bid can be retracted for one hour.
 pub const RETRACTION_WITHIN_S: i64 = 3_600;
+/// How often an auction can be edited: its log keeps each edit for ever, with the whole item.
+pub const EDITS_MAX: u32 = 100;
 
 /// Decides one command. `now` is the time of the decision; what users send carries its own
 /// `received_at`, which counts for the clock.
@@ -29,7 +31,11 @@ pub fn decide(state: &State, command: &Command, now: Timestamp) -> Result<Vec<Ev
     match command {
         Command::Open => open(state, now),
         Command::Close => close(state, now),
-        Command::PlaceBid(bid) => opened(state, bid.received_at, |state| place_bid(state, bid)),
+        Command::PlaceBid(bid) => {
+            // The bidder cannot have seen the opening that the bid itself brings about.
+            let stood_at = state.seq;
+            opened(state, bid.received_at, |state| place_bid(state, bid, stood_at))
+        }
         Command::BuyNow(buy) => opened(state, buy.received_at, |state| buy_now(state, buy)),
         Command::RetractBid(retraction) => retract(state, retraction),
         Command::Edit(edit) => edit_item_and_terms(state, edit, now),
@@ -90,12 +96,12 @@ fn result_at_end(state: &State) -> Closed {
     Closed { result: ResultKind::Sold, winner, runner_up }
 }
 
-fn place_bid(state: &State, bid: &PlaceBid) -> Result<Vec<Event>, Rejection> {
+fn place_bid(state: &State, bid: &PlaceBid, stood_at: u64) -> Result<Vec<Event>, Rejection> {
     require_live(state, bid.received_at)?;
     if bid.bidder == state.seller {
         return Err(Rejection::OwnAuction);
     }
-    if bid.expected_seq.is_some_and(|seen| seen != state.seq) {
+    if bid.expected_seq.is_some_and(|seen| seen != stood_at) {
         return Err(Rejection::PriceMoved);
     }
     let cap = state.terms.cap;
@@ -266,6 +272,7 @@ fn edit_item_and_terms(
     require_seller(state, edit.by)?;
     require_version(state, edit.expected_seq)?;
     require_scheduled(state, now)?;
+    require_edits_left(state)?;
     Ok(vec![Event::Edited(Box::new(Edited {
         item: edit.item.clone(),
         terms: edit.terms.clone(),
@@ -311,6 +318,14 @@ fn require_version(state: &State, expected_seq: Option<u64>) -> Result<(), Rejec
     match expected_seq {
         Some(seen) if seen != state.seq => Err(Rejection::StaleVersion),
         Some(_) | None => Ok(()),
+    }
+}
+
+fn require_edits_left(state: &State) -> Result<(), Rejection> {
+    if state.edits < EDITS_MAX {
+        Ok(())
+    } else {
+        Err(Rejection::EditLimitReached { max: EDITS_MAX })
     }
 }
 

@@ -18,7 +18,7 @@ mod state;
 pub mod terms;
 
 pub use command::{BuyNow, CancelByOperator, Command, Edit, PlaceBid, RetractBid, Withdraw};
-pub use decide::decide;
+pub use decide::{EDITS_MAX, decide};
 pub use event::{
     BidPlaced, BidRetracted, Bought, Closed, Edited, Event, Hammer, Outcome, ResultKind, RunnerUp,
     Salt, Scheduled,

@@ -72,6 +72,12 @@ pub enum Rejection {
     /// Not `scheduled` any more.
     #[error("the auction can be changed only while it is scheduled")]
     NotEditable,
+    /// Its seller has used up the edits.
+    #[error("the auction was edited {max} times already, which is as often as it can be")]
+    EditLimitReached {
+        /// How many there are.
+        max: u32,
+    },
     /// An opening or closing came before its time, or a second time.
     #[error("nothing is due")]
     NotDue,

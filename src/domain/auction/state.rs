@@ -1,9 +1,6 @@
 //! What the events of one auction add up to.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::{collections::BTreeMap, fmt};
 
 use super::{
     event::{
@@ -83,6 +80,8 @@ pub struct State {
     pub buy_now_stands: bool,
     /// How many bids stand.
     pub bid_count: u32,
+    /// How often item and terms were changed.
+    pub edits: u32,
     /// Every accepted bid in the order of the log.
     pub bids: Vec<Bid>,
     /// Every bidder.
@@ -93,8 +92,9 @@ pub struct State {
     pub closed: Option<Closed>,
 }
 
-/// A state as it was, to go back to: everything but the lists, which bids only make longer.
-#[derive(Debug, Clone, Copy)]
+/// A state as it was, to go back to: everything but the lists, which bids only make longer. Whatever
+/// is to be undone is applied by [`State::evolve_since`].
+#[derive(Debug, Clone)]
 pub struct Mark {
     status: Status,
     seq: u64,
@@ -105,6 +105,8 @@ pub struct Mark {
     bids: usize,
     users: usize,
     closed: Option<Closed>,
+    /// What each bid since found as its bidder's highest, so that going back looks through no bids.
+    highest: Vec<(BidderNo, Option<Offer>)>,
 }
 
 impl State {
@@ -119,6 +121,7 @@ impl State {
             buy_now_stands: event.terms.buy_now_price.is_some(),
             terms: Box::new(event.terms.clone()),
             bid_count: 0,
+            edits: 0,
             bids: Vec::new(),
             bidders: BTreeMap::new(),
             users: Vec::new(),
@@ -139,13 +142,22 @@ impl State {
 
     /// Applies history: cannot fail and holds no rule. The event takes the next sequence number.
     pub fn evolve(&mut self, event: &Event) {
+        self.apply(event, None);
+    }
+
+    /// Applies history that may be undone by [`State::rewind`] with this mark.
+    pub fn evolve_since(&mut self, mark: &mut Mark, event: &Event) {
+        self.apply(event, Some(mark));
+    }
+
+    fn apply(&mut self, event: &Event, mark: Option<&mut Mark>) {
         self.seq += 1;
         match event {
             Event::Scheduled(event) => *self = State { seq: self.seq, ..State::scheduled(event) },
             Event::Edited(event) => self.edited(event),
             Event::Withdrawn => self.status = Status::Cancelled,
             Event::Opened => self.status = Status::Live,
-            Event::BidPlaced(event) => self.bid_placed(event),
+            Event::BidPlaced(event) => self.bid_placed(event, mark),
             Event::BidRetracted(event) => self.bid_retracted(event),
             Event::Extended { ends_at } => self.ends_at = *ends_at,
             Event::Bought(event) => self.bought(event),
@@ -169,11 +181,13 @@ impl State {
             bids: self.bids.len(),
             users: self.users.len(),
             closed: self.closed,
+            highest: Vec::new(),
         }
     }
 
-    /// Undoes the events since the mark, which must all be such that [`Event::can_be_rewound`].
-    pub fn rewind(&mut self, mark: &Mark) {
+    /// Undoes the events since the mark, which must all be such that [`Event::can_be_rewound`]. Costs
+    /// what is undone, however many bids there are.
+    pub fn rewind(&mut self, mark: Mark) {
         self.status = mark.status;
         self.seq = mark.seq;
         self.ends_at = mark.ends_at;
@@ -181,17 +195,15 @@ impl State {
         self.buy_now_stands = mark.buy_now_stands;
         self.bid_count = mark.bid_count;
         self.closed = mark.closed;
-        for user in self.users.drain(mark.users..) {
-            self.bidders.remove(&user);
-        }
-        let undone: Vec<BidderNo> = self.bids.drain(mark.bids..).map(|bid| bid.bidder).collect();
-        for no in &undone {
-            if let Some(bidder) = self.user(*no).and_then(|user| self.bidders.get_mut(&user)) {
+        self.bids.truncate(mark.bids);
+        for (no, highest) in mark.highest.into_iter().rev() {
+            if let Some(bidder) = self.user(no).and_then(|user| self.bidders.get_mut(&user)) {
                 bidder.accepted -= 1;
+                bidder.highest = highest;
             }
         }
-        for no in undone.into_iter().collect::<BTreeSet<_>>() {
-            self.find_highest(no);
+        for user in self.users.drain(mark.users..) {
+            self.bidders.remove(&user);
         }
     }
 
@@ -200,10 +212,14 @@ impl State {
         self.ends_at = event.terms.ends_at;
         self.standing = Standing::at_opening(&event.terms);
         self.buy_now_stands = event.terms.buy_now_price.is_some();
+        self.edits += 1;
     }
 
-    fn bid_placed(&mut self, event: &BidPlaced) {
+    fn bid_placed(&mut self, event: &BidPlaced, mark: Option<&mut Mark>) {
         let bidder = self.bidder_mut(event.bidder, event.bidder_no);
+        if let Some(mark) = mark {
+            mark.highest.push((event.bidder_no, bidder.highest));
+        }
         bidder.accepted += 1;
         if bidder.highest.is_none_or(|highest| event.offer.limit() > highest.limit()) {
             bidder.highest = Some(event.offer);
