@@ -19,6 +19,7 @@ mod kakao_stand_in;
 mod kakao_unlinks;
 mod keys;
 mod leaving;
+mod lists;
 mod log;
 mod me;
 mod notifications;
