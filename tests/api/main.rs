@@ -25,6 +25,7 @@ mod me;
 mod notifications;
 mod oauth;
 mod personal;
+mod plans;
 mod push;
 mod reminders;
 mod sellers;
