@@ -42,7 +42,7 @@ use crate::{
         },
     },
     outgoing::{self, Sender, SenderError},
-    store::{Lease, LeaseError, Leased, MigrateError, Store, StoreError},
+    store::{DatabaseError, Lease, LeaseError, Leased, MigrateError, Store, StoreError, purges},
     telemetry, wall_clock,
     webhooks::{self, Webhooks},
 };
@@ -93,6 +93,9 @@ pub enum StartError {
     /// The pool.
     #[error("the database cannot be used")]
     Store(#[from] StoreError),
+    /// What Postgres allows.
+    #[error("this server cannot run on this database")]
+    Database(#[from] DatabaseError),
     /// Overdue auctions.
     #[error("the exchange could not catch up with the clock")]
     CatchUp(#[from] CatchUpError),
@@ -168,39 +171,41 @@ impl Application {
         telemetry::count();
         let (keys, key_file) = KeyFile::open(&config.signing_key_file)?;
         let web_push = web_push(config)?;
-        let store = Store::new(database)?;
+        let store = Store::with(database, config.connections)?;
         for migration in store.migrate().await? {
             tracing::info!(migration, "schema changed");
         }
+        let defaults = exchange::Options::default();
+        let options =
+            exchange::Options { lanes: config.lanes.unwrap_or(defaults.lanes), ..defaults };
+        store.check_database(config.connections, options.lanes).await?;
         let (leased, deposed) = (Leased::not_yet(), Arc::new(tokio::sync::Notify::new()));
         let lease = store.lease(&leased).await?;
         actix::spawn(keep_lease(store.clone(), lease, leased.clone(), Arc::clone(&deposed)));
-        actix::spawn(purge_records(store.clone()));
+        // People's requests never take what these ask over.
+        let floor = store.of_floor();
 
         let written = Arc::new(tokio::sync::Notify::new());
         let personal = Personal::start(store.clone(), Arc::clone(&written), live_options(config));
-        let notifier = Notifier::new(store.clone(), notifications(config), written);
+        let notifier = Notifier::new(floor.clone(), notifications(config), written);
         notifier.start();
-        let webhooks = webhooks(config, &store)?;
+        let webhooks = webhooks(config, &floor)?;
         if config.webhooks.are_sent {
             actix::spawn(webhooks.clone().run(wall_clock::now));
         }
-        Pusher::new(store.clone(), web_push.clone()).start();
+        Pusher::new(floor.clone(), web_push.clone()).start();
         // Whoever must have every event.
         let consumers: Vec<Arc<dyn Consumer>> =
             vec![Arc::new(notifier), Arc::new(webhooks.clone())];
         let (bus, hub) = start_bus(config, &store, consumers, live_options(config));
-        let (relay_handle, relay) = Relay::new(store.clone(), Arc::clone(&bus));
+        let (relay_handle, relay) = Relay::new(floor.clone(), Arc::clone(&bus));
         actix::spawn(relay.while_leased(leased).run());
-        let defaults = exchange::Options::default();
-        let options =
-            exchange::Options { lanes: config.lanes.unwrap_or(defaults.lanes), ..defaults };
         let workers = config.http_workers.unwrap_or(defaults.lanes);
-        let exchange = Exchange::start(store.clone(), relay_handle, options);
+        let exchange = Exchange::start(floor.clone(), relay_handle, options);
         let (clients, tokens) = clients_and_tokens(&store, keys, config).await?;
         let address = listener.local_addr().map_err(StartError::Http)?;
         let Login { kakao, guest } = login(config, address)?;
-        let unlinks = kakao.clone().map(|kakao| Unlinks::new(store.clone(), kakao));
+        let unlinks = kakao.clone().map(|kakao| Unlinks::new(floor.clone(), kakao));
         if let Some(unlinks) = unlinks.clone() {
             actix::spawn(unlinks.run(wall_clock::now));
         }
@@ -219,7 +224,7 @@ impl Application {
         };
         let state = State::new(parts, config);
         actix::spawn(keep_up(state.clone(), key_file));
-        actix::spawn(purge_logins(state.store.clone(), Arc::clone(&state.under_way)));
+        start_purges(&floor, &state.under_way);
         let server = http::serve(state.clone(), listener, workers, Site::Exchange(guest))
             .map_err(StartError::Http)?;
         Ok(Application { state, address, server, deposed })
@@ -242,7 +247,8 @@ impl Application {
             return Err(StartError::Key(KeyError::Missing(key_file.clone())));
         }
         let (keys, key_file) = KeyFile::open(key_file)?;
-        let store = Store::new(database)?;
+        let store = Store::with(database, config.connections)?;
+        store.check_database(config.connections, 0).await?;
         let (clients, tokens) = clients_and_tokens(&store, keys, config).await?;
         let (bus, hub) = followed(config, &store);
         // Nothing is decided here, so nothing is relayed.
@@ -349,7 +355,7 @@ fn start_bus(
             (Arc::new(bus), hub)
         }
         None => {
-            let bus = InProcessBus::start(store, consumers);
+            let bus = InProcessBus::start(&store.of_floor(), consumers);
             let hub = Hub::start(bus.subscribe(), store.clone(), options);
             (Arc::new(bus), hub)
         }
@@ -500,28 +506,40 @@ async fn keep_lease(
     }
 }
 
-/// Deletes what was kept of people who left, once the statutory time is over.
-async fn purge_records(store: Store) {
-    let mut every = tokio::time::interval(PURGED_EVERY);
-    loop {
-        every.tick().await;
-        loop {
-            match store.purge_records(wall_clock::now(), PURGED_AT_ONCE_MAX).await {
-                Ok(0) => break,
-                Ok(people) => tracing::info!(people, "records past their time were deleted"),
-                Err(error) => {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::warn!(error, "records past their time could not be deleted");
-                    break;
-                }
+/// Deletes what is too old and belongs to no other part: what was kept of people who left, once the
+/// statutory time is over; logins that never came back, and families of tokens that have ended.
+fn start_purges(store: &Store, under_way: &Arc<UnderWay>) {
+    let records = store.clone();
+    actix::spawn(purges::keep("records", PURGED_EVERY, move || {
+        let store = records.clone();
+        async move {
+            let people = store.purge_records(wall_clock::now(), PURGED_AT_ONCE_MAX).await?;
+            if people > 0 {
+                tracing::info!(people, "records past their time were deleted");
             }
+            Ok(people as u64)
         }
-    }
+    }));
+    let (logins, under_way) = (store.clone(), Arc::clone(under_way));
+    actix::spawn(purges::keep("logins", LOGINS_PURGED_EVERY, move || {
+        let (store, under_way) = (logins.clone(), Arc::clone(&under_way));
+        async move {
+            let count = store.purge_logins(wall_clock::now()).await?;
+            under_way.set(store.logins_under_way().await?);
+            Ok(count)
+        }
+    }));
+    let families = store.clone();
+    actix::spawn(purges::keep("refresh_families", LOGINS_PURGED_EVERY, move || {
+        let store = families.clone();
+        async move { store.purge_families(wall_clock::now()).await }
+    }));
 }
 
 /// Hears of what others change: clients and revocations in the database, keys in their file. What
 /// cannot be read stays as it is, and is said once.
 async fn keep_up(state: State, mut key_file: KeyFile) {
+    let store = state.store.of_floor();
     let mut every = tokio::time::interval(HEARD_OF_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut heard_at, mut is_deaf) = (wall_clock::now(), false);
@@ -539,8 +557,10 @@ async fn keep_up(state: State, mut key_file: KeyFile) {
         state.tokens.tick(now);
         let since = heard_at.plus_s(-REVOCATIONS_READ_AGAIN_S);
         let heard = async {
-            state.clients.refresh_if_changed(&state.store).await?;
-            state.tokens.hear_revocations(&state.store, since).await
+            state.clients.refresh_if_changed(&store).await?;
+            state.tokens.hear_revocations(&store, since).await?;
+            state.personal.end_revoked(|user| state.tokens.valid_from_s(user));
+            Ok::<_, StoreError>(())
         };
         match heard.await {
             Ok(()) => (heard_at, is_deaf) = (now, false),
@@ -550,21 +570,6 @@ async fn keep_up(state: State, mut key_file: KeyFile) {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(error, "clients and revocations stay as they were");
             }
-        }
-    }
-}
-
-/// Deletes logins that never came back and families that have ended, a few at a time, and counts
-/// what is left. What fails is tried again: an ended one does not count anyway.
-async fn purge_logins(store: Store, under_way: Arc<UnderWay>) {
-    let mut every = tokio::time::interval(LOGINS_PURGED_EVERY);
-    loop {
-        every.tick().await;
-        let now = wall_clock::now();
-        while let Ok(1..) = store.purge_logins(now).await {}
-        while let Ok(1..) = store.purge_families(now).await {}
-        if let Ok(rows) = store.logins_under_way().await {
-            under_way.set(rows);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     str::FromStr,
 };
 
-use crate::domain::money::Amount;
+use crate::{domain::money::Amount, store::ConnectionsMax};
 
 /// Everything that an operator can set. Units are in the names.
 #[derive(Debug, Clone)]
@@ -17,6 +17,9 @@ pub struct Config {
     pub bind: SocketAddr,
     /// `HOGA_DATABASE_URL`; without it the embedded default.
     pub database_url: Option<DatabaseUrl>,
+    /// `HOGA_DATABASE_CONNECTIONS_MAX` and `HOGA_LISTS_CONNECTIONS_MAX`: connections to Postgres for
+    /// what people read and write, and for lists; 1 to 1,000.
+    pub connections: ConnectionsMax,
     /// `HOGA_PUBLIC_URL`: how the outside reaches this server; the issuer of its tokens.
     pub public_url: String,
     /// `HOGA_DATA_DIR`: the private cluster, keys and locks.
@@ -242,6 +245,7 @@ impl Config {
         Ok(Config {
             bind,
             database_url,
+            connections: connections(lookup)?,
             vapid_subject: vapid_subject(lookup, &public_url)?,
             public_url,
             data_dir,
@@ -303,6 +307,19 @@ fn database_url(lookup: Lookup<'_>) -> Result<Option<DatabaseUrl>, ConfigError> 
         return Err(ConfigError { variable, problem: problem.into() });
     }
     Ok(Some(DatabaseUrl(config)))
+}
+
+fn connections(lookup: Lookup<'_>) -> Result<ConnectionsMax, ConfigError> {
+    let problem = "must be 1 to 1000 connections";
+    let count = |variable, default| {
+        let count = whole(lookup, variable, problem, 1_000)?;
+        Ok(count.and_then(|count| usize::try_from(count).ok()).unwrap_or(default))
+    };
+    let default = ConnectionsMax::default();
+    Ok(ConnectionsMax {
+        people: count("HOGA_DATABASE_CONNECTIONS_MAX", default.people)?,
+        lists: count("HOGA_LISTS_CONNECTIONS_MAX", default.lists)?,
+    })
 }
 
 fn amqp_url(lookup: Lookup<'_>) -> Result<Option<AmqpUrl>, ConfigError> {
@@ -590,6 +607,8 @@ mod tests {
             ("HOGA_BIND", "localhost"),
             ("HOGA_DATABASE_URL", "mysql://x"),
             ("HOGA_DATABASE_URL", "postgres://u:secret@h/db?sslmode=require"),
+            ("HOGA_DATABASE_CONNECTIONS_MAX", "0"),
+            ("HOGA_LISTS_CONNECTIONS_MAX", "1001"),
             ("HOGA_AMQP_URL", "http://u:secret@h"),
             ("HOGA_AMQP_URL", "amqps://u:secret@h"),
             ("HOGA_AMQP_PREFIX", "my exchange"),

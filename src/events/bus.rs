@@ -6,8 +6,6 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use tokio_postgres::error::SqlState;
-
 use super::envelope::Envelope;
 use crate::store::StoreError;
 
@@ -34,12 +32,13 @@ impl TakeError {
     pub fn will_pass(&self) -> bool {
         match self {
             TakeError::Refused(_)
-            | TakeError::Store(StoreError::Malformed(_) | StoreError::Constraint(_)) => false,
+            | TakeError::Store(
+                StoreError::Malformed(_) | StoreError::Constraint(_) | StoreError::Busy,
+            ) => false,
             TakeError::Store(StoreError::Unavailable(_)) => true,
             TakeError::Store(StoreError::Statement(error)) => error.code().is_none_or(|code| {
                 // Connection lost, transaction rolled back, no resources, operator at work.
-                let of_the_server = ["08", "40", "53", "57"].contains(&&code.code()[..2]);
-                of_the_server && *code != SqlState::QUERY_CANCELED
+                ["08", "40", "53", "57"].contains(&&code.code()[..2])
             }),
         }
     }

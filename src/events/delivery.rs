@@ -6,6 +6,7 @@ use super::{
     bus::{BoxFuture, Consumer, TakeError},
     envelope::Envelope,
 };
+use crate::store::StoreError;
 
 /// How often an event is offered that the consumer refuses; then it is put aside.
 pub const TRIES_MAX: u32 = 5;
@@ -82,7 +83,10 @@ async fn insist<E>(
 pub(super) async fn tell_of_loss(consumer: &dyn Consumer) {
     let (mut pause, mut is_failing) = (PAUSE, false);
     while let Err(error) = consumer.may_have_missed().await {
-        let (name, error, will_pass) = (consumer.name(), told(&error), error.will_pass());
+        // What takes too long is no fault of an event that could be put aside: it goes on from where
+        // it was.
+        let will_pass = error.will_pass() || matches!(error, TakeError::Store(StoreError::Busy));
+        let (name, error) = (consumer.name(), told(&error));
         if !will_pass {
             tracing::error!(consumer = name, error, "what a consumer missed cannot be looked for");
             return;

@@ -4,7 +4,7 @@
 //! Postgres, and are read again regularly, so that nothing depends on a timer that may be missed.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt, stream};
+use futures_util::{
+    StreamExt,
+    stream::{self, FuturesUnordered},
+};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
@@ -82,6 +85,9 @@ pub(super) struct Clock {
     missed: Arc<AtomicBool>,
     store: Store,
     due: Agenda,
+    /// Auctions that were heard of or sent something since the last reading began: what it finds of
+    /// them is older than that.
+    changed: HashSet<AuctionId>,
 }
 
 /// The near due times, by time and by auction.
@@ -118,20 +124,36 @@ impl Clock {
         let (sender, notes) = mpsc::channel(NOTES_WAITING_MAX);
         let missed = Arc::new(AtomicBool::new(false));
         let handle = ClockHandle { notes: sender, missed: Arc::clone(&missed) };
-        (handle, Clock { notes, missed, store, due: Agenda::default() })
+        let (due, changed) = Default::default();
+        (handle, Clock { notes, missed, store, due, changed })
     }
 
     /// Runs until the exchange refuses new commands.
-    pub async fn run(mut self, exchange: Exchange) {
+    pub async fn run(self, exchange: Exchange) {
+        let is_closing = || exchange.inner.closing.load(Ordering::Acquire);
+        let send = |id, what: What| exchange.dispatch(id, what.command());
+        self.run_with(send, is_closing).await;
+    }
+
+    /// What is due is sent at its time, also while Postgres is being read or does not answer.
+    async fn run_with(
+        mut self,
+        send: impl Fn(AuctionId, What) -> Result<(), Failure>,
+        is_closing: impl Fn() -> bool,
+    ) {
         let mut read_at = Instant::now();
         let mut notes = Vec::new();
-        while !exchange.inner.closing.load(Ordering::Acquire) {
-            if Instant::now() >= read_at || self.missed.swap(false, Ordering::AcqRel) {
-                self.read().await;
+        // At most one.
+        let mut reading = FuturesUnordered::new();
+        while !is_closing() {
+            let is_time = Instant::now() >= read_at;
+            if reading.is_empty() && (is_time || self.missed.swap(false, Ordering::AcqRel)) {
+                self.changed.clear();
+                reading.push(read_near(self.store.clone()));
                 read_at = Instant::now() + READ_EVERY;
             }
-            self.send_due(&exchange);
-            let wake_at = self.next_wake().min(read_at);
+            self.send_due(&send);
+            let wake_at = self.next_wake();
             tokio::select! {
                 biased;
                 count = self.notes.recv_many(&mut notes, 1_024) => {
@@ -140,7 +162,9 @@ impl Clock {
                     }
                     self.take(&mut notes);
                 }
+                Some(rows) = reading.next() => self.take_read(rows),
                 () = tokio::time::sleep_until(wake_at) => {}
+                () = tokio::time::sleep_until(read_at), if reading.is_empty() => {}
             }
         }
     }
@@ -153,18 +177,17 @@ impl Clock {
     fn take(&mut self, notes: &mut Vec<Note>) {
         let horizon = wall_clock::now().plus_ms(HORIZON_MS);
         for (id, due) in notes.drain(..) {
+            self.changed.insert(id);
             self.due.set(id, due.filter(|(at, _)| *at <= horizon));
         }
     }
 
-    /// Near due times, overdue ones included: whatever was missed is found here.
-    async fn read(&mut self) {
-        let until = wall_clock::now().plus_ms(HORIZON_MS);
-        let limit = i64::try_from(HELD_MAX).unwrap_or(i64::MAX);
-        match self.store.due_until(until, limit).await {
+    /// What was read counts, but for auctions that were heard of since the reading began.
+    fn take_read(&mut self, rows: Result<Vec<Due>, StoreError>) {
+        match rows {
             Ok(rows) => {
-                for row in rows {
-                    self.due.set(row.id, Some((row.at, what(&row))));
+                for row in rows.iter().filter(|row| !self.changed.contains(&row.id)) {
+                    self.due.set(row.id, Some((row.at, what(row))));
                 }
             }
             Err(error) => {
@@ -174,14 +197,21 @@ impl Clock {
         }
     }
 
-    fn send_due(&mut self, exchange: &Exchange) {
+    fn send_due(&mut self, send: &impl Fn(AuctionId, What) -> Result<(), Failure>) {
         let now = wall_clock::now();
         while let Some((id, what)) = self.due.pop_due(now) {
-            if let Err(Failure::Overloaded) = exchange.dispatch(id, what.command()) {
+            self.changed.insert(id);
+            if let Err(Failure::Overloaded) = send(id, what) {
                 self.due.set(id, Some((now.plus_ms(AGAIN_AFTER_MS), what)));
             }
         }
     }
+}
+
+/// Near due times, overdue ones included: whatever was missed is found here.
+async fn read_near(store: Store) -> Result<Vec<Due>, StoreError> {
+    let until = wall_clock::now().plus_ms(HORIZON_MS);
+    store.due_until(until, i64::try_from(HELD_MAX).unwrap_or(i64::MAX)).await
 }
 
 const fn what(due: &Due) -> What {
@@ -221,4 +251,62 @@ pub(super) async fn catch_up(exchange: &Exchange, store: &Store) -> Result<u64, 
 
 async fn read_overdue(store: &Store) -> Result<Vec<Due>, StoreError> {
     store.due_until(wall_clock::now(), 10_000).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, io::Read};
+
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// A Postgres that takes connections and says nothing.
+    fn silent() -> (std::net::TcpListener, Store) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("set");
+        let mut config = tokio_postgres::Config::new();
+        config.host("127.0.0.1").port(listener.local_addr().expect("an address").port());
+        config.user("hoga").dbname("hoga");
+        (listener, Store::new(config).expect("a store"))
+    }
+
+    /// Whether somebody who asked has given up by now.
+    fn is_given_up(postgres: &std::net::TcpListener) -> bool {
+        let mut given_up = false;
+        while let Ok((mut asking, _)) = postgres.accept() {
+            asking.set_nonblocking(true).expect("set");
+            let read = asking.read_to_end(&mut Vec::new());
+            given_up |= read.is_ok();
+        }
+        given_up
+    }
+
+    #[tokio::test]
+    async fn what_is_due_is_sent_while_postgres_does_not_answer() {
+        let (postgres, store) = silent();
+        let (handle, clock) = Clock::new(store);
+        let id = AuctionId(Uuid::from_u128(7));
+        handle.note(id, Some((wall_clock::now(), What::Close)));
+        let sent = RefCell::new(None);
+        let send = |id, what| {
+            *sent.borrow_mut() = Some((id, what, is_given_up(&postgres)));
+            Ok(())
+        };
+        clock.run_with(send, || sent.borrow().is_some()).await;
+        assert_eq!(sent.take(), Some((id, What::Close, false)), "the reading goes on");
+    }
+
+    #[tokio::test]
+    async fn what_was_heard_while_postgres_was_read_counts_more_than_what_was_read() {
+        let (_listener, store) = silent();
+        let (_handle, mut clock) = Clock::new(store);
+        let [heard, other] = [1, 2].map(|n| AuctionId(Uuid::from_u128(n)));
+        let (later, now) = (wall_clock::now().plus_ms(30_000), wall_clock::now());
+        clock.take(&mut vec![(heard, Some((later, What::Close)))]);
+        let row = |id| Due { id, at: now, is_opening: false };
+        clock.take_read(Ok(vec![row(heard), row(other)]));
+        assert_eq!(clock.due.by_auction[&heard], (later, What::Close));
+        assert_eq!(clock.due.by_auction[&other], (now, What::Close));
+    }
 }

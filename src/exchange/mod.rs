@@ -60,7 +60,7 @@ use crate::{
         time::Timestamp,
     },
     events::relay::RelayHandle,
-    store::Store,
+    store::{Store, purges},
     wall_clock,
 };
 
@@ -138,8 +138,13 @@ impl Exchange {
         let exchange = Exchange { inner: Arc::new(inner) };
         actix::spawn(run_clock.run(exchange.clone()));
         actix::spawn(exchange.clone().sweep_idle(options.idle_after));
-        actix::spawn(exchange.clone().purge_receipts());
         lane::spawn_or_abort("the writer of snapshots", write_snapshots.run());
+        let store = exchange.inner.store.clone();
+        actix::spawn(purges::keep("receipts", PURGE_EVERY, move || {
+            let store = store.clone();
+            let before = wall_clock::now().plus_ms(-RECEIPTS_KEPT_MS);
+            async move { store.purge_receipts(before).await }
+        }));
         exchange
     }
 
@@ -288,15 +293,6 @@ impl Exchange {
             if count > 0 {
                 tracing::debug!(count, "idle auctions left memory");
             }
-        }
-    }
-
-    async fn purge_receipts(self) {
-        let mut every = tokio::time::interval(PURGE_EVERY);
-        while !self.inner.closing.load(Ordering::Acquire) {
-            every.tick().await;
-            let before = wall_clock::now().plus_ms(-RECEIPTS_KEPT_MS);
-            while let Ok(1..) = self.inner.store.purge_receipts(before).await {}
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     events::log::IncrementForm,
     exchange::{Answer, Request, new_auction},
     identity::Role,
-    store::{AuctionRow, Filter, Page, ReceiptKey, Sort, StoreError},
+    store::{AuctionRow, Filter, Page, ReceiptKey, Sort, StoreError, are_searchable},
     wall_clock,
 };
 
@@ -721,6 +721,17 @@ impl StatusWord {
 }
 
 impl ListQuery {
+    /// Without a letter there is no index to look in.
+    fn words(&self) -> Result<Option<String>, Problem> {
+        let words = text(&self.q)?.map(|words| words.trim().to_owned());
+        match words.filter(|words| !words.is_empty()) {
+            Some(words) if !are_searchable(&words) => {
+                Err(Problem::found(Code::InvalidQuery, "q needs a letter or a digit.".to_owned()))
+            }
+            words => Ok(words),
+        }
+    }
+
     fn filter(&self) -> Result<Filter, Problem> {
         let price = |field: &str, value: Option<i64>| {
             value
@@ -731,24 +742,25 @@ impl ListQuery {
                 })
                 .transpose()
         };
-        let text = |value: &Option<String>| {
-            // What was not UTF-8 comes as the replacement character.
-            let usable = |text: &String| {
-                text.chars().count() <= WORD_CHARS_MAX && !text.contains(['\0', '\u{fffd}'])
-            };
-            match value {
-                Some(text) if !usable(text) => Err(Problem::from(Code::InvalidQuery)),
-                value => Ok(value.clone().filter(|text| !text.is_empty())),
-            }
-        };
         Ok(Filter {
             status: self.status.map(|status| status.word().to_owned()),
             category: text(&self.category)?,
             seller: self.seller.map(UserId),
-            q: text(&self.q)?,
+            q: self.words()?,
             min_price: price("min_price", self.min_price)?,
             max_price: price("max_price", self.max_price)?,
         })
+    }
+}
+
+fn text(value: &Option<String>) -> Result<Option<String>, Problem> {
+    // What was not UTF-8 comes as the replacement character.
+    let usable = |text: &String| {
+        text.chars().count() <= WORD_CHARS_MAX && !text.contains(['\0', '\u{fffd}'])
+    };
+    match value {
+        Some(text) if !usable(text) => Err(Problem::from(Code::InvalidQuery)),
+        value => Ok(value.clone().filter(|text| !text.is_empty())),
     }
 }
 
@@ -759,7 +771,8 @@ impl ListQuery {
     params(
         ("status" = Option<StatusWord>, Query), ("category" = Option<String>, Query),
         ("seller" = Option<Uuid>, Query, description = "The seller's id"),
-        ("q" = Option<String>, Query, description = "Words in the title"),
+        ("q" = Option<String>, Query, description = "Words in the title, with a letter or a digit. \
+            Two syllables of Hangul or three letters are found anywhere, less at the beginning of a word"),
         ("min_price" = Option<i64>, Query, description = "Minor units", minimum = 1),
         ("max_price" = Option<i64>, Query, description = "Minor units", minimum = 1),
         ("sort" = Option<SortWord>, Query),

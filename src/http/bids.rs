@@ -383,7 +383,7 @@ pub async fn list_bids(
             page.key
         }
     };
-    let rows = state.store.bids_before(id, before, limit + 1).await?;
+    let rows = state.store.of_lists().bids_before(id, before, limit + 1).await?;
     if rows.is_empty() && state.store.log_head(id).await?.is_none() {
         return Err(Code::AuctionNotFound.into());
     }

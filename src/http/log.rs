@@ -115,7 +115,7 @@ pub async fn get_log(
         let found = format!("after_seq must be 0 or more, limit 1 to {ENTRIES_MAX}.");
         return Err(Problem::found(Code::InvalidQuery, found));
     }
-    let page = state.store.log_after(id, after_seq, limit, BYTES_MAX).await?;
+    let page = state.store.of_lists().log_after(id, after_seq, limit, BYTES_MAX).await?;
     if page.rows.is_empty() && state.store.log_head(id).await?.is_none() {
         return Err(Code::AuctionNotFound.into());
     }

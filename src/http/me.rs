@@ -232,7 +232,7 @@ pub async fn delete_me(state: web::Data<State>, user: User) -> Result<HttpRespon
 async fn leave(state: &State, user: UserId, now: Timestamp) -> Result<(), Problem> {
     // Of this second, too: those of other seconds could only be issued to who is there.
     let tokens_valid_from = now.plus_s(1);
-    state.tokens.revoke_before(user, tokens_valid_from);
+    state.revoke_before(user, tokens_valid_from);
     let alias = account::alias_after_leaving(user);
     match state.store.leave(user, &alias, now, tokens_valid_from).await? {
         Leaving::Done => Ok(()),

@@ -54,7 +54,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
     config::SellerModel,
-    domain::money::Amount,
+    domain::{id::UserId, money::Amount, time::Timestamp},
     events::bus::Bus,
     exchange::Exchange,
     identity::{
@@ -207,6 +207,12 @@ impl State {
     /// Whether the server is going down.
     pub fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
+    }
+
+    /// Tokens of the user from before then count no more, and streams that they opened end.
+    pub fn revoke_before(&self, user: UserId, at: Timestamp) {
+        self.tokens.revoke_before(user, at);
+        self.personal.end_revoked(|user| self.tokens.valid_from_s(user));
     }
 
     /// How the outside reaches this server.

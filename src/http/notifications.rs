@@ -32,6 +32,10 @@ const ORDER: &str = "notifications";
 pub enum KindWord {
     /// Somebody else leads now.
     Outbid,
+    /// The user leads again, because somebody else's bid was taken back.
+    LeadingAgain,
+    /// A bid in the user's auction was taken back.
+    BidRetracted,
     /// Of an auction that the user watches. Told at most every few seconds, as it stands then.
     HighestBidChanged,
     /// Of an auction that the user watches.
@@ -66,6 +70,8 @@ impl KindWord {
     const fn kind(self) -> Kind {
         match self {
             KindWord::Outbid => Kind::Outbid,
+            KindWord::LeadingAgain => Kind::LeadingAgain,
+            KindWord::BidRetracted => Kind::BidRetracted,
             KindWord::HighestBidChanged => Kind::HighestBidChanged,
             KindWord::OpeningSoon => Kind::OpeningSoon,
             KindWord::EndingSoon => Kind::EndingSoon,

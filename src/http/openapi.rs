@@ -201,6 +201,7 @@ const fn common() -> &'static [Code] {
         Code::Internal,
         Code::ShuttingDown,
         Code::Unavailable,
+        Code::Overloaded,
     ]
 }
 

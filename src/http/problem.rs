@@ -594,10 +594,16 @@ impl From<Failure> for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
         let source: &dyn std::error::Error = &error;
+        if matches!(error, StoreError::Busy) {
+            metrics::counter!("hoga_reads_refused_total").increment(1);
+            tracing::debug!(error = source, "a read was refused");
+            return Code::Overloaded.into();
+        }
         tracing::error!(error = source, "the store failed");
         Problem::from(match error {
             StoreError::Unavailable(_) => Code::Unavailable,
             StoreError::Statement(ref cause) if cause.as_db_error().is_none() => Code::Unavailable,
+            StoreError::Busy => Code::Overloaded,
             StoreError::Statement(_) | StoreError::Malformed(_) | StoreError::Constraint(_) => {
                 Code::Internal
             }

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{events::bus::BusStanding, identity::keys::KEY_SET_KEPT_S, telemetry, wall_clock};
 
-/// Commits in the outbox that are counted for the metrics.
-const OUTBOX_COUNTED_MAX: i64 = 100_000;
+/// Commits in the outbox that are looked at for the metrics; how many there are beyond is reckoned.
+const OUTBOX_COUNTED_MAX: i64 = 200;
 
 /// The exchange's clock.
 #[derive(Debug, Serialize, ToSchema)]

@@ -158,7 +158,7 @@ pub async fn set_user_roles(
         RolesSet::Left => return Err(Code::AccountLeft.into()),
     };
     if is_less {
-        state.tokens.revoke_before(user, now);
+        state.revoke_before(user, now);
     }
     tracing::info!(admin_id = %admin.0, user_id = %user, roles = ?roles, "roles were set");
     Ok(HttpResponse::Ok()

@@ -180,6 +180,11 @@ impl Tokens {
         }
     }
 
+    /// From when on tokens of the user count, in seconds since 1970; 0 where none was revoked.
+    pub fn valid_from_s(&self, user: UserId) -> i64 {
+        self.revocations.issued_from(user)
+    }
+
     /// Takes over who lost tokens, here or on another node, since a time; every few seconds, and from
     /// the beginning when the server starts. Where there are too many, everybody's tokens that are
     /// as old as those of whoever is left out count no more.

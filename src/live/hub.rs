@@ -59,7 +59,7 @@ const LOG_PAGE: usize = 256;
 /// Entries of the log that are read at once while catching up: two pages fit into a queue.
 const CATCH_UP_PAGE: usize = FRAMES_WAITING_MAX / 2;
 /// Reads for streams that run at once: half of the readers' connections, however many come back.
-const READS_AT_ONCE_MAX: usize = crate::store::READERS_MAX / 2;
+const READS_AT_ONCE_MAX: usize = 6;
 /// Auctions of one stream that are joined side by side.
 const JOINS_AT_ONCE: usize = 8;
 /// How often a viewer tries to join a topic that moves on while it reads.
@@ -118,7 +118,7 @@ impl Hub {
         let reads = Reads::from_store(store.clone());
         let (tail, feed) = tail::tail();
         let hub = Hub::start_with(feed, reads, &options);
-        tokio::spawn(tail.run(store, Arc::downgrade(&hub.inner.floor)));
+        tokio::spawn(tail.run(store.of_floor(), Arc::downgrade(&hub.inner.floor)));
         hub
     }
 

@@ -52,10 +52,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const LOOKED_AT_ONCE: i64 = 5_000;
 /// A stream ends after this, and its viewer shows again who they are.
 const LIFE_MAX: Duration = Duration::from_secs(3_600);
-/// How far back revocations are read each time, in seconds.
-const REVOCATIONS_READ_AGAIN_S: i64 = 300;
-/// Revocations that are read each time.
-const REVOCATIONS_READ_MAX: i64 = 10_000;
 /// How long viewers wait before they come back, in milliseconds.
 const RETRY_MS: std::ops::RangeInclusive<u64> = 1_000..=10_000;
 
@@ -163,6 +159,17 @@ impl Personal {
         self.inner.viewings().values().map(Vec::len).sum()
     }
 
+    /// Ends the streams of those whose tokens count only from a later time, in seconds since 1970, on
+    /// than the stream was opened: they left, or lost a role. To be called whenever that is heard of.
+    pub fn end_revoked(&self, valid_from_s: impl Fn(UserId) -> i64) {
+        for (user, own) in self.inner.viewings().iter() {
+            let valid_from = Timestamp::from_millis(valid_from_s(*user).saturating_mul(1_000));
+            for viewing in own.iter().filter(|viewing| viewing.opened_at < valid_from) {
+                viewing.end();
+            }
+        }
+    }
+
     /// Shutdown: ends every stream with a `retry:` that spreads the viewers' return.
     pub fn close(&self) {
         self.inner.is_closing.store(true, Ordering::Release);
@@ -248,29 +255,29 @@ impl Inner {
         let mut keep_alive =
             tokio::time::interval_at(Instant::now() + keep_alive_every, keep_alive_every);
         keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut reached = 0;
+        let (store, mut reached) = (self.store.of_floor(), 0);
         while !self.is_closing.load(Ordering::Acquire) {
-            if let Err(error) = self.read_on(&mut reached).await {
+            if let Err(error) = self.read_on(&store, &mut reached).await {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(error, "the streams of notifications cannot read on yet");
             }
             tokio::select! {
                 () = self.bell.notified() => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
-                _ = keep_alive.tick() => self.tick().await,
+                _ = keep_alive.tick() => self.tick(),
             }
         }
     }
 
     /// Tells what came to stand in the inbox after `reached`.
-    async fn read_on(&self, reached: &mut i64) -> Result<(), StoreError> {
-        let (_, newest) = self.store.inbox_ends().await?;
+    async fn read_on(&self, store: &Store, reached: &mut i64) -> Result<(), StoreError> {
+        let (_, newest) = store.inbox_ends().await?;
         // In this order: whoever comes after this reads the inbox after it, too.
         if self.viewings().is_empty() {
             *reached = newest;
         }
         while *reached < newest {
-            let told = self.store.told_since(*reached, LOOKED_AT_ONCE).await?;
+            let told = store.told_since(*reached, LOOKED_AT_ONCE).await?;
             let Some((last, _)) = told.last().copied() else { break };
             let wanted: Vec<i64> = {
                 let viewings = self.viewings();
@@ -279,7 +286,7 @@ impl Inner {
             };
             if !wanted.is_empty() {
                 let now = wall_clock::now();
-                for row in &self.store.notifications_of(&wanted).await? {
+                for row in &store.notifications_of(&wanted).await? {
                     self.deliver(row, now);
                 }
             }
@@ -295,17 +302,12 @@ impl Inner {
         }
     }
 
-    /// Keeps streams alive, and ends those that have gone on for long or whose user may not any
-    /// more.
-    async fn tick(&self) {
-        let since = wall_clock::now().plus_s(-REVOCATIONS_READ_AGAIN_S);
-        let revoked = self.store.tokens_revoked_since(since, REVOCATIONS_READ_MAX).await;
-        let revoked: HashMap<UserId, Timestamp> = revoked.unwrap_or_default().into_iter().collect();
+    /// Keeps streams alive, and ends those that have gone on for long.
+    fn tick(&self) {
         let mut gone = HashSet::new();
         for (user, own) in self.viewings().iter() {
             for viewing in own {
-                let is_revoked = revoked.get(user).is_some_and(|from| viewing.opened_at < *from);
-                if is_revoked || viewing.opened.elapsed() >= LIFE_MAX {
+                if viewing.opened.elapsed() >= LIFE_MAX {
                     viewing.end();
                 } else if viewing.queue.keep_alive() == Pushed::Gone {
                     gone.insert((*user, viewing.no));

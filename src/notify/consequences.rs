@@ -56,6 +56,8 @@ struct Following<'a> {
     numbers: HashMap<i64, UserId>,
     /// By user: whoever was outbid several times is told of the last time, if they do not lead again.
     outbid: BTreeMap<UserId, &'a EventRow>,
+    /// By whose retraction somebody came to lead, if nobody else leads by now.
+    leads_again: Option<(UserId, &'a EventRow)>,
     /// The newest price and extension of the part that is followed: earlier ones need not be told.
     price: Option<&'a EventRow>,
     extension: Option<&'a EventRow>,
@@ -73,6 +75,7 @@ impl<'a> Following<'a> {
             leader: news.leader,
             numbers: news.bidders.clone(),
             outbid: BTreeMap::new(),
+            leads_again: None,
             price: None,
             extension: None,
             opening: None,
@@ -106,10 +109,17 @@ impl<'a> Following<'a> {
             }
             Event::BidRetracted(_) => {
                 let Some(after) = stood(row) else { return };
-                // Nobody is outbid by it; who leads again is told of the price like everybody.
-                self.leader =
+                let leader =
                     after.leader.and_then(|bidder| self.numbers.get(&i64::from(bidder.0)).copied());
+                // Nobody is outbid by it.
+                if leader != self.leader {
+                    self.leads_again = leader.map(|leader| (leader, row));
+                    self.leader = leader;
+                }
                 self.price = Some(row);
+                if let Some(data) = price(row) {
+                    self.tell(self.news.seller, Kind::BidRetracted, row, data);
+                }
             }
             Event::Extended { ends_at } => {
                 self.extension = Some(row);
@@ -133,6 +143,7 @@ impl<'a> Following<'a> {
     fn leads(&mut self, bidder: UserId, row: &'a EventRow) {
         let before = self.leader.replace(bidder);
         if let Some(before) = before.filter(|before| *before != bidder) {
+            self.leads_again = None;
             self.outbid.insert(before, row);
         }
     }
@@ -191,6 +202,11 @@ impl<'a> Following<'a> {
             if let Some(data) = price(row) {
                 self.tell(user, Kind::Outbid, row, data);
             }
+        }
+        if let Some((user, row)) = self.leads_again.take().filter(|(user, _)| Some(*user) == leader)
+            && let Some(data) = price(row)
+        {
+            self.tell(user, Kind::LeadingAgain, row, data);
         }
         let of_many = [
             (Kind::HighestBidChanged, Audience::Watchers, self.price.take(), know_anyway),

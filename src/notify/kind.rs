@@ -5,6 +5,10 @@
 pub enum Kind {
     /// `outbid`: to the one who was leading.
     Outbid,
+    /// `leading_again`: to the one who leads since somebody else's bid was taken back.
+    LeadingAgain,
+    /// `bid_retracted`: to the seller.
+    BidRetracted,
     /// `highest_bid_changed`: to those who watch.
     HighestBidChanged,
     /// `opening_soon`: to those who watch.
@@ -37,8 +41,10 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 15] = [
+    pub const ALL: [Kind; 17] = [
         Kind::Outbid,
+        Kind::LeadingAgain,
+        Kind::BidRetracted,
         Kind::HighestBidChanged,
         Kind::OpeningSoon,
         Kind::EndingSoon,
@@ -59,6 +65,8 @@ impl Kind {
     pub const fn word(self) -> &'static str {
         match self {
             Kind::Outbid => "outbid",
+            Kind::LeadingAgain => "leading_again",
+            Kind::BidRetracted => "bid_retracted",
             Kind::HighestBidChanged => "highest_bid_changed",
             Kind::OpeningSoon => "opening_soon",
             Kind::EndingSoon => "ending_soon",

@@ -34,7 +34,7 @@ use crate::{
         bus::{BoxFuture, Consumer, TakeError},
         envelope::Envelope,
     },
-    store::{PageTold, Store, StoreError},
+    store::{PageTold, Store, StoreError, purges},
     wall_clock,
 };
 
@@ -121,7 +121,7 @@ impl Notifier {
         tokio::spawn(self.clone().tell_many());
         tokio::spawn(self.clone().remind());
         tokio::spawn(self.clone().fold());
-        tokio::spawn(self.clone().purge());
+        self.start_purges();
     }
 
     /// Works off some news; of how many events.
@@ -237,32 +237,31 @@ impl Notifier {
         }
     }
 
-    async fn purge(self) {
-        let mut every = tokio::time::interval(PURGE_EVERY);
-        loop {
-            every.tick().await;
-            if let Err(error) = self.purge_until(wall_clock::now()).await {
-                warn_of(&error);
-            }
-        }
+    fn start_purges(&self) {
+        let notifier = self.clone();
+        tokio::spawn(purges::keep("notifications", PURGE_EVERY, move || {
+            let notifier = notifier.clone();
+            async move { notifier.purge_until(wall_clock::now()).await }
+        }));
+        let store = self.store.clone();
+        tokio::spawn(purges::keep("stream_tickets", PURGE_EVERY, move || {
+            let (store, ended) = (store.clone(), wall_clock::now().plus_s(-ENDED_TICKETS_KEPT_S));
+            async move { store.purge_tickets(ended).await }
+        }));
+        let store = self.store.clone();
+        tokio::spawn(purges::keep("fanouts", PURGE_EVERY, move || {
+            let (store, told) = (store.clone(), wall_clock::now().plus_s(-RESTING_FANOUTS_KEPT_S));
+            async move { store.purge_fanouts(told).await }
+        }));
     }
 
-    /// Deletes what is too old by now.
+    /// Deletes some of the notifications that are too old by now; how many.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
     pub async fn purge_until(&self, now: Timestamp) -> Result<u64, StoreError> {
-        let (before, mut count) = (now.plus_s(-self.options.kept_s), 0);
-        loop {
-            let purged = self.store.purge_notifications(before, PURGED_AT_ONCE_MAX).await?;
-            count += purged;
-            if purged == 0 {
-                break;
-            }
-        }
-        self.store.purge_tickets(now.plus_s(-ENDED_TICKETS_KEPT_S)).await?;
-        self.store.purge_fanouts(now.plus_s(-RESTING_FANOUTS_KEPT_S)).await?;
-        Ok(count)
+        let before = now.plus_s(-self.options.kept_s);
+        self.store.purge_notifications(before, PURGED_AT_ONCE_MAX).await
     }
 }
 

@@ -68,7 +68,11 @@ const WRITE: &str = "
     INSERT INTO outbox (auction_ids, first_seqs, last_seqs)
     SELECT $8::uuid[], $24::int8[], $19::int8[] WHERE cardinality($8::uuid[]) > 0 RETURNING id";
 
+/// What lists are filtered and ordered by stands in `standings`.
 const UPDATE_ITEMS: &str = "
+    WITH listed AS (
+        UPDATE standings SET category = $4::text, starts_at = $15::timestamptz
+        WHERE auction_id = $1::uuid)
     UPDATE auctions a SET
         title = n.title, description = n.description, category = n.category,
         image_keys = n.image_keys, attributes = n.attributes, currency = n.currency,

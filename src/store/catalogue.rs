@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{FromSql, ToSql, Type};
 
 use super::{Company, ReceiptKey, Store, StoreError};
 use crate::domain::{
@@ -187,10 +187,12 @@ const UNLESS_THERE: &str = "ON CONFLICT ON CONSTRAINT auctions_pkey DO NOTHING R
 
 const INSERT_STANDINGS: &str = "
     INSERT INTO standings (auction_id, status, price, minimum_next_bid, bid_count, reserve_met,
-        buy_now_stands, ends_at, due_at, seq, head_hash)
-    SELECT id, 'scheduled', price, price, 0, false, buy_now_stands, ends_at, starts_at, 1, hash
+        buy_now_stands, ends_at, starts_at, due_at, seq, head_hash, category, seller_id)
+    SELECT id, 'scheduled', price, price, 0, false, buy_now_stands, ends_at, starts_at, starts_at,
+           1, hash, category, seller_id
     FROM unnest($1::uuid[], $2::int8[], $3::bool[], $4::timestamptz[], $5::timestamptz[],
-        $6::bytea[]) AS n (id, price, buy_now_stands, ends_at, starts_at, hash)";
+        $6::bytea[], $7::text[], $8::uuid[])
+        AS n (id, price, buy_now_stands, ends_at, starts_at, hash, category, seller_id)";
 
 const INSERT_FIRST_EVENTS: &str = "
     INSERT INTO events (auction_id, seq, kind, at, data, private, hash)
@@ -207,8 +209,7 @@ const INSERT_RECEIPT: &str = "
     INSERT INTO receipts (user_id, key, fingerprint, accepted, answer, created_at)
     VALUES ($1, $2, $3, true, $4, $5)";
 
-/// The company and the watchers are looked up for each row that is answered, after the sort and the
-/// limit. What was folded and what was not yet together are the count.
+/// What was folded of the watchers and what was not yet together are the count.
 const COLUMNS: &str = "
     SELECT a.id, a.seller_id, u.nickname, a.title, a.description, a.category, a.image_keys,
            a.attributes, a.currency, a.opening_price, a.increment, a.reserve_price,
@@ -315,36 +316,30 @@ impl Store {
         after: Option<Page>,
         limit: i64,
     ) -> Result<Vec<AuctionRow>, StoreError> {
-        let time = after.map(|page| Timestamp::from_millis(page.key));
-        let pattern = filter.q.as_deref().map(like_pattern);
-        let mut query = Query::default();
-        if let Some(status) = &filter.status {
-            query.and("s.status =", status);
-        }
-        if let Some(category) = &filter.category {
-            query.and("a.category =", category);
-        }
-        if let Some(seller) = &filter.seller {
-            query.and("a.seller_id =", seller);
-        }
-        if let Some(pattern) = &pattern {
-            query.and("a.title ILIKE", pattern);
-        }
-        if let Some(price) = &filter.min_price {
-            query.and_price(">=", price);
-        }
-        if let Some(price) = &filter.max_price {
-            query.and_price("<=", price);
-        }
-        if let Some(page) = &after {
-            let key: &(dyn ToSql + Sync) = if sort.by_time() { &time } else { &page.key };
-            query.after(sort, key, &page.id);
-        }
-        let sql = query.sql(sort, &limit);
-        let reader = self.reader().await?;
-        let statement = reader.prepare_cached(&sql).await?;
-        let rows = reader.query(&statement, &query.params).await?;
+        let list = List::new(filter, sort, after, limit);
+        let reader = self.of_lists().reader().await?;
+        let statement = reader.prepare_cached(&list.sql()).await?;
+        let rows = reader.query(&statement, &list.params()).await?;
         Ok(rows.iter().map(auction_row).collect())
+    }
+
+    /// How Postgres finds that page, carried out: `EXPLAIN (ANALYZE, FORMAT JSON)`, for whoever
+    /// changes an index.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn auctions_explained(
+        &self,
+        filter: &Filter,
+        sort: Sort,
+        after: Option<Page>,
+        limit: i64,
+    ) -> Result<String, StoreError> {
+        let list = List::new(filter, sort, after, limit);
+        let sql = format!("EXPLAIN (ANALYZE, FORMAT JSON) {}", list.sql());
+        let reader = self.of_lists().reader().await?;
+        let Json(plan) = reader.query_one(&sql, &list.params()).await?.get(0);
+        Ok(plan)
     }
 
     /// What the clock has to do until a time, soonest first.
@@ -362,6 +357,19 @@ impl Store {
     }
 }
 
+/// JSON as Postgres wrote it.
+struct Json(String);
+
+impl<'a> FromSql<'a> for Json {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Json, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Json(str::from_utf8(raw)?.to_owned()))
+    }
+
+    fn accepts(of: &Type) -> bool {
+        *of == Type::JSON
+    }
+}
+
 impl Sort {
     const fn by_time(self) -> bool {
         matches!(self, Sort::EndingSoon | Sort::OpeningSoon)
@@ -371,89 +379,248 @@ impl Sort {
         matches!(self, Sort::PriceAsc | Sort::PriceDesc)
     }
 
-    /// The key, the comparison that goes on after it, and the direction.
-    const fn order(self) -> (Option<&'static str>, &'static str, &'static str) {
+    /// The column, besides the id.
+    const fn column(self) -> Option<&'static str> {
         match self {
-            Sort::Newest => (None, "<", "DESC"),
-            Sort::EndingSoon => (Some("s.ends_at"), ">", "ASC"),
-            Sort::OpeningSoon => (Some("a.starts_at"), ">", "ASC"),
-            Sort::PriceAsc => (Some("s.price"), ">", "ASC"),
-            Sort::PriceDesc => (Some("s.price"), "<", "DESC"),
+            Sort::Newest => None,
+            Sort::EndingSoon => Some("ends_at"),
+            Sort::OpeningSoon => Some("starts_at"),
+            Sort::PriceAsc | Sort::PriceDesc => Some("price"),
+        }
+    }
+
+    /// The comparison that goes on after a place, and the direction.
+    const fn direction(self) -> (&'static str, &'static str) {
+        match self {
+            Sort::EndingSoon | Sort::OpeningSoon | Sort::PriceAsc => (">", "ASC"),
+            Sort::Newest | Sort::PriceDesc => ("<", "DESC"),
         }
     }
 }
 
+/// The states of auctions. The indexes of lists begin with them.
+const STATUSES: [&str; 4] = ["scheduled", "live", "ended", "cancelled"];
+
 /// How `standings.price_class` is made of a price, here of a parameter. It rises with the price, so
 /// that rows in the order of their class and price are in the order of their price.
 fn price_class(place: usize) -> String {
-    format!("(length(${place}::int8::text) * 100 + left(${place}::int8::text, 2)::integer)")
+    format!("(length(${place}::int8::text) * 20 + left(${place}::int8::text, 2)::integer / 5)")
 }
 
-/// A list's `WHERE`, with its parameters in order.
-#[derive(Default)]
-struct Query<'a> {
-    conditions: Vec<String>,
-    params: Vec<&'a (dyn ToSql + Sync)>,
+/// Auctions of one state, and which of its prices an index knows.
+#[derive(Clone, Copy)]
+struct Branch {
+    /// The place of the parameter.
+    status: usize,
+    prices: Prices,
 }
 
-impl<'a> Query<'a> {
-    fn param(&mut self, value: &'a (dyn ToSql + Sync)) -> usize {
-        self.params.push(value);
-        self.params.len()
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Prices {
+    /// It does not matter.
+    Any,
+    /// To the unit, in `quiet_price`: nobody bids.
+    Quiet,
+    /// By their class: of live auctions with bids.
+    Moving,
+}
+
+/// A list: for each state a query that finds as many as a page has in the order of an index, merged.
+/// So a page costs the same however many auctions there are, and how far in it is.
+struct List<'a> {
+    filter: &'a Filter,
+    sort: Sort,
+    pattern: Option<String>,
+    statuses: Vec<&'a str>,
+    after: Option<(Key, AuctionId)>,
+    limit: i64,
+}
+
+enum Key {
+    Number(i64),
+    Time(Timestamp),
+}
+
+impl<'a> List<'a> {
+    fn new(filter: &'a Filter, sort: Sort, after: Option<Page>, limit: i64) -> List<'a> {
+        let key = |page: Page| match sort.by_time() {
+            true => (Key::Time(Timestamp::from_millis(page.key)), page.id),
+            false => (Key::Number(page.key), page.id),
+        };
+        List {
+            filter,
+            sort,
+            pattern: filter.q.as_deref().map(like_pattern),
+            statuses: match &filter.status {
+                Some(status) => vec![status],
+                None => STATUSES.to_vec(),
+            },
+            after: after.map(key),
+            limit,
+        }
     }
 
-    fn and(&mut self, condition: &str, value: &'a (dyn ToSql + Sync)) {
-        let place = self.param(value);
-        self.conditions.push(format!("{condition} ${place}"));
+    /// In the order of their places: limit, filters, place, states.
+    fn params(&self) -> Vec<&(dyn ToSql + Sync)> {
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&self.limit];
+        let Filter { category, seller, min_price, max_price, .. } = self.filter;
+        params.extend(category.as_ref().map(|category| category as &(dyn ToSql + Sync)));
+        params.extend(seller.as_ref().map(|seller| seller as &(dyn ToSql + Sync)));
+        params.extend(self.pattern.as_ref().map(|pattern| pattern as &(dyn ToSql + Sync)));
+        params.extend(min_price.as_ref().map(|price| price as &(dyn ToSql + Sync)));
+        params.extend(max_price.as_ref().map(|price| price as &(dyn ToSql + Sync)));
+        if let Some((key, id)) = &self.after {
+            params.push(id);
+            match key {
+                Key::Number(_) if self.sort.column().is_none() => {}
+                Key::Number(key) => params.push(key),
+                Key::Time(key) => params.push(key),
+            }
+        }
+        params.extend(self.statuses.iter().map(|status| status as &(dyn ToSql + Sync)));
+        params
     }
 
-    /// On the price, and on its class, which has the index.
-    fn and_price(&mut self, comparison: &str, price: &'a Amount) {
-        let place = self.param(price);
-        let class = price_class(place);
-        self.conditions
-            .push(format!("s.price {comparison} ${place} AND s.price_class {comparison} {class}"));
+    fn sql(&self) -> String {
+        let first_status = self.params().len() - self.statuses.len() + 1;
+        let prices_matter = self.sort.by_price()
+            || self.filter.min_price.is_some()
+            || self.filter.max_price.is_some();
+        let mut branches = Vec::new();
+        for (no, status) in self.statuses.iter().enumerate() {
+            let status_place = first_status + no;
+            let all: &[Prices] = match (prices_matter, *status) {
+                (false, _) => &[Prices::Any],
+                (true, "live") => &[Prices::Quiet, Prices::Moving],
+                (true, _) => &[Prices::Quiet],
+            };
+            let of_status = all.iter().map(|prices| {
+                let branch = Branch { status: status_place, prices: *prices };
+                format!("({})", self.branch(branch))
+            });
+            branches.extend(of_status);
+        }
+        let branches = branches.join("\n UNION ALL ");
+        let (_, direction) = self.sort.direction();
+        let order = match self.sort.column() {
+            Some(_) => format!("p.key {direction}, p.id {direction}"),
+            None => format!("p.id {direction}"),
+        };
+        format!(
+            "WITH page AS MATERIALIZED (
+                SELECT p.id, p.key FROM ({branches}) p ORDER BY {order} LIMIT $1)
+             {COLUMNS} JOIN page p ON p.id = s.auction_id ORDER BY {order}"
+        )
     }
 
-    fn after(&mut self, sort: Sort, key: &'a (dyn ToSql + Sync), id: &'a AuctionId) {
-        let (column, comparison, _) = sort.order();
-        let condition = match column {
-            None => format!("s.auction_id {comparison} ${}", self.param(id)),
-            Some(column) => {
-                let (key, id) = (self.param(key), self.param(id));
-                let beyond = format!("({column}, s.auction_id) {comparison} (${key}, ${id})");
-                if sort.by_price() {
-                    let class = price_class(key);
-                    format!("{beyond} AND s.price_class {comparison}= {class}")
-                } else {
-                    beyond
+    /// The first of one state.
+    fn branch(&self, branch: Branch) -> String {
+        let (comparison, direction) = self.sort.direction();
+        // The same price, by the column that has an index there.
+        let price = match branch.prices {
+            Prices::Quiet => "s.quiet_price",
+            Prices::Any | Prices::Moving => "s.price",
+        };
+        let key = match self.sort.column() {
+            Some("price") => price.to_owned(),
+            Some(column) => format!("s.{column}"),
+            None => "NULL::int8".to_owned(),
+        };
+        let is_classed = branch.prices == Prices::Moving;
+        let mut place = 1;
+        let mut next = || {
+            place += 1;
+            place
+        };
+        let of_status = format!("s.status = ${}", branch.status);
+        let mut conditions = match branch.prices {
+            Prices::Any => vec![of_status],
+            Prices::Quiet => vec![of_status, "s.quiet_price IS NOT NULL".to_owned()],
+            // All of them are live; said twice, Postgres would reckon with fewer.
+            Prices::Moving => vec!["s.quiet_price IS NULL".to_owned()],
+        };
+        let Filter { category, seller, min_price, max_price, .. } = self.filter;
+        if category.is_some() {
+            conditions.push(format!("s.category = ${}", next()));
+        }
+        if seller.is_some() {
+            conditions.push(format!("s.seller_id = ${}", next()));
+        }
+        let mut titles = "";
+        if self.pattern.is_some() {
+            titles = "JOIN auctions a ON a.id = s.auction_id";
+            let words = "(' ' || normalize(a.title, NFD))";
+            conditions.push(format!("{words} ILIKE normalize(${}::text, NFD)", next()));
+        }
+        for (bound, comparison) in [(min_price, ">="), (max_price, "<=")] {
+            if bound.is_some() {
+                let place = next();
+                conditions.push(format!("{price} {comparison} ${place}"));
+                if is_classed {
+                    let class = price_class(place);
+                    conditions.push(format!("s.price_class {comparison} {class}"));
                 }
             }
-        };
-        self.conditions.push(condition);
-    }
-
-    fn sql(&mut self, sort: Sort, limit: &'a i64) -> String {
-        let place = self.param(limit);
-        let (column, _, direction) = sort.order();
-        let conditions = if self.conditions.is_empty() {
-            String::new()
-        } else {
-            format!(" WHERE {}", self.conditions.join(" AND "))
-        };
-        let order = column.map(|column| format!("{column} {direction}, ")).unwrap_or_default();
-        let class =
-            if sort.by_price() { format!("s.price_class {direction}, ") } else { "".into() };
+        }
+        if self.after.is_some() {
+            let id = next();
+            if self.sort.column().is_none() {
+                conditions.push(format!("s.auction_id {comparison} ${id}"));
+            } else {
+                let place = next();
+                conditions.push(format!("({key}, s.auction_id) {comparison} (${place}, ${id})"));
+                if is_classed && self.sort.by_price() {
+                    let class = price_class(place);
+                    conditions.push(format!("s.price_class {comparison}= {class}"));
+                }
+            }
+        }
+        let mut order = Vec::new();
+        if is_classed && self.sort.by_price() {
+            order.push(format!("s.price_class {direction}"));
+        }
+        if self.sort.column().is_some() {
+            order.push(format!("{key} {direction}"));
+        }
+        order.push(format!("s.auction_id {direction}"));
         format!(
-            "{COLUMNS}{conditions} ORDER BY {class}{order}s.auction_id {direction} LIMIT ${place}"
+            "SELECT s.auction_id AS id, {key} AS key FROM standings s {titles}
+             WHERE {} ORDER BY {} LIMIT $1",
+            conditions.join(" AND "),
+            order.join(", ")
         )
     }
 }
 
-/// Anywhere in the text; what `LIKE` would take for a wildcard is taken as it is.
+/// Whether an index can be asked for these words: there is a letter or a digit among them.
+pub fn are_searchable(words: &str) -> bool {
+    words.chars().any(char::is_alphanumeric)
+}
+
+/// Anywhere in the text; where the words are too short for the index, which knows three letters at a
+/// time, at the beginning of a word. What `LIKE` would take for a wildcard is taken as it is.
 fn like_pattern(words: &str) -> String {
     let escaped = words.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-    format!("%{escaped}%")
+    let begin = if has_three_letters(words) { "%" } else { "% " };
+    format!("{begin}{escaped}%")
+}
+
+/// Whether three letters in a row are known of every text that has these words: of the first word what
+/// is there and a blank behind it, if it has ended; of each word that begins here two blanks before.
+fn has_three_letters(words: &str) -> bool {
+    let first: usize =
+        words.chars().take_while(|c| c.is_alphanumeric()).map(letters_decomposed).sum();
+    let rest = words.chars().skip_while(|c| c.is_alphanumeric()).collect::<String>();
+    first >= 3 || (first == 2 && !rest.is_empty()) || are_searchable(&rest)
+}
+
+/// Letters of a character in NFD, as far as they matter here: a syllable of Hangul has two or three.
+fn letters_decomposed(c: char) -> usize {
+    match c {
+        '가'..='힣' if (u32::from(c) - u32::from('가')).is_multiple_of(28) => 2,
+        '가'..='힣' => 3,
+        _ => 1,
+    }
 }
 
 /// One column of many auctions, as `unnest` takes it.
@@ -510,6 +677,8 @@ async fn insert_beginnings(
                 &column!(new, ends_at),
                 &column!(new, item.starts_at),
                 &hashes,
+                &column!(new, item.category),
+                &column!(new, seller),
             ],
         )
         .await?;
@@ -567,5 +736,27 @@ fn auction_row(row: &tokio_postgres::Row) -> AuctionRow {
             seq: row.get(28),
             winner: row.get(29),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_too_short_for_the_index_are_looked_for_where_a_word_begins() {
+        for anywhere in ["달항", "달항아리", "각", "jar", "0%_n", "a b", "4k "] {
+            assert!(like_pattern(anywhere).starts_with('%'), "{anywhere}");
+            assert!(!like_pattern(anywhere).starts_with("% "), "{anywhere}");
+        }
+        for at_the_beginning in ["a", "4k", "차", "a!"] {
+            assert!(like_pattern(at_the_beginning).starts_with("% "), "{at_the_beginning}");
+        }
+        assert!(are_searchable("차") && are_searchable("%1") && !are_searchable("% _-"));
+    }
+
+    #[test]
+    fn a_wildcard_is_taken_as_it_is() {
+        assert_eq!(like_pattern(r"100%_\"), r"%100\%\_\\%");
     }
 }

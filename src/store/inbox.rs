@@ -119,9 +119,11 @@ const ENDS: &str = "SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM notif
 
 const SINCE: &str = "SELECT id, user_id FROM notifications WHERE id > $1 ORDER BY id LIMIT $2";
 
+/// Ids rise in the order of time, so the old ones are the first.
 const PURGE: &str = "
     DELETE FROM notifications WHERE id IN (
-        SELECT id FROM notifications WHERE created_at < $1 ORDER BY id LIMIT $2)";
+        SELECT o.id FROM (SELECT id, created_at FROM notifications ORDER BY id LIMIT $2) o
+        WHERE o.created_at < $1)";
 
 const MUTES: &str = "SELECT kind FROM notification_mutes WHERE user_id = $1 ORDER BY kind";
 const UNMUTE: &str = "DELETE FROM notification_mutes WHERE user_id = $1";

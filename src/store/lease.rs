@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::oneshot;
 use tokio_postgres::NoTls;
 
-use super::{READER_TIMEOUT, Store};
+use super::{Store, connections::CONNECT_TIMEOUT};
 
 /// Any number, the same in every Hoga.
 const ADVISORY_LOCK: i64 = 0x686f_6761_0002;
@@ -100,8 +100,8 @@ impl Store {
         leased: &Leased,
         before: Option<&Session>,
     ) -> Result<Lease, LeaseError> {
-        let mut config = self.config.clone();
-        config.application_name("hoga lease").connect_timeout(READER_TIMEOUT);
+        let mut config = self.config().clone();
+        config.application_name("hoga lease").connect_timeout(CONNECT_TIMEOUT);
         let every = Duration::from_secs(u64::from(SIGN_OF_LIFE_EVERY_S));
         config.keepalives_idle(every).keepalives_interval(every).keepalives_retries(2);
         config.tcp_user_timeout(every * 3);

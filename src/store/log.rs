@@ -117,7 +117,7 @@ const RANGES: &str = "
 
 const SINCE: &str = "
     SELECT at, auction_id, seq, kind FROM events
-    WHERE at >= $1 AND (at, auction_id, seq) > ($1, $2, $3)
+    WHERE at >= $1 AND (at > $1 OR (auction_id, seq) > ($2, $3))
     ORDER BY at, auction_id, seq LIMIT $4";
 
 const MOVED_ON: &str = "
@@ -125,11 +125,12 @@ const MOVED_ON: &str = "
     FROM unnest($1::uuid[], $2::int8[]) AS w (id, head)
     JOIN standings s ON s.auction_id = w.id AND s.seq > w.head";
 
+/// Retractions are looked up one by one: as an `EXISTS` all of the auction would be read for a page.
 const BIDS: &str = "
     SELECT b.seq, b.at, b.data,
-           EXISTS (SELECT 1 FROM events r
-                   WHERE r.auction_id = b.auction_id AND r.seq > b.seq AND r.kind = 'bid.retracted'
-                     AND (r.data::json ->> 'bid_seq')::bigint = b.seq)
+           (SELECT true FROM events r
+            WHERE r.auction_id = b.auction_id AND r.kind = 'bid.retracted'
+              AND (r.data::jsonb ->> 'bid_seq')::bigint = b.seq LIMIT 1) IS NOT NULL
     FROM events b
     WHERE b.auction_id = $1 AND b.kind = 'bid.placed' AND b.seq < $2
     ORDER BY b.seq DESC LIMIT $3";

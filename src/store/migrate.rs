@@ -31,9 +31,9 @@ impl Store {
     /// # Errors
     /// When Postgres cannot be reached or a migration fails; each runs in a transaction.
     pub async fn migrate(&self) -> Result<Vec<String>, MigrateError> {
-        let mut config = self.config.clone();
+        let mut config = self.config().clone();
         config.application_name("hoga migrate");
-        config.connect_timeout(super::READER_TIMEOUT);
+        config.connect_timeout(super::connections::CONNECT_TIMEOUT);
         let (mut client, connection) = config.connect(NoTls).await?;
         let connection = tokio::spawn(connection);
         client.execute(LOCK, &[&ADVISORY_LOCK]).await?;

@@ -1,7 +1,7 @@
 //! Postgres: every SQL statement of the exchange, one file per group of tables.
 //!
-//! Owns the schema, the pool for readers, and the statements of the lanes' transactions. Must never
-//! decide anything: it stores what was decided and reads it back. Each statement is a named
+//! Owns the schema, the pools of connections, and the statements of the lanes' transactions. Must
+//! never decide anything: it stores what was decided and reads it back. Each statement is a named
 //! constant next to its only caller.
 
 mod accounts;
@@ -10,6 +10,7 @@ mod alerts;
 mod batch;
 mod catalogue;
 mod clients;
+mod connections;
 mod dead_letters;
 mod deliveries;
 mod inbox;
@@ -21,6 +22,7 @@ mod logins;
 mod migrate;
 mod notify;
 mod outbox;
+pub mod purges;
 mod push_subscriptions;
 mod pushes;
 mod receipts;
@@ -33,11 +35,12 @@ mod unlinks;
 mod watches;
 mod webhooks;
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
-use tokio_postgres::{NoTls, error::SqlState};
+use deadpool_postgres::{Pool, PoolError, TimeoutType};
+use tokio_postgres::error::SqlState;
 
+use self::connections::Pools;
 pub use self::{
     accounts::{Account, KakaoAccount, Profile, RolesSet, User},
     addresses::{ADDRESSES_PER_USER_MAX, AddressAdded, AddressRow, AddressText},
@@ -46,8 +49,11 @@ pub use self::{
         BatchWriter, CommitError, EventColumns, KnownReceipt, LaneConnectError, ReceiptColumns,
         Rows, StandingColumns,
     },
-    catalogue::{AuctionRow, Due, Filter, ItemRow, NewAuction, Page, Sort, StandingRow},
+    catalogue::{
+        AuctionRow, Due, Filter, ItemRow, NewAuction, Page, Sort, StandingRow, are_searchable,
+    },
     clients::{CLIENTS_MAX, ClientChanges, ClientRow, ClientsStamp},
+    connections::{ConnectionsMax, DatabaseError, FLOOR_CONNECTIONS},
     dead_letters::DeadLetterRow,
     deliveries::{
         ATTEMPTS_KEPT_MAX, AfterAttempt, AttemptMade, AttemptRow, ClaimedWebhook,
@@ -82,18 +88,15 @@ pub use self::{
     },
 };
 
-/// Connections that readers share. The lanes have their own.
-pub const READERS_MAX: usize = 12;
-/// How long a reader waits for a connection, and a connection for its server.
-pub const READER_TIMEOUT: Duration = Duration::from_secs(5);
-/// No statement of a reader runs longer.
-pub const READER_STATEMENT_TIMEOUT_MS: u32 = 10_000;
-
-/// The database, for everybody but the lanes.
+/// The database, for everybody but the lanes. Clones share their connections.
 #[derive(Clone)]
 pub struct Store {
-    config: tokio_postgres::Config,
+    config: Arc<tokio_postgres::Config>,
+    /// Those that this one asks over.
     pool: Pool,
+    /// Whether those are the ones for lists, where nobody waits.
+    is_of_lists: bool,
+    pools: Arc<Pools>,
 }
 
 /// The database could not be asked, or said no.
@@ -104,7 +107,10 @@ pub enum StoreError {
     Unavailable(#[source] deadpool_postgres::PoolError),
     /// Postgres answered with an error, or went away.
     #[error("Postgres could not carry out a statement")]
-    Statement(#[from] tokio_postgres::Error),
+    Statement(#[source] tokio_postgres::Error),
+    /// Too many ask for lists at once, or a statement took too long and was cancelled.
+    #[error("too much is asked of Postgres at once")]
+    Busy,
     /// A stored row does not make sense.
     #[error("a stored row cannot be read: {0}")]
     Malformed(String),
@@ -116,6 +122,15 @@ pub enum StoreError {
 impl From<deadpool_postgres::PoolError> for StoreError {
     fn from(error: deadpool_postgres::PoolError) -> StoreError {
         StoreError::Unavailable(error)
+    }
+}
+
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(error: tokio_postgres::Error) -> StoreError {
+        if error.code() == Some(&SqlState::QUERY_CANCELED) {
+            return StoreError::Busy;
+        }
+        StoreError::Statement(error)
     }
 }
 
@@ -134,29 +149,41 @@ impl StoreError {
 }
 
 impl Store {
-    /// A store over this database; nothing is connected yet.
+    /// A store over this database, with as many connections as there are by default; nothing is
+    /// connected yet.
     ///
     /// # Errors
-    /// When the pool cannot be built.
+    /// When the pools cannot be built.
     pub fn new(config: tokio_postgres::Config) -> Result<Store, StoreError> {
-        let mut reading = config.clone();
-        let options = format!("-c statement_timeout={READER_STATEMENT_TIMEOUT_MS}");
-        reading.application_name("hoga reader").options(&options);
-        reading.connect_timeout(READER_TIMEOUT);
-        let manager = Manager::from_config(
-            reading,
-            NoTls,
-            ManagerConfig { recycling_method: RecyclingMethod::Verified },
-        );
-        let pool = Pool::builder(manager)
-            .max_size(READERS_MAX)
-            .wait_timeout(Some(READER_TIMEOUT))
-            .create_timeout(Some(READER_TIMEOUT))
-            .recycle_timeout(Some(READER_TIMEOUT))
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|error| StoreError::Malformed(error.to_string()))?;
-        Ok(Store { config, pool })
+        Store::with(config, ConnectionsMax::default())
+    }
+
+    /// A store over this database that asks for people, over so many connections; nothing is
+    /// connected yet.
+    ///
+    /// # Errors
+    /// When the pools cannot be built.
+    pub fn with(
+        config: tokio_postgres::Config,
+        connections: ConnectionsMax,
+    ) -> Result<Store, StoreError> {
+        let pools = Pools::new(&config, connections)?;
+        let pool = pools.people.clone();
+        Ok(Store { config: Arc::new(config), pool, is_of_lists: false, pools: Arc::new(pools) })
+    }
+
+    /// The same database over the connections that are kept for the floor: for the clock, the
+    /// relay, and whoever follows the log. However many people ask, these never wait for them.
+    #[must_use]
+    pub fn of_floor(&self) -> Store {
+        Store { pool: self.pools.floor.clone(), is_of_lists: false, ..self.clone() }
+    }
+
+    /// The same database over the few connections that are there for lists which anybody may ask
+    /// for: a statement is short or cancelled, and who finds none free is refused at once.
+    #[must_use]
+    pub fn of_lists(&self) -> Store {
+        Store { pool: self.pools.lists.clone(), is_of_lists: true, ..self.clone() }
     }
 
     /// The settings under which the lanes and the migrations connect for themselves.
@@ -165,7 +192,10 @@ impl Store {
     }
 
     async fn reader(&self) -> Result<deadpool_postgres::Object, StoreError> {
-        Ok(self.pool.get().await?)
+        match self.pool.get().await {
+            Err(PoolError::Timeout(TimeoutType::Wait)) if self.is_of_lists => Err(StoreError::Busy),
+            got => Ok(got?),
+        }
     }
 
     /// Whether Postgres answers.

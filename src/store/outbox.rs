@@ -15,9 +15,10 @@ pub struct OutboxRow {
 /// What waits to be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutboxWaiting {
-    /// Commits; no more than were to be looked at.
+    /// Commits. Counted as far as they were looked at; what is beyond is reckoned by the numbers of
+    /// the rows, of which few are missing.
     pub commits: i64,
-    /// Events of these commits.
+    /// Their events; of those beyond as many for each as of those that were looked at.
     pub events: i64,
     /// How long the oldest waits.
     pub oldest_ms: i64,
@@ -31,11 +32,12 @@ const DELETE: &str = "
     DELETE FROM outbox WHERE id = ANY ($1)
     AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'";
 const NEWEST: &str = "SELECT coalesce(max(id), 0) FROM outbox";
-/// The age is that of the oldest row; rows beyond the limit are not looked at.
+/// The age is that of the oldest row. By the primary key from both ends; nothing is read between them.
 const WAITING: &str = "
     SELECT count(*), coalesce(sum(w.events), 0)::int8,
-           coalesce(extract(epoch FROM now() - min(w.at)) * 1000, 0)::int8
-    FROM (SELECT o.at, (SELECT sum(r.last - r.first + 1)
+           coalesce(extract(epoch FROM now() - (array_agg(w.at ORDER BY w.id))[1]) * 1000, 0)::int8,
+           coalesce((SELECT max(id) FROM outbox) - max(w.id), 0)
+    FROM (SELECT o.id, o.at, (SELECT sum(r.last - r.first + 1)
                         FROM unnest(o.first_seqs, o.last_seqs) AS r (first, last)) AS events
           FROM outbox o ORDER BY o.id LIMIT $1) w";
 
@@ -80,12 +82,19 @@ impl Store {
         Ok(self.reader().await?.query_one(NEWEST, &[]).await?.get(0))
     }
 
-    /// How much waits to be published, of the `limit` oldest commits.
+    /// How much waits to be published: the `limit` oldest commits are looked at.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
     pub async fn outbox_waiting(&self, limit: i64) -> Result<OutboxWaiting, StoreError> {
         let row = self.reader().await?.query_one(WAITING, &[&limit]).await?;
-        Ok(OutboxWaiting { commits: row.get(0), events: row.get(1), oldest_ms: row.get(2) })
+        let (counted, events, oldest_ms, beyond): (i64, i64, i64, i64) =
+            (row.get(0), row.get(1), row.get(2), row.get(3));
+        let events_beyond = if counted > 0 { beyond.saturating_mul(events) / counted } else { 0 };
+        Ok(OutboxWaiting {
+            commits: counted.saturating_add(beyond),
+            events: events.saturating_add(events_beyond),
+            oldest_ms,
+        })
     }
 }

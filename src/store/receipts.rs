@@ -33,7 +33,7 @@ const PURGED_AT_ONCE_MAX: i64 = 10_000;
 
 const PURGE: &str = "
     DELETE FROM receipts WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM receipts WHERE created_at < $1 LIMIT $2))";
+        SELECT ctid FROM receipts WHERE created_at < $1 ORDER BY created_at LIMIT $2))";
 
 impl Store {
     /// The kept answer under a key.

@@ -36,7 +36,7 @@ use crate::{
         envelope::Envelope,
     },
     outgoing::Sender,
-    store::{EventKey, NewDelivery, Store, StoreError, WebhookListening},
+    store::{EventKey, NewDelivery, Store, StoreError, WebhookListening, purges},
     wall_clock,
 };
 
@@ -172,7 +172,12 @@ impl Webhooks {
 
     /// Works off what is due, for as long as the process lives.
     pub async fn run(self, clock: fn() -> Timestamp) {
-        tokio::spawn(self.clone().keep_house(clock));
+        tokio::spawn(self.clone().keep_counting());
+        let webhooks = self.clone();
+        tokio::spawn(purges::keep("webhook_deliveries", PURGE_EVERY, move || {
+            let webhooks = webhooks.clone();
+            async move { webhooks.purge_until(clock()).await }
+        }));
         let mut turns = Turns::default();
         loop {
             if let Err(error) = self.begin_turns(&mut turns, clock).await {
@@ -240,21 +245,13 @@ impl Webhooks {
         Ok(())
     }
 
-    async fn keep_house(self, clock: fn() -> Timestamp) {
-        let mut purge_at = Instant::now();
+    async fn keep_counting(self) {
         let mut every = tokio::time::interval(COUNT_EVERY);
         loop {
             every.tick().await;
-            let kept = async {
-                if Instant::now() >= purge_at {
-                    purge_at = Instant::now() + PURGE_EVERY;
-                    self.purge_until(clock()).await?;
-                }
-                self.count().await
-            };
-            if let Err(error) = kept.await {
+            if let Err(error) = self.count().await {
                 let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "deliveries of webhooks could not be counted or deleted");
+                tracing::warn!(error, "deliveries of webhooks could not be counted");
             }
         }
     }
@@ -270,18 +267,14 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Deletes what is too old by now, and what belongs to webhooks that were removed; how much.
+    /// Deletes some of what is too old by now, and of what belongs to webhooks that were removed; how
+    /// much.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
     pub async fn purge_until(&self, now: Timestamp) -> Result<u64, StoreError> {
-        let (before, mut count) = (now.plus_s(-self.options.kept_s), 0);
-        loop {
-            match self.store.purge_deliveries(before, PURGED_AT_ONCE_MAX).await? {
-                0 => return Ok(count),
-                purged => count += purged,
-            }
-        }
+        let before = now.plus_s(-self.options.kept_s);
+        self.store.purge_deliveries(before, PURGED_AT_ONCE_MAX).await
     }
 
     async fn listening(&self) -> Result<Listening, StoreError> {
@@ -350,7 +343,8 @@ impl Webhooks {
     }
 
     /// Notes from the log what the bus may have lost: what was decided since events were last
-    /// heard, and some before. What was noted already is not noted again.
+    /// heard, and some before. What was noted already is not noted again. With each page
+    /// it is said how far events were heard, so that whoever is interrupted goes on from there.
     async fn look_in_the_log(&self) -> Result<(), StoreError> {
         let listening = self.listening().await?;
         let Some(first) = listening.iter().map(|webhook| webhook.created_at).min() else {

@@ -521,3 +521,83 @@ async fn nobody_is_told_of_who_is_not_there() {
     caller.put(path, &json!({"muted": ["lost"]})).await.refused(401, "token_invalid");
     caller.watches(&fresh_key()).await.refused(404, "auction_not_found");
 }
+
+#[tokio::test]
+async fn who_leads_again_after_a_retraction_and_the_seller_are_told_once() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
+    let id = sora.sells(an_auction()).await;
+    sora.auction_once(&id, "live").await;
+    minji.offers_up_to(&id, 50_000).await.with_status(201);
+    all_is_told(&server).await;
+    let seq = junho.offers_up_to(&id, 600_000).await.with_status(201)["seq"].clone();
+    minji.told("outbid").await;
+    let receipt = junho.retracts(&id, &seq, "0을 하나 더 눌렀습니다").await.with_status(201);
+    let again = minji.told("leading_again").await;
+    assert_eq!((&again["subject_id"], &again["data"]["price"]), (&json!(id), &receipt["price"]));
+    let retracted = sora.told("bid_retracted").await;
+    assert_eq!(retracted["data"]["price"], receipt["price"]);
+    all_is_told(&server).await;
+    for private in ["600000", "50000", "0을", &junho.id.to_string(), &minji.id.to_string()] {
+        let told = format!("{again}{retracted}");
+        assert!(!told.contains(private), "{private} in {told}");
+    }
+    assert_eq!(minji.count_of("bid_retracted").await + sora.count_of("leading_again").await, 0);
+    assert!(junho.inbox().await.is_empty(), "he knows");
+    // However often the log is worked off, and whoever still leads is told nothing.
+    server.database.rows("UPDATE notify_progress SET done_seq = done_seq - 1").await;
+    minji.offers_up_to(&id, 70_000).await.with_status(201);
+    all_is_told(&server).await;
+    let (hers, his) = (minji.count_of("leading_again").await, sora.count_of("bid_retracted").await);
+    assert_eq!((hers, his), (1, 1));
+    let path = "/v1/me/notifications/preferences";
+    let muted = minji.put(path, &json!({"muted": ["leading_again", "bid_retracted"]})).await;
+    muted.with_status(200);
+}
+
+/// A log with so many more bids, in a stopped server's database, and one event of it.
+async fn grown(server: &TestServer, id: &str, bids: i64) -> Vec<Envelope> {
+    let more = format!(
+        "INSERT INTO events (auction_id, seq, kind, at, data, private, hash) \
+         SELECT e.auction_id, s.seq + n, e.kind, e.at, e.data, e.private, e.hash \
+         FROM standings s JOIN events e ON e.auction_id = s.auction_id AND e.kind = 'bid.placed', \
+              generate_series(1, {bids}) n \
+         WHERE s.auction_id = '{id}'; \
+         UPDATE standings SET seq = seq + {bids} WHERE auction_id = '{id}'"
+    );
+    server.database.rows(&more).await;
+    envelopes(&server.store, id).await.split_off(2)[..1].to_vec()
+}
+
+/// Nothing is left to it but what it hears.
+async fn with_nothing_missed(server: &TestServer) -> Notifier {
+    let notifier = another_notifier(&server.store, Options::default());
+    while notifier.work_off_some(wall_clock::now()).await.unwrap() > 0 {}
+    notifier
+}
+
+#[tokio::test]
+async fn a_log_longer_than_one_reading_is_worked_off_by_one_call_after_another() {
+    let (server, id) = untold(1).await;
+    let notifier = with_nothing_missed(&server).await;
+    let heard = grown(&server, &id, 9_000).await;
+    notifier.take(&heard).await.unwrap();
+    let mut worked_off = Vec::new();
+    for _ in 0..4 {
+        worked_off.push(notifier.work_off_some(wall_clock::now()).await.unwrap());
+    }
+    assert_eq!(worked_off, [4_096, 4_096, 808, 0]);
+}
+
+#[tokio::test]
+async fn what_was_heard_is_worked_off_after_a_statement_that_failed() {
+    let (server, id) = untold(1).await;
+    let notifier = with_nothing_missed(&server).await;
+    let heard = grown(&server, &id, 3).await;
+    notifier.take(&heard).await.unwrap();
+    server.database.rows("ALTER TABLE auction_bidders RENAME TO away").await;
+    assert!(notifier.work_off_some(wall_clock::now()).await.is_err());
+    server.database.rows("ALTER TABLE away RENAME TO auction_bidders").await;
+    assert_eq!(notifier.work_off_some(wall_clock::now()).await.unwrap(), 3);
+}

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::{
     notifications::all_is_told,
     support::{
-        Bidder, Client, Seller, TestServer, an_auction, eventually, logs,
+        Bidder, Client, Seller, TestServer, an_auction,
+        broadcaster::Broadcaster,
+        eventually, logs,
         streams::{Events, Told},
     },
 };
@@ -273,4 +275,47 @@ async fn a_shutdown_ends_personal_streams_and_says_when_to_come_back() {
     let raw = String::from_utf8(stream.raw).unwrap();
     assert!(raw.trim_end().lines().last().unwrap().starts_with("retry: "), "{raw}");
     server.stop();
+}
+
+async fn ends(stream: &mut Events) {
+    while let Some(told) = stream.next().await {
+        assert_eq!(told.event, "snapshot");
+    }
+}
+
+/// Whether a stream was kept alive: every fifteen seconds.
+fn was_kept_alive(stream: &mut Events) -> bool {
+    while stream.poll_once().is_some() {}
+    String::from_utf8_lossy(&stream.raw).contains(": keep-alive")
+}
+
+#[tokio::test]
+async fn an_open_stream_ends_when_its_user_leaves_or_loses_a_role_here_and_elsewhere() {
+    let server = TestServer::spawn();
+    let broadcaster = Broadcaster::beside(&server.config, server.database.config());
+    let admin = server.admin().await;
+    let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
+    let hana = server.bidder("hana").await;
+    let elsewhere = |caller: &Bidder| {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let token = server.token(caller.id, &[], 900);
+        Client::new(http, broadcaster.base_url(), Some(token))
+    };
+    let mut streams = Vec::new();
+    for who in [&minji, &junho, &hana] {
+        let (mut here, mut there) = (events(who).await, events(&elsewhere(who)).await);
+        here.next().await.unwrap();
+        there.next().await.unwrap();
+        streams.push((here, there));
+    }
+    let [hers, his, others] = &mut streams[..] else { unreachable!("three") };
+    minji.remove("/v1/me").await.with_status(204);
+    ends(&mut hers.0).await;
+    ends(&mut hers.1).await;
+    let nobody = json!({"roles": []});
+    admin.put(&format!("/v1/users/{}/roles", junho.id), &nobody).await.with_status(200);
+    ends(&mut his.0).await;
+    ends(&mut his.1).await;
+    // Revocations are heard of more often than streams are kept alive.
+    assert!(!was_kept_alive(&mut others.0) && !was_kept_alive(&mut others.1));
 }

@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
-    TestServer, an_auction, contract::DOCUMENT, eventually, fresh_key, in_ms, with,
+    TestServer, an_auction, contract::DOCUMENT, eventually, fresh_key, in_ms, logs, with,
 };
 
 #[tokio::test]
@@ -396,4 +396,34 @@ async fn a_database_that_hangs_does_not_hold_a_shutdown_up() {
     drop(client);
     bidding.abort();
     lock.abort();
+}
+
+#[tokio::test]
+async fn a_purge_that_fails_is_said_once_counted_and_tried_again() {
+    let mut server = TestServer::spawn();
+    server.stop();
+    let ticket = "INSERT INTO users (id, nickname, roles) VALUES (gen_random_uuid(), 'x', '{}'); \
+                  INSERT INTO stream_tickets (ticket_hash, user_id, expires_at) \
+                  SELECT '', id, now() - interval '1 day' FROM users LIMIT 1; \
+                  ALTER TABLE stream_tickets RENAME TO away";
+    server.database.rows(ticket).await;
+    server.start();
+    let failed = "hoga_purges_failed_total{what=\"stream_tickets\"}";
+    eventually("it failed twice", || async {
+        let metrics = server.anonymous().get("/metrics").await;
+        let line = metrics.text().lines().find(|line| line.starts_with(failed))?;
+        let count: f64 = line.rsplit(' ').next()?.parse().ok()?;
+        (count >= 2.0).then_some(())
+    })
+    .await;
+    let kept = logs::kept();
+    let said = kept.lines().filter(|line| {
+        line.contains("what is too old stays") && line.contains("what=\"stream_tickets\"")
+    });
+    assert_eq!(said.count(), 1);
+    server.database.rows("ALTER TABLE away RENAME TO stream_tickets").await;
+    eventually("it is deleted", || async {
+        (server.database.number("SELECT count(*) FROM stream_tickets").await == 0).then_some(())
+    })
+    .await;
 }

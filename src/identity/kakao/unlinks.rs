@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::{Kakao, KakaoError};
 use crate::{
     domain::time::Timestamp,
-    store::{Store, StoreError, Unlink, UnlinkDirection},
+    store::{Store, StoreError, Unlink, UnlinkDirection, purges},
 };
 
 /// Attempts for each row; they spread over some two days.
@@ -26,6 +26,8 @@ const PAUSE_S_MAX: i64 = 21_600;
 const LOOKED_EVERY: Duration = Duration::from_secs(5);
 /// Rows worked off before the metrics are brought up to date.
 const ROUND_MAX: usize = 256;
+/// How often rows that are done are deleted.
+const PURGED_EVERY: Duration = Duration::from_secs(60);
 /// A row that is done is kept so long: thirty days.
 const DONE_KEPT_S: i64 = 30 * 86_400;
 
@@ -80,6 +82,11 @@ impl Unlinks {
 
     /// Works off what is due, for as long as the process lives.
     pub async fn run(self, clock: fn() -> Timestamp) {
+        let store = self.store.clone();
+        tokio::spawn(purges::keep("kakao_unlinks", PURGED_EVERY, move || {
+            let (store, before) = (store.clone(), clock().plus_s(-DONE_KEPT_S));
+            async move { store.purge_unlinks(before).await }
+        }));
         loop {
             if let Err(error) = self.round(clock).await {
                 let error: &dyn std::error::Error = &error;
@@ -92,7 +99,6 @@ impl Unlinks {
 
     async fn round(&self, clock: fn() -> Timestamp) -> Result<(), StoreError> {
         self.work_off(clock).await?;
-        self.store.purge_unlinks(clock().plus_s(-DONE_KEPT_S)).await?;
         let waiting = self.store.unlinks_waiting(ATTEMPTS_MAX).await?;
         let count = |rows: i64| u32::try_from(rows).map_or(f64::MAX, f64::from);
         gauge!("hoga_kakao_unlinks_waiting").set(count(waiting.to_do));

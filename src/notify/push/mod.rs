@@ -31,7 +31,7 @@ pub use self::{
 use super::Kind;
 use crate::{
     domain::time::Timestamp,
-    store::{Followed, Push, PushContent, Store, StoreError},
+    store::{Followed, Push, PushContent, Store, StoreError, purges},
     wall_clock,
 };
 
@@ -53,8 +53,10 @@ const ORIGINS_AT_ONCE: i64 = 256;
 /// How often the inbox is looked at, and what nobody woke us for: work of other nodes, and what has
 /// become due.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How often metrics are brought up to date and what has ended is deleted.
-const TIDIED_EVERY: Duration = Duration::from_secs(30);
+/// How often metrics are brought up to date.
+const COUNTED_EVERY: Duration = Duration::from_secs(30);
+/// How often subscriptions that have ended are deleted.
+const PURGED_EVERY: Duration = Duration::from_secs(30);
 /// Outcomes that are recorded at once: readers have few connections, and others wait for them, too.
 const RECORDED_AT_ONCE: usize = 3;
 /// Pushes that wait are counted up to here.
@@ -122,7 +124,12 @@ impl Pusher {
     pub fn start(&self) {
         tokio::spawn(self.clone().follow_on());
         tokio::spawn(self.clone().work_on());
-        tokio::spawn(self.clone().tidy());
+        tokio::spawn(self.clone().keep_counting());
+        let store = self.store.clone();
+        tokio::spawn(purges::keep("push_subscriptions", PURGED_EVERY, move || {
+            let store = store.clone();
+            async move { store.purge_push_subscriptions(wall_clock::now()).await }
+        }));
     }
 
     /// By which browsers are written to.
@@ -368,18 +375,17 @@ impl Pusher {
         }
     }
 
-    async fn tidy(self) {
-        let mut every = tokio::time::interval(TIDIED_EVERY);
+    async fn keep_counting(self) {
+        let mut every = tokio::time::interval(COUNTED_EVERY);
         loop {
             every.tick().await;
-            if let Err(error) = self.tidy_up(wall_clock::now()).await {
+            if let Err(error) = self.count().await {
                 warn_of(&error);
             }
         }
     }
 
-    async fn tidy_up(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.store.purge_push_subscriptions(now).await?;
+    async fn count(&self) -> Result<(), StoreError> {
         let count = |rows: i64| u32::try_from(rows).map_or(f64::MAX, f64::from);
         gauge!("hoga_push_subscriptions").set(count(self.store.push_subscriptions_count().await?));
         let waiting = self.store.pushes_waiting(WAITING_COUNTED_MAX).await?;

@@ -81,6 +81,8 @@ pub(super) fn of(notification: i64, content: &PushContent) -> Option<String> {
 fn headline(kind: Kind, data: &Data, language: Language) -> &'static str {
     let (english, korean) = match kind {
         Kind::Outbid => ("You have been outbid", "더 높은 입찰이 들어왔습니다"),
+        Kind::LeadingAgain => ("You lead again", "다시 최고 입찰자가 되었습니다"),
+        Kind::BidRetracted => ("A bid was retracted", "입찰이 취소되었습니다"),
         Kind::HighestBidChanged => ("The highest bid has changed", "최고 입찰가가 바뀌었습니다"),
         Kind::OpeningSoon => ("Opening soon", "곧 경매가 시작됩니다"),
         Kind::EndingSoon => ("Ending soon", "곧 경매가 끝납니다"),
@@ -120,7 +122,11 @@ fn body(kind: Kind, data: &Data, title: Option<&str>, language: Language) -> Str
     });
     let time = match kind {
         Kind::OpeningSoon | Kind::KeywordAlert => opens,
-        Kind::Outbid | Kind::EndingSoon | Kind::Extended => ends,
+        Kind::Outbid
+        | Kind::LeadingAgain
+        | Kind::BidRetracted
+        | Kind::EndingSoon
+        | Kind::Extended => ends,
         Kind::HighestBidChanged
         | Kind::Won
         | Kind::Lost

@@ -61,6 +61,8 @@ fn plan(kind: Kind) -> Plan {
     let with = |urgency, life_s, until, gives_way| Plan { urgency, life_s, until, gives_way };
     match kind {
         Kind::Outbid => with(Urgency::High, DAY_S, Until::End, true),
+        Kind::LeadingAgain => with(Urgency::High, DAY_S, Until::End, true),
+        Kind::BidRetracted => with(Urgency::Normal, DAY_S, Until::End, true),
         Kind::HighestBidChanged => with(Urgency::Low, HOUR_S, Until::End, true),
         Kind::OpeningSoon => with(Urgency::Normal, DAY_S, Until::Opening, true),
         Kind::EndingSoon => with(Urgency::High, DAY_S, Until::End, true),
