@@ -81,6 +81,11 @@ impl Bus for InProcessBus {
         self.workers.iter().for_each(|worker| worker.gate.open());
     }
 
+    /// A consumer does not say when it can take again what it could not.
+    fn opened(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
     fn standing(&self) -> BusStanding {
         BusStanding::Up
     }
