@@ -10,7 +10,11 @@ use super::{
     State,
     problem::{Code, Language, Problem},
 };
-use crate::{events::bus::BusStanding, identity::keys::KEY_SET_KEPT_S, telemetry, wall_clock};
+use crate::{
+    events::bus::{BusStanding, Trouble},
+    identity::keys::KEY_SET_KEPT_S,
+    telemetry, wall_clock,
+};
 
 /// Commits in the outbox that are counted for the metrics.
 const OUTBOX_COUNTED_MAX: i64 = 100_000;
@@ -65,9 +69,10 @@ pub struct ReadinessBody {
     lanes: bool,
     /// Postgres answers readers.
     database: bool,
-    /// `up`, or why events wait at present: `connecting`, `unreachable`, `access_refused`,
-    /// `queue_of_another_type` or `refused`. They lose nothing by it, and nor do bids, so it is no
-    /// reason not to be ready.
+    /// `up`, or why events are late at present, of whatever publishes, takes or watches here:
+    /// `connecting`, `unreachable`, `access_refused`, `queue_of_another_type`, `refused`, or
+    /// `losing_events`, which streams then read from the log. None is lost by it, and no bid, so it is
+    /// no reason not to be ready.
     bus: &'static str,
 }
 
@@ -83,10 +88,7 @@ pub async fn get_readiness(state: web::Data<State>) -> HttpResponse {
     let caught_up = state.is_caught_up();
     let lanes = state.exchange.is_ready();
     let database = state.store.ping().await.is_ok();
-    let bus = match state.bus.standing() {
-        BusStanding::Up => "up",
-        BusStanding::Down(trouble) => trouble.word(),
-    };
+    let bus = word(bus_standing(&state));
     let is_ready = caught_up && lanes && database;
     let status = if is_ready { "ready" } else { "not_ready" };
     let mut builder =
@@ -94,6 +96,21 @@ pub async fn get_readiness(state: web::Data<State>) -> HttpResponse {
     let mut response = builder.json(ReadinessBody { status, caught_up, lanes, database, bus });
     response.extensions_mut().insert(super::context::NotAProblem);
     response
+}
+
+/// How the bus stands, with what the streams have of it.
+fn bus_standing(state: &State) -> BusStanding {
+    match state.bus.standing() {
+        BusStanding::Up if state.hub.is_losing() => BusStanding::Down(Trouble::LosingEvents),
+        standing @ (BusStanding::Up | BusStanding::Down(_)) => standing,
+    }
+}
+
+fn word(standing: BusStanding) -> &'static str {
+    match standing {
+        BusStanding::Up => "up",
+        BusStanding::Down(trouble) => trouble.word(),
+    }
 }
 
 /// Whether streams should be opened here.
@@ -104,6 +121,8 @@ pub struct StreamsReadinessBody {
     status: &'static str,
     /// Postgres answers readers.
     database: bool,
+    /// As at the exchange. Streams read the log meanwhile, so it is no reason not to be ready.
+    bus: &'static str,
 }
 
 /// Ask whether a broadcaster is ready
@@ -113,11 +132,12 @@ pub struct StreamsReadinessBody {
 #[get("/readyz")]
 pub async fn get_readiness_of_streams(state: web::Data<State>) -> HttpResponse {
     let database = state.store.ping().await.is_ok();
+    let bus = word(bus_standing(&state));
     let is_ready = database && !state.is_closing();
     let status = if is_ready { "ready" } else { "not_ready" };
     let mut builder =
         if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    let mut response = builder.json(StreamsReadinessBody { status, database });
+    let mut response = builder.json(StreamsReadinessBody { status, database, bus });
     response.extensions_mut().insert(super::context::NotAProblem);
     response
 }
@@ -136,7 +156,7 @@ pub async fn get_metrics(state: web::Data<State>) -> HttpResponse {
     gauge("hoga_auctions_loaded", state.exchange.auctions_loaded());
     gauge("hoga_viewers", state.hub.viewers());
     gauge("hoga_ready", usize::from(state.is_caught_up() && state.exchange.is_ready()));
-    gauge("hoga_bus_up", usize::from(state.bus.standing() == BusStanding::Up));
+    gauge("hoga_bus_up", usize::from(bus_standing(&state) == BusStanding::Up));
     if let Ok(waiting) = state.store.outbox_waiting(OUTBOX_COUNTED_MAX).await {
         gauge("hoga_outbox_commits", usize::try_from(waiting.commits).unwrap_or(0));
         gauge("hoga_outbox_events", usize::try_from(waiting.events).unwrap_or(0));

@@ -15,6 +15,7 @@ use std::{
 use dashmap::DashMap;
 
 use super::{
+    check::WatchedTopic,
     frame::{Form, is_price, retry},
     places::{Places, PlacesMax, Watcher},
     queue::{COALESCE_ABOVE, FRAMES_WAITING_MAX, Queue},
@@ -229,11 +230,19 @@ impl Floor {
         behind
     }
 
-    /// What somebody watches, each with the last event that its topic has.
-    pub fn watched(&self) -> Vec<(AuctionId, u64)> {
+    /// Those of these topics that are to catch up from the log, and are not at it already.
+    pub fn behind(&self, ids: &[AuctionId]) -> Vec<Arc<Entry>> {
+        let entries =
+            ids.iter().filter_map(|id| self.topics.get(id).map(|entry| Arc::clone(&entry)));
+        entries.filter(|entry| entry.topic().lost_some()).collect()
+    }
+
+    /// What somebody watches.
+    pub fn watched(&self) -> Vec<WatchedTopic> {
         let watched = self.topics.iter().filter_map(|entry| {
-            let topic = entry.topic();
-            topic.head().filter(|_| topic.viewers() > 0).map(|head| (entry.id, head))
+            let (id, topic) = (entry.id, entry.topic());
+            let head = topic.head().filter(|_| topic.viewers() > 0)?;
+            Some(WatchedTopic { id, head, brought: topic.brought() })
         });
         watched.collect()
     }

@@ -12,6 +12,7 @@ mod catalogue;
 mod clients;
 mod dead_letters;
 mod deliveries;
+mod exchange_settings;
 mod inbox;
 mod lease;
 mod leaving;
@@ -51,6 +52,7 @@ pub use self::{
         DeliveriesWaiting, DeliveryRow, DueDelivery, NewDelivery, REPLAYED_WAITING_MAX, Replayed,
         WebhookStanding, first_id_of,
     },
+    exchange_settings::ExchangeSettings,
     inbox::{
         AuctionMentioned, NewNotification, NotificationRow, Read, TICKETS_PER_USER_MAX,
         TicketTaken, UNREAD_COUNTED_MAX,
