@@ -109,6 +109,28 @@ async fn a_viewer_that_comes_back_gets_what_it_missed_and_nothing_twice() {
 }
 
 #[tokio::test]
+async fn a_viewer_that_cannot_send_the_header_names_its_last_event_in_the_query() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
+    let id = sora.sells(an_auction()).await;
+    bids([&minji, &junho], &id, 10_000, 3).await;
+    let anyone = server.anonymous();
+    let path = format!("/v1/auctions/{id}/events?last_event_id=3");
+    assert_eq!(seqs(&anyone.stream(&path, None).await.take(2).await), [4, 5]);
+    assert_eq!(
+        seqs(&anyone.stream(&path, Some("4")).await.take(1).await),
+        [5],
+        "the header counts"
+    );
+    let many = format!("/v1/events?auctions={id}&last_event_id={id}:4");
+    assert_eq!(seqs(&anyone.stream(&many, None).await.take(1).await), [5]);
+    for wrong in [format!("/v1/auctions/{id}/events?last_event_id=x"), format!("{many}x")] {
+        anyone.get(&wrong).await.refused(400, "invalid_event_id");
+    }
+}
+
+#[tokio::test]
 async fn a_viewer_resumes_across_a_restart_of_the_server() {
     let mut server = TestServer::spawn();
     let sora = server.seller("sora").await;
