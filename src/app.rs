@@ -178,6 +178,12 @@ impl Application {
         for migration in store.migrate().await? {
             tracing::info!(migration, "schema changed");
         }
+        for setting in store.durability_switched_off().await? {
+            tracing::warn!(
+                setting,
+                "Postgres may lose what was acknowledged when its machine fails: switch this on"
+            );
+        }
         let (leased, deposed) = (Leased::not_yet(), Arc::new(tokio::sync::Notify::new()));
         let lease = store.lease(&leased).await?;
         store.write_exchange_settings(&settings(config)).await?;

@@ -12,6 +12,7 @@ mod catalogue;
 mod clients;
 mod dead_letters;
 mod deliveries;
+mod durability;
 mod exchange_settings;
 mod inbox;
 mod lease;
@@ -137,7 +138,9 @@ impl Store {
     /// When the pool cannot be built.
     pub fn new(config: tokio_postgres::Config) -> Result<Store, StoreError> {
         let mut reading = config.clone();
-        let options = format!("-c statement_timeout={READER_STATEMENT_TIMEOUT_MS}");
+        // What is answered must be on disk whatever the database's or the role's default.
+        let options =
+            format!("-c synchronous_commit=on -c statement_timeout={READER_STATEMENT_TIMEOUT_MS}");
         reading.application_name("hoga reader").options(&options);
         reading.connect_timeout(READER_TIMEOUT);
         let manager = Manager::from_config(
