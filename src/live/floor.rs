@@ -329,3 +329,28 @@ pub(super) fn superseded<'a>(
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::auction::Event,
+        live::testing::{auction, bid, event},
+    };
+
+    #[test]
+    fn of_a_round_with_many_prices_nothing_but_prices_is_passed_over() {
+        for kind in Event::KINDS.into_iter().filter(|kind| *kind != "bid.placed") {
+            let mut round: Vec<Envelope> = (1..=100).map(|seq| bid(auction(1), seq)).collect();
+            for seq in [7, 50, 99] {
+                round[seq - 1] = event(auction(1), seq as u64, kind);
+            }
+            for prices_max in [0, 1, PRICES_PER_ROUND_MAX] {
+                let passed_over = superseded(round.iter(), prices_max);
+                let told = round.iter().zip(passed_over).filter(|(_, passed_over)| !passed_over);
+                let told: Vec<u64> = told.map(|(event, _)| event.seq).collect();
+                assert_eq!(told, [7, 50, 99, 100], "{kind}");
+            }
+        }
+    }
+}

@@ -11,6 +11,7 @@ mod inboxes;
 #[path = "../crash/market.rs"]
 #[allow(dead_code, reason = "what was answered is checked by tests/crash")]
 mod market;
+mod outbox;
 mod recorder;
 mod server;
 #[path = "../support/mod.rs"]
