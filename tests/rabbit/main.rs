@@ -216,7 +216,7 @@ async fn a_broadcaster_uses_what_its_exchange_uses_and_goes_on_when_that_changes
         ("HOGA_PUBLIC_URL", "http://elsewhere.test", "http://hoga.rabbit.test"),
         ("HOGA_AMQP_PREFIX", "elsewhere.", "before."),
     ] {
-        let (code, said) = hoga.refused_broadcaster((variable, own));
+        let (code, said) = hoga.refused_broadcaster((variable, own)).await;
         assert_eq!(code, Some(2), "{said}");
         assert!([variable, own, exchange].iter().all(|name| said.contains(name)), "{said}");
     }

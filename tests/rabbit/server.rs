@@ -108,9 +108,19 @@ impl Hoga {
     }
 
     /// `hoga broadcast` with this variable; what it says when it does not start.
-    pub fn refused_broadcaster(&self, variable: (&str, &str)) -> (Option<i32>, String) {
+    pub async fn refused_broadcaster(&self, variable: (&str, &str)) -> (Option<i32>, String) {
         let mut command = self.broadcast(free_port());
-        let output = command.env(variable.0, variable.1).output().expect("the program runs");
+        command.env(variable.0, variable.1).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = command.spawn().expect("the program starts");
+        let started = Instant::now();
+        while process.try_wait().expect("asked").is_none() {
+            if started.elapsed() > PATIENCE {
+                let _ = process.kill();
+                panic!("it starts with {variable:?}");
+            }
+            breathe().await;
+        }
+        let output = process.wait_with_output().expect("it has ended");
         (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
     }
 
