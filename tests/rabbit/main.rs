@@ -169,10 +169,21 @@ async fn a_broker_that_was_killed_is_gone_and_not_one_that_refuses() {
     let readiness = hoga.wait_until_at(&broadcaster.url(), is_gone).await;
     assert_eq!(readiness["status"], "ready");
     market.wait_for_answers(100).await;
+    let sql = hoga.sql().await;
+    let newest: i64 = sql.query_one("SELECT max(id) FROM outbox", &[]).await.expect("read").get(0);
     broker.serve();
+    let served = std::time::Instant::now();
+    eventually("what waited is published", || async {
+        let waiting = "SELECT count(*) FROM outbox WHERE id <= $1";
+        let waiting: i64 = sql.query_one(waiting, &[&newest]).await.expect("read").get(0);
+        (waiting == 0).then_some(())
+    })
+    .await;
+    println!("what waited was published {:?} after the broker was back", served.elapsed());
     let is_up = |readiness: &Value| readiness["bus"] == "up";
     hoga.wait_until(is_up).await;
     hoga.wait_until_at(&broadcaster.url(), is_up).await;
+    println!("everything was up again after {:?}", served.elapsed());
     bidding.finish().await;
     let said = hoga.said();
     assert!(!said.contains("RabbitMQ refuses"), "{said}");
