@@ -16,7 +16,7 @@ use std::{
 use actix_web::dev::{Server, ServerHandle};
 
 use crate::{
-    config::{Config, KakaoApp, StreamsMax},
+    config::{Config, ConfigError, KakaoApp, StreamsMax},
     embedded::kakao::{self as stand_in, StandIn},
     events::{
         bus::{Bus, Consumer},
@@ -42,7 +42,10 @@ use crate::{
         },
     },
     outgoing::{self, Sender, SenderError},
-    store::{DatabaseError, Lease, LeaseError, Leased, MigrateError, Store, StoreError, purges},
+    store::{
+        DatabaseError, ExchangeSettings, Lease, LeaseError, Leased, MigrateError, Store, StoreError,
+        purges,
+    },
     telemetry, wall_clock,
     webhooks::{self, Webhooks},
 };
@@ -99,6 +102,12 @@ pub enum StartError {
     /// Overdue auctions.
     #[error("the exchange could not catch up with the clock")]
     CatchUp(#[from] CatchUpError),
+    /// A broadcaster beside nothing.
+    #[error("no `hoga serve` of this version has run on this database: start it first")]
+    NoExchange,
+    /// A broadcaster that is to use something else than its exchange.
+    #[error(transparent)]
+    OtherExchange(#[from] ConfigError),
     /// Where Kakao is.
     #[error("nobody can log in; is HOGA_KAKAO_BASE_URL right?")]
     Kakao(#[from] SetupError),
@@ -179,8 +188,15 @@ impl Application {
         let options =
             exchange::Options { lanes: config.lanes.unwrap_or(defaults.lanes), ..defaults };
         store.check_database(config.connections, options.lanes).await?;
+        for setting in store.durability_switched_off().await? {
+            tracing::warn!(
+                setting,
+                "Postgres may lose what was acknowledged when its machine fails: switch this on"
+            );
+        }
         let (leased, deposed) = (Leased::not_yet(), Arc::new(tokio::sync::Notify::new()));
         let lease = store.lease(&leased).await?;
+        store.write_exchange_settings(&settings(config)).await?;
         actix::spawn(keep_lease(store.clone(), lease, leased.clone(), Arc::clone(&deposed)));
         // People's requests never take what these ask over.
         let floor = store.of_floor();
@@ -249,6 +265,9 @@ impl Application {
         let (keys, key_file) = KeyFile::open(key_file)?;
         let store = Store::with(database, config.connections)?;
         store.check_database(config.connections, 0).await?;
+        let exchange = store.exchange_settings().await?.ok_or(StartError::NoExchange)?;
+        let config = config.clone();
+        let config = &config.beside_exchange(&exchange.issuer, exchange.amqp_prefix.as_deref())?;
         let (clients, tokens) = clients_and_tokens(&store, keys, config).await?;
         let (bus, hub) = followed(config, &store);
         // Nothing is decided here, so nothing is relayed.
@@ -352,6 +371,7 @@ fn start_bus(
         Some(broker) => {
             let bus = RabbitMq::start(broker, consumers);
             let hub = Hub::start(bus.subscribe(), store.clone(), options);
+            hub.hold_against(store.clone());
             (Arc::new(bus), hub)
         }
         None => {
@@ -362,10 +382,17 @@ fn start_bus(
     }
 }
 
+/// What broadcasters beside this exchange have to use as well.
+fn settings(config: &Config) -> ExchangeSettings {
+    let prefix = config.amqp_prefix.clone().unwrap_or_default();
+    let amqp_prefix = config.amqp_url.is_some().then_some(prefix);
+    ExchangeSettings { issuer: config.public_url.clone(), amqp_prefix }
+}
+
 /// The broker that is configured.
 pub fn broker(config: &Config) -> Option<Broker> {
     let url = config.amqp_url.as_ref()?;
-    let names = Names::with_prefix(&config.amqp_prefix);
+    let names = Names::with_prefix(config.amqp_prefix.as_deref().unwrap_or_default());
     Some(Broker { uri: url.0.clone(), names })
 }
 

@@ -22,6 +22,8 @@ pub struct Config {
     pub connections: ConnectionsMax,
     /// `HOGA_PUBLIC_URL`: how the outside reaches this server; the issuer of its tokens.
     pub public_url: String,
+    /// Whether that was set, and does not merely follow from where to listen.
+    pub has_own_public_url: bool,
     /// `HOGA_DATA_DIR`: the private cluster, keys and locks.
     pub data_dir: PathBuf,
     /// `HOGA_SIGNING_KEY_FILE`
@@ -48,8 +50,8 @@ pub struct Config {
     pub demo: bool,
     /// `HOGA_AMQP_URL`: RabbitMQ; without it events stay in the process.
     pub amqp_url: Option<AmqpUrl>,
-    /// `HOGA_AMQP_PREFIX`: what every name on the broker begins with.
-    pub amqp_prefix: String,
+    /// `HOGA_AMQP_PREFIX`: what every name on the broker begins with; without it nothing.
+    pub amqp_prefix: Option<String>,
     /// The app at Kakao; without it the embedded default has a stand-in, and a configured exchange
     /// no login.
     pub kakao: Option<KakaoApp>,
@@ -196,10 +198,17 @@ impl fmt::Debug for DatabaseUrl {
 #[derive(Clone)]
 pub struct AmqpUrl(pub lapin::uri::AMQPUri);
 
+impl AmqpUrl {
+    /// Host, port and virtual host, without user and password.
+    fn address(&self) -> String {
+        let authority = &self.0.authority;
+        format!("{}:{}/{}", authority.host, authority.port, self.0.vhost)
+    }
+}
+
 impl fmt::Debug for AmqpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let authority = &self.0.authority;
-        write!(f, "AmqpUrl({}:{}/{})", authority.host, authority.port, self.0.vhost)
+        write!(f, "AmqpUrl({})", self.address())
     }
 }
 
@@ -248,6 +257,7 @@ impl Config {
             connections: connections(lookup)?,
             vapid_subject: vapid_subject(lookup, &public_url)?,
             public_url,
+            has_own_public_url: set(lookup, "HOGA_PUBLIC_URL").is_some(),
             data_dir,
             signing_key_file,
             vapid_key_file,
@@ -266,6 +276,44 @@ impl Config {
             webhooks: webhooks(lookup)?,
             outgoing_loopback: switch(lookup, "HOGA_OUTGOING_LOOPBACK", is_private)?,
         })
+    }
+
+    /// As a broadcaster beside an exchange needs it: with the exchange's issuer and prefix (`None`
+    /// without a broker), which need not be set here.
+    ///
+    /// # Errors
+    /// When one is set here and is another one, which would refuse every token, or hear nothing.
+    pub fn beside_exchange(
+        mut self,
+        issuer: &str,
+        prefix: Option<&str>,
+    ) -> Result<Config, ConfigError> {
+        let other = |variable, here: &str, there: &str| {
+            let problem = format!(
+                "is {here:?}, and the exchange on this database uses {there:?}: leave it out, or set \
+                 it to the same"
+            );
+            Err(ConfigError { variable, problem })
+        };
+        if self.has_own_public_url && self.public_url != issuer {
+            return other("HOGA_PUBLIC_URL", &self.public_url, issuer);
+        }
+        self.public_url = issuer.to_owned();
+        match (prefix, &self.amqp_url, &self.amqp_prefix) {
+            (None, Some(url), _) => {
+                let problem = format!(
+                    "is {}, and the exchange on this database uses no broker: leave it out, or set it \
+                     there",
+                    url.address()
+                );
+                return Err(ConfigError { variable: "HOGA_AMQP_URL", problem });
+            }
+            (Some(prefix), Some(_), Some(own)) if own != prefix => {
+                return other("HOGA_AMQP_PREFIX", own, prefix);
+            }
+            (Some(_) | None, _, _) => self.amqp_prefix = prefix.map(str::to_owned),
+        }
+        Ok(self)
     }
 
     /// Whether the embedded default is wanted.
@@ -341,11 +389,11 @@ fn amqp_url(lookup: Lookup<'_>) -> Result<Option<AmqpUrl>, ConfigError> {
 }
 
 /// Short enough that every name fits into the 255 bytes that AMQP has for one.
-fn amqp_prefix(lookup: Lookup<'_>) -> Result<String, ConfigError> {
-    let prefix = set(lookup, "HOGA_AMQP_PREFIX").unwrap_or_default();
+fn amqp_prefix(lookup: Lookup<'_>) -> Result<Option<String>, ConfigError> {
+    let Some(prefix) = set(lookup, "HOGA_AMQP_PREFIX") else { return Ok(None) };
     let is_good = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if prefix.len() <= 64 && prefix.bytes().all(is_good) {
-        return Ok(prefix);
+        return Ok(Some(prefix));
     }
     let problem =
         "must be up to 64 letters, digits, dots, dashes and underscores, such as staging.";
@@ -710,7 +758,39 @@ mod tests {
         let config = read(&[url, ("HOGA_AMQP_PREFIX", "staging.")]).expect("a broker");
         assert!(!format!("{config:?}").contains("top-secret"));
         assert_eq!(format!("{:?}", config.amqp_url.expect("a URL")), "AmqpUrl(mq:5673//)");
-        assert_eq!(config.amqp_prefix, "staging.");
+        assert_eq!(config.amqp_prefix.as_deref(), Some("staging."));
+    }
+
+    #[test]
+    fn a_broadcaster_uses_what_its_exchange_uses_and_refuses_something_else() {
+        let url = ("HOGA_AMQP_URL", "amqp://hoga:top-secret@mq:5673/%2f");
+        let beside = |variables: &[_], prefix: Option<&str>| {
+            read(variables).expect("a config").beside_exchange("https://hoga.test", prefix)
+        };
+        let adopted = beside(&[url], Some("staging.")).expect("nothing of its own");
+        assert_eq!(adopted.public_url, "https://hoga.test");
+        assert_eq!(adopted.amqp_prefix.as_deref(), Some("staging."));
+        let same =
+            [url, ("HOGA_PUBLIC_URL", "https://hoga.test/"), ("HOGA_AMQP_PREFIX", "staging.")];
+        assert!(beside(&same, Some("staging.")).is_ok());
+        assert!(
+            beside(&[("HOGA_AMQP_PREFIX", "old.")], Some("new.")).is_ok(),
+            "it follows the log"
+        );
+        let refused = |variables: &[_], prefix, variable, names: [&str; 2]| {
+            let error = beside(variables, prefix).expect_err("it differs");
+            assert_eq!(error.variable, variable);
+            let said = error.to_string();
+            assert!(names.iter().all(|name| said.contains(name)), "{said}");
+            assert!(!said.contains("top-secret"), "{said}");
+        };
+        let public_url = ("HOGA_PUBLIC_URL", "http://other.test");
+        let both = ["http://other.test", "https://hoga.test"];
+        refused(&[public_url], None, "HOGA_PUBLIC_URL", both);
+        let prefix = ("HOGA_AMQP_PREFIX", "old.");
+        refused(&[url, prefix], Some("new."), "HOGA_AMQP_PREFIX", ["\"old.\"", "\"new.\""]);
+        refused(&[url, prefix], Some(""), "HOGA_AMQP_PREFIX", ["\"old.\"", "\"\""]);
+        refused(&[url], None, "HOGA_AMQP_URL", ["mq:5673//", "no broker"]);
     }
 
     #[test]

@@ -11,15 +11,23 @@ use tracing_subscriber::EnvFilter;
 /// Starts logging: `HOGA_LOG` says how much (`info` by default, or filters such as
 /// `hoga=debug`), `HOGA_LOG_FORMAT=json` how. A second call changes nothing.
 pub fn init() {
-    let filter = EnvFilter::try_from_env("HOGA_LOG").unwrap_or_else(|_| {
-        EnvFilter::new("info,actix_server=warn,refinery_core=warn,tokio_postgres=warn")
-    });
+    let filter = EnvFilter::new(filters(std::env::var("HOGA_LOG").ok()));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let is_json = std::env::var("HOGA_LOG_FORMAT").is_ok_and(|format| format == "json");
     let outcome = if is_json { builder.json().try_init() } else { builder.try_init() };
     if outcome.is_err() {
         tracing::debug!("logging was started before");
     }
+}
+
+/// What is logged, as the operator wants it. What RabbitMQ's client has to say stands in our own line
+/// about it, unless it is asked for.
+fn filters(wanted: Option<String>) -> String {
+    let is_good = |filters: &String| EnvFilter::try_new(filters).is_ok();
+    let wanted = wanted.filter(is_good).unwrap_or_else(|| {
+        "info,actix_server=warn,refinery_core=warn,tokio_postgres=warn".to_owned()
+    });
+    if wanted.contains("lapin") { wanted } else { format!("{wanted},lapin=off") }
 }
 
 /// Seconds, for durations from a fast commit to a slow one.
@@ -75,7 +83,11 @@ fn describe() {
     describe_gauge!("hoga_outbox_commits", "Commits whose events wait to be published");
     describe_gauge!("hoga_outbox_events", "Events that wait to be published");
     describe_gauge!("hoga_outbox_oldest_seconds", "How long the oldest of them waits");
-    describe_gauge!("hoga_bus_up", "1 when the bus takes events");
+    describe_gauge!("hoga_bus_up", "1 when the bus takes and brings events");
+    describe_counter!(
+        "hoga_bus_lost_total",
+        "Times that streams read an auction's events from the log because the bus did not bring them"
+    );
     describe_counter!("hoga_relay_published_total", "Events given to the bus");
     describe_counter!("hoga_relay_confirmed_total", "Events that are safe with the bus");
     describe_counter!("hoga_relay_returned_total", "Messages that no queue took");
@@ -103,4 +115,17 @@ fn describe() {
     describe_gauge!("hoga_push_subscriptions", "Browsers that are subscribed");
     describe_gauge!("hoga_push_waiting", "Pushes that wait, up to 100,000");
     describe_gauge!("hoga_ready", "1 when /readyz says yes");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_brokers_client_is_silent_unless_it_is_asked_for() {
+        assert!(filters(None).ends_with(",lapin=off"));
+        assert_eq!(filters(Some("info".to_owned())), "info,lapin=off");
+        assert_eq!(filters(Some("info,lapin=warn".to_owned())), "info,lapin=warn");
+        assert_eq!(filters(Some("=nonsense=".to_owned())), filters(None));
+    }
 }

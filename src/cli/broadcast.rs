@@ -4,7 +4,7 @@ use std::{net::TcpListener, process::ExitCode};
 
 use super::{Failed, serve::stop_signal, setup::Database};
 use crate::{
-    app::{self, Application},
+    app::{self, Application, StartError},
     config::Config,
     live::FOLLOWED_EVERY,
     telemetry,
@@ -43,7 +43,11 @@ async fn broadcast(
     database: tokio_postgres::Config,
     listener: TcpListener,
 ) -> Result<(), Failed> {
-    let application = Application::build_broadcaster(config, database, listener).await?;
+    let application = Application::build_broadcaster(config, database, listener).await;
+    let application = application.map_err(|error| match error {
+        StartError::OtherExchange(error) => Failed { code: 2, error: Box::new(error) },
+        error => error.into(),
+    })?;
     let stop = stop_signal()?;
     let address = application.address;
     if config.amqp_url.is_some() {

@@ -69,8 +69,11 @@ pub enum PublishError {
     /// More is under way than the bus keeps.
     #[error("the bus has too much under way")]
     Full,
-    /// The broker lost its connection, or took too long to confirm.
-    #[error("the broker did not confirm")]
+    /// The connection went away with what was under way.
+    #[error("the connection to the broker was lost")]
+    Lost,
+    /// The connection stands, and no confirm came over it in time.
+    #[error("the broker did not confirm in time")]
     Unconfirmed,
     /// The broker said no.
     #[error("the broker refused a message")]
@@ -105,6 +108,8 @@ pub enum Trouble {
     OtherQueue,
     /// It refused something else.
     Refused,
+    /// It is there, and did not bring events that are in the log: streams read them there.
+    LosingEvents,
 }
 
 impl Trouble {
@@ -116,6 +121,7 @@ impl Trouble {
             Trouble::AccessRefused => "access_refused",
             Trouble::OtherQueue => "queue_of_another_type",
             Trouble::Refused => "refused",
+            Trouble::LosingEvents => "losing_events",
         }
     }
 }
@@ -134,6 +140,9 @@ pub trait Bus: Send + Sync + 'static {
     /// be under way.
     fn resume(&self);
 
-    /// How it stands.
+    /// Ready whenever it may take events again that it did not take before.
+    fn opened(&self) -> BoxFuture<'_, ()>;
+
+    /// How it stands, with every part of it in this process.
     fn standing(&self) -> BusStanding;
 }

@@ -81,6 +81,11 @@ impl Bus for InProcessBus {
         self.workers.iter().for_each(|worker| worker.gate.open());
     }
 
+    /// A consumer does not say when it can take again what it could not.
+    fn opened(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
     fn standing(&self) -> BusStanding {
         BusStanding::Up
     }
@@ -164,5 +169,85 @@ impl Undertaker for DeadLetters {
         let seq = i64::try_from(event.seq).unwrap_or(i64::MAX);
         let key = (event.auction_id, seq);
         Box::pin(self.store.insert_dead_letter(self.consumer, key, &event.kind, reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use super::*;
+    use crate::{
+        domain::{
+            id::AuctionId,
+            money::{Amount, Currency, Money},
+            time::Timestamp,
+        },
+        events::{bus::TakeError, hash::Hash, log::After},
+    };
+
+    /// Takes nothing the first time.
+    #[derive(Default)]
+    struct Stumbling {
+        has_failed: AtomicBool,
+        taken: Mutex<Vec<u64>>,
+    }
+
+    impl Consumer for Stumbling {
+        fn take<'a>(&'a self, events: &'a [Envelope]) -> BoxFuture<'a, Result<(), TakeError>> {
+            Box::pin(async move {
+                if !self.has_failed.swap(true, Ordering::SeqCst) {
+                    let error = deadpool_postgres::PoolError::Closed;
+                    return Err(TakeError::Store(StoreError::Unavailable(error)));
+                }
+                let seqs = events.iter().map(|event| event.seq);
+                self.taken.lock().expect("not poisoned").extend(seqs);
+                Ok(())
+            })
+        }
+
+        fn may_have_missed(&self) -> BoxFuture<'_, Result<(), TakeError>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn name(&self) -> &'static str {
+            "stumbling"
+        }
+    }
+
+    fn commit(seq: u64) -> Committed {
+        let at = Timestamp::from_millis(1_800_000_000_000);
+        let price = Money { amount: Amount::new(1_000).expect("won"), currency: Currency::Krw };
+        Committed::new(vec![Envelope {
+            auction_id: AuctionId(uuid::Uuid::from_u128(1)),
+            seq,
+            kind: "bid.placed".into(),
+            at,
+            data: "{}".to_owned(),
+            hash: Hash::ZERO,
+            after: After { bid_count: 1, ends_at: at, leader: None, price },
+        }])
+    }
+
+    #[tokio::test]
+    async fn a_consumer_that_failed_takes_nothing_later_before_what_it_failed_at() {
+        let store = Store::new(tokio_postgres::Config::new()).expect("nothing is connected");
+        let consumer = Arc::new(Stumbling::default());
+        let taken = || consumer.taken.lock().expect("not poisoned").clone();
+        let bus = InProcessBus::start(&store, vec![Arc::clone(&consumer) as Arc<dyn Consumer>]);
+        bus.resume();
+        // All are in line before the consumer is asked for the first time.
+        let outcomes = join_all((1..=4).map(|seq| bus.publish(commit(seq)))).await;
+        assert_eq!(outcomes[0], Err(PublishError::Consumer("stumbling")));
+        assert!(outcomes[1..].iter().all(|outcome| *outcome == Err(PublishError::Closed)));
+        assert!(taken().is_empty());
+        assert_eq!(bus.publish(commit(5)).await, Err(PublishError::Closed));
+        bus.resume();
+        let outcomes = join_all((1..=5).map(|seq| bus.publish(commit(seq)))).await;
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        assert_eq!(taken(), [1, 2, 3, 4, 5]);
     }
 }

@@ -263,8 +263,12 @@ impl Relay {
             Err(error) => {
                 self.say_stuck(&error);
                 self.behind.store(true, Ordering::Release);
-                tokio::time::sleep(self.pause).await;
-                self.pause = (self.pause * 2).min(PAUSE_MAX);
+                let pause = tokio::time::sleep(self.pause);
+                tokio::select! {
+                    () = pause => self.pause = (self.pause * 2).min(PAUSE_MAX),
+                    // Readers wait for it.
+                    () = self.bus.opened() => self.pause = PAUSE,
+                }
             }
         }
     }

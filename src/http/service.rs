@@ -9,9 +9,12 @@ use utoipa::ToSchema;
 use super::{
     State,
     problem::{Code, Language, Problem},
-    words::word,
 };
-use crate::{events::bus::BusStanding, identity::keys::KEY_SET_KEPT_S, telemetry, wall_clock};
+use crate::{
+    events::bus::{BusStanding, Trouble},
+    identity::keys::KEY_SET_KEPT_S,
+    telemetry, wall_clock,
+};
 
 /// Commits in the outbox that are looked at for the metrics; how many there are beyond is reckoned.
 const OUTBOX_COUNTED_MAX: i64 = 200;
@@ -89,6 +92,24 @@ pub enum BusWord {
     QueueOfAnotherType,
     /// The broker refused what it was sent.
     Refused,
+    /// The broker did not bring events that are in the log; streams read them there.
+    LosingEvents,
+}
+
+impl BusWord {
+    const fn of(standing: BusStanding) -> BusWord {
+        match standing {
+            BusStanding::Up => BusWord::Up,
+            BusStanding::Down(trouble) => match trouble {
+                Trouble::Connecting => BusWord::Connecting,
+                Trouble::Unreachable => BusWord::Unreachable,
+                Trouble::AccessRefused => BusWord::AccessRefused,
+                Trouble::OtherQueue => BusWord::QueueOfAnotherType,
+                Trouble::Refused => BusWord::Refused,
+                Trouble::LosingEvents => BusWord::LosingEvents,
+            },
+        }
+    }
 }
 
 /// Ask whether the process lives
@@ -111,8 +132,8 @@ pub struct ReadinessBody {
     lanes: bool,
     /// Postgres answers readers.
     database: bool,
-    /// `up`, or why events wait at present. They lose nothing by it, and nor do bids, so it is no
-    /// reason not to be ready.
+    /// `up`, or why events are late at present, of whatever publishes, takes or watches here. None is
+    /// lost by it, and no bid, so it is no reason not to be ready.
     bus: BusWord,
     /// Auctions whose logs are damaged, as far as somebody asked for them: everything else goes on, so
     /// it is no reason not to be ready.
@@ -131,10 +152,7 @@ pub async fn get_readiness(state: web::Data<State>) -> HttpResponse {
     let caught_up = state.is_caught_up();
     let lanes = state.exchange.is_ready();
     let database = state.store.ping().await.is_ok();
-    let bus = match state.bus.standing() {
-        BusStanding::Up => BusWord::Up,
-        BusStanding::Down(trouble) => word(trouble.word()).unwrap_or(BusWord::Refused),
-    };
+    let bus = BusWord::of(bus_standing(&state));
     let is_ready = caught_up && lanes && database;
     let status = ReadyWord::of(is_ready);
     let mut builder =
@@ -146,6 +164,14 @@ pub async fn get_readiness(state: web::Data<State>) -> HttpResponse {
     response
 }
 
+/// How the bus stands, with what the streams have of it.
+fn bus_standing(state: &State) -> BusStanding {
+    match state.bus.standing() {
+        BusStanding::Up if state.hub.is_losing() => BusStanding::Down(Trouble::LosingEvents),
+        standing @ (BusStanding::Up | BusStanding::Down(_)) => standing,
+    }
+}
+
 /// Whether streams should be opened here.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ReadinessOfStreams)]
@@ -154,6 +180,8 @@ pub struct StreamsReadinessBody {
     status: ReadyWord,
     /// Postgres answers readers.
     database: bool,
+    /// As at the exchange. Streams read the log meanwhile, so it is no reason not to be ready.
+    bus: BusWord,
 }
 
 /// Ask whether a broadcaster is ready
@@ -163,11 +191,12 @@ pub struct StreamsReadinessBody {
 #[get("/readyz")]
 pub async fn get_readiness_of_streams(state: web::Data<State>) -> HttpResponse {
     let database = state.store.ping().await.is_ok();
+    let bus = BusWord::of(bus_standing(&state));
     let is_ready = database && !state.is_closing();
     let status = ReadyWord::of(is_ready);
     let mut builder =
         if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    let mut response = builder.json(StreamsReadinessBody { status, database });
+    let mut response = builder.json(StreamsReadinessBody { status, database, bus });
     response.extensions_mut().insert(super::context::NotAProblem);
     response
 }
@@ -187,7 +216,7 @@ pub async fn get_metrics(state: web::Data<State>) -> HttpResponse {
     gauge("hoga_logs_set_aside", state.exchange.logs_set_aside());
     gauge("hoga_viewers", state.hub.viewers());
     gauge("hoga_ready", usize::from(state.is_caught_up() && state.exchange.is_ready()));
-    gauge("hoga_bus_up", usize::from(state.bus.standing() == BusStanding::Up));
+    gauge("hoga_bus_up", usize::from(bus_standing(&state) == BusStanding::Up));
     if let Ok(waiting) = state.store.outbox_waiting(OUTBOX_COUNTED_MAX).await {
         gauge("hoga_outbox_commits", usize::try_from(waiting.commits).unwrap_or(0));
         gauge("hoga_outbox_events", usize::try_from(waiting.events).unwrap_or(0));

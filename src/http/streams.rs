@@ -82,8 +82,12 @@ pub(super) fn watcher(state: &State, request: &HttpRequest) -> Watcher {
 }
 
 /// The header, or for browsers that cannot send one, the query.
-fn last_event_id(request: &HttpRequest) -> Result<Option<String>, Problem> {
-    let Some(value) = request.headers().get(LAST_EVENT_ID) else { return Ok(None) };
+fn last_event_id(
+    request: &HttpRequest,
+    in_query: Option<String>,
+) -> Result<Option<String>, Problem> {
+    // A browser that comes back by itself sends the header, and the query as it was at first.
+    let Some(value) = request.headers().get(LAST_EVENT_ID) else { return Ok(in_query) };
     let text = value.to_str().map_err(|_| Problem::from(Code::InvalidEventId))?;
     Ok(Some(text.to_owned()))
 }
@@ -121,12 +125,19 @@ fn streaming(
         .streaming(viewer)
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuctionEventsQuery {
+    last_event_id: Option<String>,
+}
+
 /// Watch an auction
 ///
 /// A `snapshot` first, then every event with its sequence number as `id`. A reconnect with
 /// `Last-Event-ID` gets what was missed, in order, or a `reset` and a new `snapshot`.
 #[utoipa::path(get, path = "/auctions/{id}/events", operation_id = "watch_auction_events", tag = "streams",
     params(("id" = Uuid, Path),
+        ("last_event_id" = Option<String>, Query, description = "Counts where no `Last-Event-ID` is sent"),
         ("Last-Event-ID" = Option<String>, Header, description = "The sequence number of the last event received")),
     responses((status = 200, body = String, content_type = "text/event-stream", description = "Events")))]
 #[get("/auctions/{id}/events")]
@@ -136,7 +147,8 @@ pub async fn watch_auction_events(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let id = body::auction_id(&id)?;
-    let last = last_event_id(&request)?;
+    let query: AuctionEventsQuery = body::query(&request)?;
+    let last = last_event_id(&request, query.last_event_id)?;
     stream(&state, &request, Wanted::one(id, last.as_deref())?).await
 }
 
@@ -144,6 +156,7 @@ pub async fn watch_auction_events(
 #[serde(deny_unknown_fields)]
 struct EventsQuery {
     auctions: String,
+    last_event_id: Option<String>,
 }
 
 /// Watch many auctions on one connection
@@ -155,6 +168,7 @@ struct EventsQuery {
 /// `snapshot`, and so does whatever is asked for anew.
 #[utoipa::path(get, path = "/events", operation_id = "watch_events", tag = "streams",
     params(("auctions" = String, Query, description = "Ids, separated by commas"),
+        ("last_event_id" = Option<String>, Query, description = "Counts where no `Last-Event-ID` is sent"),
         ("Last-Event-ID" = Option<String>, Header, description = "The last id received; ids of events, separated by commas, resume several auctions as well")),
     responses((status = 200, body = String, content_type = "text/event-stream", description = "Events")))]
 #[get("/events")]
@@ -170,7 +184,7 @@ pub async fn watch_events(
         .filter(|id| !id.is_empty())
         .map(body::auction_id)
         .collect::<Result<Vec<AuctionId>, Problem>>()?;
-    let last = last_event_id(&request)?;
+    let last = last_event_id(&request, query.last_event_id)?;
     stream(&state, &request, Wanted::many(auctions, last.as_deref())?).await
 }
 
@@ -178,6 +192,7 @@ pub async fn watch_events(
 #[serde(deny_unknown_fields)]
 struct MyEventsQuery {
     ticket: Option<String>,
+    last_event_id: Option<String>,
 }
 
 /// Watch the caller's notifications
@@ -185,9 +200,12 @@ struct MyEventsQuery {
 /// A `snapshot` with the number of unread ones first, then every notification as it comes: its `id`
 /// is that of the notification, its `event` the kind. A reconnect with `Last-Event-ID` gets what was
 /// missed, in order, or a `reset` and a new `snapshot`: then the inbox is to be read anew. With a
-/// token, or from browsers, which cannot send one, with `?ticket=`; a stream ends after an hour.
+/// token, or from browsers, which cannot send one, with `?ticket=`; a stream ends after an hour. A
+/// ticket counts once, so a browser comes back with a new one, and with `?last_event_id=`, for on a new
+/// `EventSource` it cannot send the header: the introduction has the code for it.
 #[utoipa::path(get, path = "/me/events", operation_id = "watch_my_events", tag = "streams",
     params(("ticket" = Option<String>, Query, description = "From POST me/events/ticket, instead of a token"),
+        ("last_event_id" = Option<String>, Query, description = "Counts where no `Last-Event-ID` is sent"),
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event received")),
     responses((status = 200, body = String, content_type = "text/event-stream", description = "Events")))]
 #[get("/me/events")]
@@ -197,7 +215,7 @@ pub async fn watch_my_events(
 ) -> Result<HttpResponse, Problem> {
     let query: MyEventsQuery = body::query(&request)?;
     // Before the ticket is used up.
-    let last = last_event_id(&request)?;
+    let last = last_event_id(&request, query.last_event_id)?;
     let last = last.as_deref().map(personal::parse_last).transpose()?;
     if head::is_wanted(&request) {
         // A ticket opens a stream; it is not spent on this.

@@ -15,6 +15,7 @@ use std::{
 use dashmap::DashMap;
 
 use super::{
+    check::WatchedTopic,
     frame::{Form, is_price, retry},
     places::{Places, PlacesMax, Watcher},
     queue::{COALESCE_ABOVE, FRAMES_WAITING_MAX, Queue},
@@ -229,11 +230,19 @@ impl Floor {
         behind
     }
 
-    /// What somebody watches, each with the last event that its topic has.
-    pub fn watched(&self) -> Vec<(AuctionId, u64)> {
+    /// Those of these topics that are to catch up from the log, and are not at it already.
+    pub fn behind(&self, ids: &[AuctionId]) -> Vec<Arc<Entry>> {
+        let entries =
+            ids.iter().filter_map(|id| self.topics.get(id).map(|entry| Arc::clone(&entry)));
+        entries.filter(|entry| entry.topic().lost_some()).collect()
+    }
+
+    /// What somebody watches.
+    pub fn watched(&self) -> Vec<WatchedTopic> {
         let watched = self.topics.iter().filter_map(|entry| {
-            let topic = entry.topic();
-            topic.head().filter(|_| topic.viewers() > 0).map(|head| (entry.id, head))
+            let (id, topic) = (entry.id, entry.topic());
+            let head = topic.head().filter(|_| topic.viewers() > 0)?;
+            Some(WatchedTopic { id, head, brought: topic.brought() })
         });
         watched.collect()
     }
@@ -319,4 +328,29 @@ pub(super) fn superseded<'a>(
             is_price(event) && count > prices_max && event.seq < newest
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::auction::Event,
+        live::testing::{auction, bid, event},
+    };
+
+    #[test]
+    fn of_a_round_with_many_prices_nothing_but_prices_is_passed_over() {
+        for kind in Event::KINDS.into_iter().filter(|kind| *kind != "bid.placed") {
+            let mut round: Vec<Envelope> = (1..=100).map(|seq| bid(auction(1), seq)).collect();
+            for seq in [7, 50, 99] {
+                round[seq - 1] = event(auction(1), seq as u64, kind);
+            }
+            for prices_max in [0, 1, PRICES_PER_ROUND_MAX] {
+                let passed_over = superseded(round.iter(), prices_max);
+                let told = round.iter().zip(passed_over).filter(|(_, passed_over)| !passed_over);
+                let told: Vec<u64> = told.map(|(event, _)| event.seq).collect();
+                assert_eq!(told, [7, 50, 99, 100], "{kind}");
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::{
     num::NonZero,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use super::{
+    check,
     floor::{Entry, Floor, PRICES_PER_ROUND_MAX, TURNS, superseded},
     frame::{Frame, Reset, reset},
     pace::{Pace, TURN_EVERY},
@@ -89,12 +90,14 @@ pub struct Hub {
     inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(super) struct Inner {
     floor: Arc<Floor>,
     reads: Reads,
     reading: Semaphore,
-    /// How often the bus lost events.
+    /// How often the bus lost events, and said so.
     losses: AtomicU64,
+    /// Whether the bus loses events and does not say so.
+    is_losing: AtomicBool,
     closing: Notify,
 }
 
@@ -122,12 +125,23 @@ impl Hub {
         hub
     }
 
+    /// From now on what the bus brings is held against the log, and what it loses is read there.
+    pub fn hold_against(&self, store: Store) {
+        tokio::spawn(check::run(store, Arc::downgrade(&self.inner)));
+    }
+
+    /// Whether the bus loses events, which [`Hub::hold_against`] finds out.
+    pub fn is_losing(&self) -> bool {
+        self.inner.is_losing.load(Ordering::Acquire)
+    }
+
     pub(super) fn start_with(feed: impl Feed, reads: Reads, options: &LiveOptions) -> Hub {
         let inner = Arc::new(Inner {
             floor: Arc::new(Floor::new(options.places_max)),
             reads,
             reading: Semaphore::new(READS_AT_ONCE_MAX),
             losses: AtomicU64::new(0),
+            is_losing: AtomicBool::new(false),
             closing: Notify::new(),
         });
         let every = options.keep_alive_every / TURNS as u32;
@@ -183,6 +197,25 @@ enum Beginning {
 }
 
 impl Inner {
+    pub fn floor(&self) -> &Floor {
+        &self.floor
+    }
+
+    /// How often the bus has said that it lost events.
+    pub fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Acquire)
+    }
+
+    /// What it was before.
+    pub fn set_losing(&self, is_losing: bool) -> bool {
+        self.is_losing.swap(is_losing, Ordering::AcqRel)
+    }
+
+    /// Reads of these auctions what is in the log and was not brought.
+    pub fn read_from_log(self: &Arc<Self>, auctions: &[AuctionId]) {
+        self.start_to_catch_up(self.floor.behind(auctions));
+    }
+
     async fn run(self: Arc<Self>, mut feed: impl Feed, tick_every: Duration) {
         let mut ticks = tokio::time::interval_at(Instant::now() + tick_every, tick_every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -8,6 +8,7 @@
 //! missed since the `Last-Event-ID`, or with a `reset` that says why and a `snapshot`. A storm of
 //! bids may be told as its newest price, whose sequence number says how far it reaches.
 
+mod check;
 mod floor;
 mod frame;
 mod hub;

@@ -222,7 +222,10 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::live::testing::{NOW, auction, bid, event, seqs};
+    use crate::{
+        domain::auction::Event,
+        live::testing::{NOW, auction, bid, event, seqs},
+    };
 
     fn price(id: u128, seq: u64) -> Frame {
         Frame::event(&bid(auction(id), seq), NOW)
@@ -268,6 +271,28 @@ mod tests {
         assert!(seqs.is_sorted());
         assert_eq!(seqs.last(), Some(&1_001));
         assert_eq!(seqs.iter().filter(|seq| *seq % 100 == 0).count(), 10);
+    }
+
+    #[test]
+    fn however_many_prices_come_nothing_but_prices_is_ever_replaced() {
+        let others = Event::KINDS.into_iter().filter(|kind| *kind != "bid.placed");
+        for (form, kind) in [Form::One, Form::Many]
+            .into_iter()
+            .flat_map(|form| others.clone().map(move |kind| (form, kind)))
+        {
+            let queue = Queue::new(form);
+            for seq in 1..=COALESCE_ABOVE as u64 + 1 {
+                queue.push(&price(1, seq));
+            }
+            queue.push(&Frame::event(&event(auction(1), 100, kind), NOW));
+            for seq in 101..=300 {
+                assert_eq!(queue.push(&price(1, seq)), Pushed::Waiting, "{kind}");
+            }
+            queue.push(&Frame::event(&event(auction(1), 301, kind), NOW));
+            let (seqs, _) = drained(&queue);
+            assert_eq!(seqs.iter().filter(|seq| [100, 301].contains(seq)).count(), 2, "{kind}");
+            assert!(seqs.is_sorted() && seqs.contains(&300), "{kind}: {seqs:?}");
+        }
     }
 
     #[test]

@@ -109,7 +109,9 @@ impl Tail {
 /// What is watched, each with the last event that its topic has; `None` when the hub is gone.
 fn watched(floor: &Weak<Floor>) -> Option<Vec<(AuctionId, u64)>> {
     let floor = floor.upgrade()?;
-    (!floor.is_closing()).then(|| floor.watched())
+    let heads =
+        |floor: &Floor| floor.watched().iter().map(|topic| (topic.id, topic.head)).collect();
+    (!floor.is_closing()).then(|| heads(&floor))
 }
 
 fn signed(seq: u64) -> i64 {

@@ -252,6 +252,25 @@ async fn a_storm_is_told_as_ever_newer_prices_up_to_the_last() {
     assert!(data.contains("\"price\":{\"amount\":3001000,"));
 }
 
+/// The bus brings nothing, and then the last event: all is told from the log.
+#[tokio::test]
+async fn a_storm_that_is_read_from_the_log_passes_over_nothing_but_prices() {
+    let log = Log::of(&[(auction(1), 1)]);
+    let hub = hub(&log);
+    let mut viewer = hub.watch(ANYONE, one(auction(1), None)).await.expect("a stream");
+    for seq in 2..=500 {
+        let is_other = seq % 100 < 3;
+        log.append(auction(1), if is_other { "auction.extended" } else { BID });
+    }
+    log.commit(auction(1), "auction.closed");
+    let frames = until(&mut viewer, 501).await;
+    let others = frames.iter().filter(|frame| field(frame, "event") != Some(BID));
+    let others: Vec<Bytes> = others.cloned().collect();
+    let expected = (1..=501).filter(|seq| seq % 100 < 3 || *seq == 501);
+    assert_eq!(seqs(&others), expected.collect::<Vec<u64>>());
+    assert!(seqs(&frames).is_sorted_by(|a, b| a < b));
+}
+
 #[tokio::test]
 async fn who_does_not_read_is_cut_and_holds_nobody_up() {
     let log = Log::of(&[(auction(1), 1)]);

@@ -67,6 +67,8 @@ pub(super) struct Topic {
     is_catching_up: bool,
     /// The bus lost events after the log was last asked: what it answered may lack them.
     lost_since_read: bool,
+    /// The newest event that the bus has brought; 0 if none.
+    brought: u64,
     watched_until: Instant,
     /// While a storm is told: those who are to be woken, instead of waking them.
     to_wake: Option<Vec<Waker>>,
@@ -90,6 +92,7 @@ impl Topic {
             heard: 0,
             is_catching_up: false,
             lost_since_read: false,
+            brought: 0,
             watched_until: Instant::now(),
             to_wake: None,
         }
@@ -102,6 +105,11 @@ impl Topic {
     /// The last event that the topic has, once it knows.
     pub fn head(&self) -> Option<u64> {
         self.head
+    }
+
+    /// The newest event that the bus has brought; 0 if none.
+    pub fn brought(&self) -> u64 {
+        self.brought
     }
 
     /// A viewer is about to join: from now on nothing that it could need is forgotten silently.
@@ -134,6 +142,7 @@ impl Topic {
     /// An event from the bus. A superseded one is a price that a newer event of the same round
     /// says better: it is passed over, but not missing.
     pub fn offer(&mut self, event: &Envelope, is_superseded: bool, now: Timestamp) -> Offered {
+        self.brought = self.brought.max(event.seq);
         if self.is_catching_up {
             self.heard = self.heard.max(event.seq);
             return Offered::Passed;

@@ -90,7 +90,9 @@ const CHARACTER_CLASSES: &str =
 
 impl Pools {
     pub fn new(config: &tokio_postgres::Config, max: ConnectionsMax) -> Result<Pools, StoreError> {
-        let timeout = format!("-c statement_timeout={STATEMENT_TIMEOUT_MS}");
+        // What is answered must be on disk whatever the database's or the role's default.
+        let timeout =
+            format!("-c synchronous_commit=on -c statement_timeout={STATEMENT_TIMEOUT_MS}");
         // A plan for each list as it is asked for: what is rare is found otherwise than what is not.
         // And rows are looked up by their keys, whatever the statistics of a table that grew an
         // hour ago.

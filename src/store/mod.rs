@@ -13,6 +13,8 @@ mod clients;
 mod connections;
 mod dead_letters;
 mod deliveries;
+mod durability;
+mod exchange_settings;
 mod inbox;
 mod lease;
 mod leaving;
@@ -60,6 +62,7 @@ pub use self::{
         DeliveriesWaiting, DeliveryRow, DueDelivery, NewDelivery, REPLAYED_WAITING_MAX, Replayed,
         WebhookStanding, first_id_of,
     },
+    exchange_settings::ExchangeSettings,
     inbox::{
         AuctionMentioned, NewNotification, NotificationRow, Read, TICKETS_PER_USER_MAX,
         TicketTaken, UNREAD_COUNTED_MAX,

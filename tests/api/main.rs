@@ -10,6 +10,7 @@ mod clients;
 mod clock;
 mod cors;
 mod document;
+mod durability;
 mod impossible;
 mod kakao;
 mod kakao_stand_in;

@@ -133,6 +133,8 @@ async fn a_malformed_last_event_id_is_refused() {
     for last in ["x", "-1", "1.5", "", "99999999999999999999999", &other] {
         let request = minji.request(Method::GET, STREAM).header("last-event-id", last);
         minji.send(request).await.refused(400, "invalid_event_id");
+        let path = format!("{STREAM}?last_event_id={last}");
+        minji.get(&path).await.refused(400, "invalid_event_id");
     }
     minji.get(&format!("{STREAM}?user=1")).await.refused(400, "invalid_query");
     server.anonymous().get(STREAM).await.refused(401, "unauthenticated");
@@ -165,6 +167,37 @@ async fn a_ticket_opens_one_stream_of_its_user_once() {
     assert!(!format!("{kept:?}").contains(&ticket), "a hash is kept, not the ticket");
     let logged = logs::kept();
     assert!(!logged.contains(&ticket), "it is never logged");
+}
+
+#[tokio::test]
+async fn a_browser_comes_back_with_a_new_ticket_and_the_last_id_in_the_query() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
+    let first = events(&minji).await.next().await.unwrap().id.unwrap();
+    for _ in 0..3 {
+        is_outbid(&server, &sora, &minji, &junho).await;
+    }
+    let ids: Vec<i64> =
+        minji.inbox().await.iter().map(|told| told["id"].as_i64().unwrap()).collect();
+    let path = format!("{STREAM}?last_event_id={first}&ticket=");
+    let again = format!("{path}{}", ticket(&minji).await);
+    let missed = server.anonymous().stream(&again, None).await.take(3).await;
+    assert_eq!(missed.iter().map(id_of).collect::<Vec<_>>(), ids);
+    // Whoever sends the header knows better.
+    let again = format!("{path}{}", ticket(&minji).await);
+    let last = ids[1].to_string();
+    let missed = server.anonymous().stream(&again, Some(&last)).await.take(1).await;
+    assert_eq!(id_of(&missed[0]), ids[2]);
+    // A wrong one costs no ticket.
+    let ticket = ticket(&minji).await;
+    let wrong = format!("{STREAM}?last_event_id=x&ticket={ticket}");
+    server.anonymous().get(&wrong).await.refused(400, "invalid_event_id");
+    let path = format!("{STREAM}?ticket={ticket}");
+    assert_eq!(
+        server.anonymous().stream(&path, None).await.next().await.unwrap().event,
+        "snapshot"
+    );
 }
 
 #[tokio::test]

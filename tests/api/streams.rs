@@ -7,6 +7,7 @@ use crate::support::{
     streams::{Events, Told},
     with,
 };
+use crate::webhooks::Shop;
 
 async fn bids(bidders: [&Bidder; 2], id: &str, from: i64, count: i64) {
     for n in 0..count {
@@ -63,26 +64,80 @@ async fn a_stream_begins_with_a_snapshot_and_goes_on_with_every_event_in_order()
     }
 }
 
+/// Transactions that place a bid on this auction wait at their very end, for as long as the test has
+/// the lock.
+fn hold_commits_of(id: &str) -> String {
+    format!(
+        "CREATE FUNCTION wait_for_the_test() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NULL; END $$;
+         CREATE CONSTRAINT TRIGGER held AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED
+         FOR EACH ROW WHEN (NEW.auction_id = '{id}' AND NEW.kind = 'bid.placed')
+         EXECUTE FUNCTION wait_for_the_test()"
+    )
+}
+
+/// What tells of a commit tells of later ones after it. So a bid on an auction of the other lane goes
+/// all the ways while the commit is held: what had been told of the held one would have come before.
 #[tokio::test]
-async fn no_event_is_told_before_it_can_be_read() {
-    let server = TestServer::spawn();
-    let sora = server.seller("sora").await;
-    let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
-    let id = sora.sells(an_auction()).await;
-    sora.auction_once(&id, "live").await;
-    let mut events = server.anonymous().events(&id).await;
-    assert_begins_with_a_snapshot(&mut events).await;
-    let watching = async {
-        for _ in 0..20 {
-            let told = events.next().await.expect("the stream goes on");
-            let seq = told.seq();
-            let stored =
-                format!("SELECT count(*) FROM events WHERE auction_id = '{id}' AND seq = {seq}");
-            let stored = server.database.number(&stored).await;
-            assert_eq!(stored, 1, "{seq} was told before its commit");
+async fn nobody_is_told_of_a_bid_before_its_commit() {
+    let shop = Shop::silent().await;
+    let server = &shop.server;
+    let (webhook, _) = shop.webhook("https://shop.hoga.test/told", &["bid.placed"]).await;
+    let (minji, junho) = (&shop.minji, server.bidder("junho").await);
+    let held = shop.sora.sells(an_auction()).await;
+    // Two lanes share the auctions by the last byte of their ids.
+    let lane = |id: &str| u8::from_str_radix(&id[id.len() - 2..], 16).expect("a UUID") % 2;
+    let free = loop {
+        let id = shop.sora.sells(an_auction()).await;
+        if lane(&id) != lane(&held) {
+            break id;
         }
     };
-    futures_util::join!(watching, bids([&minji, &junho], &id, 10_000, 20));
+    for id in [&held, &free] {
+        shop.sora.auction_once(id, "live").await;
+        junho.offers(id, 10_000).await.with_status(201);
+    }
+    let path = format!("/v1/events?auctions={held},{free}");
+    let mut events = server.anonymous().stream(&path, None).await;
+    events.take(2).await;
+    let mut inbox = junho.stream("/v1/me/events", None).await;
+    assert_begins_with_a_snapshot(&mut inbox).await;
+    let before = server.anonymous().auction(&held).await;
+    shop.deliveries_once(&webhook, 2).await;
+
+    server.database.rows(&hold_commits_of(&held)).await;
+    let config = server.database.config();
+    let (holder, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    holder.batch_execute("SELECT pg_advisory_lock(4711)").await.unwrap();
+    let bid = tokio::spawn({
+        let (minji, held) = (minji.clone(), held.clone());
+        async move { minji.offers(&held, 11_000).await }
+    });
+    eventually("the commit is held", || async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory'
+                       AND datname = current_database() AND application_name LIKE 'hoga lane%'";
+        (server.database.number(waiting).await == 1).then_some(())
+    })
+    .await;
+    minji.offers(&free, 11_000).await.with_status(201);
+
+    let of = |told: &Told| told.data["auction_id"].clone();
+    assert_eq!(of(&events.next().await.unwrap()), free, "a stream");
+    let told = inbox.next().await.unwrap();
+    assert_eq!((told.event.as_str(), &told.data["subject_id"]), ("outbid", &json!(free)));
+    let sent = shop.deliveries_once(&webhook, 3).await;
+    let sent = sent.iter().filter(|sent| sent["auction_id"] == held.as_str());
+    assert_eq!(sent.count(), 1, "a message");
+    assert_eq!(server.anonymous().auction(&held).await, before);
+    assert!(!bid.is_finished(), "a receipt");
+
+    holder.batch_execute("SELECT pg_advisory_unlock(4711)").await.unwrap();
+    let receipt = bid.await.unwrap().with_status(201);
+    let told = events.next().await.unwrap();
+    assert_eq!((of(&told), &told.data["seq"]), (json!(held), &receipt["seq"]));
+    assert_eq!(inbox.next().await.unwrap().data["subject_id"], held.as_str());
+    shop.deliveries_once(&webhook, 4).await;
 }
 
 #[tokio::test]
@@ -106,6 +161,28 @@ async fn a_viewer_that_comes_back_gets_what_it_missed_and_nothing_twice() {
     let mut up_to_date = server.anonymous().events_after(&id, "11").await;
     bids([&junho, &minji], &id, 19_000, 1).await;
     assert_eq!(seqs(&up_to_date.take(1).await), [12], "without a snapshot");
+}
+
+#[tokio::test]
+async fn a_viewer_that_cannot_send_the_header_names_its_last_event_in_the_query() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
+    let id = sora.sells(an_auction()).await;
+    bids([&minji, &junho], &id, 10_000, 3).await;
+    let anyone = server.anonymous();
+    let path = format!("/v1/auctions/{id}/events?last_event_id=3");
+    assert_eq!(seqs(&anyone.stream(&path, None).await.take(2).await), [4, 5]);
+    assert_eq!(
+        seqs(&anyone.stream(&path, Some("4")).await.take(1).await),
+        [5],
+        "the header counts"
+    );
+    let many = format!("/v1/events?auctions={id}&last_event_id={id}:4");
+    assert_eq!(seqs(&anyone.stream(&many, None).await.take(1).await), [5]);
+    for wrong in [format!("/v1/auctions/{id}/events?last_event_id=x"), format!("{many}x")] {
+        anyone.get(&wrong).await.refused(400, "invalid_event_id");
+    }
 }
 
 #[tokio::test]

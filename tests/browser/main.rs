@@ -1,6 +1,6 @@
 //! Hoga as a user's browser meets it: the real program on its embedded default, pages on another
-//! origin, libraries that are not ours, and a real Chromium. The steps are in `login.mjs` and
-//! `streams.mjs`.
+//! origin, libraries that are not ours, and a real Chromium. The steps are in `login.mjs`,
+//! `streams.mjs` and `personal.mjs`.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -146,12 +146,21 @@ fn people_log_in_from_a_frontend_on_another_origin() {
     assert!(said.contains("every browser test passed"), "{said}");
 }
 
-/// The script asks for a restart by a line, `restart SIGKILL`, and hears a line when it is done.
 #[test]
 fn event_sources_resume_after_the_server_was_killed_or_stopped() {
+    drive_with_restarts("streams.mjs", "every stream went on");
+}
+
+#[test]
+fn notifications_go_on_by_the_code_of_the_documentation_as_it_stands_there() {
+    drive_with_restarts("personal.mjs", "every notification was told once");
+}
+
+/// The script asks for a restart by a line, `restart SIGKILL`, and hears a line when it is done.
+fn drive_with_restarts(name: &str, success: &str) {
     let mut hoga = Hoga::new();
     hoga.serve();
-    let mut script = node("streams.mjs", &hoga)
+    let mut script = node(name, &hoga)
         .env("SELLER", hoga.token("sora"))
         .env("BIDDERS", format!("{},{}", hoga.token("minji"), hoga.token("junho")))
         .stdin(Stdio::piped())
@@ -173,5 +182,5 @@ fn event_sources_resume_after_the_server_was_killed_or_stopped() {
     let mut wrong = String::new();
     script.stderr.take().unwrap().read_to_string(&mut wrong).unwrap();
     assert!(script.wait().unwrap().success(), "{said}\n{wrong}");
-    assert!(said.contains("every stream went on"), "{said}");
+    assert!(said.contains(success), "{said}");
 }

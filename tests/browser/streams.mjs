@@ -4,53 +4,13 @@
 // after. In the end each has been told every event exactly once, in order; of two auctions over one
 // stream, without a silent gap. Started by tests/browser/main.rs, which restarts the server for us.
 import assert from 'node:assert/strict'
-import { createInterface } from 'node:readline'
 import { EventSource } from 'eventsource'
-import { HOGA_URL, launch, serve } from './common.mjs'
+import { HOGA_URL, auction, launch, orders_of, post, serve, until } from './common.mjs'
 
 const { SELLER, BIDDERS } = process.env
 const bidders = BIDDERS.split(',')
-const orders = createInterface({ input: process.stdin })[Symbol.asyncIterator]()
+const { restart, end } = orders_of(process.stdin)
 const TYPES = ['snapshot', 'reset', 'auction.created', 'auction.scheduled', 'auction.opened', 'bid.placed']
-/// After a shutdown viewers are asked to come back within ten seconds; and machines are slow.
-const PATIENCE_MS = 60_000
-
-async function post(path, token, body) {
-  const answer = await fetch(`${HOGA_URL}/v1${path}`, {
-    method: 'POST',
-    headers: {
-      authorization: `Bearer ${token}`,
-      'content-type': 'application/json',
-      'idempotency-key': crypto.randomUUID(),
-    },
-    body: JSON.stringify(body),
-  })
-  const text = await answer.text()
-  assert.equal(answer.status, 201, text)
-  return JSON.parse(text)
-}
-
-async function restart(signal) {
-  console.log(`restart ${signal}`)
-  await orders.next()
-}
-
-async function until(what, holds) {
-  const deadline = Date.now() + PATIENCE_MS
-  while (!(await holds())) {
-    assert.ok(Date.now() < deadline, `waited in vain: ${what}`)
-    await new Promise((later) => setTimeout(later, 50))
-  }
-}
-
-async function auction(title) {
-  const ends_at = new Date(Date.now() + 3_600_000).toISOString()
-  const { id } = await post('/auctions', SELLER, {
-    title, opening_price: 1_000, increment: { kind: 'fixed', step: 1 }, ends_at })
-  await until('the auction opens', async () =>
-    (await (await fetch(`${HOGA_URL}/v1/auctions/${id}`)).json()).status === 'live')
-  return id
-}
 
 let bids = 0
 /// So many bids, each answered before the next: nothing to tell together.
@@ -79,7 +39,7 @@ function listen(Source, url, types) {
 const page_server = await serve((_, response) => response.end('<!doctype html><title>x</title>'))
 const browser = await launch()
 try {
-  const [first, second] = [await auction('달항아리'), await auction('백자')]
+  const [first, second] = [await auction(SELLER, '달항아리'), await auction(SELLER, '백자')]
   const paths = [`/v1/auctions/${first}/events`, `/v1/events?auctions=${first},${second}`]
   const page = await browser.newPage()
   await page.goto(`http://localhost:${page_server.address().port}`)
@@ -148,5 +108,5 @@ try {
 } finally {
   await browser.close()
   page_server.close()
-  process.stdin.destroy()
+  end()
 }

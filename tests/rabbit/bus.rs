@@ -9,7 +9,7 @@ use hoga::{
         time::Timestamp,
     },
     events::{
-        bus::{Bus, BusStanding, Committed, PublishError},
+        bus::{Bus, BusStanding, Committed, PublishError, Trouble},
         envelope::Envelope,
         feed::{Feed, Heard},
         hash::Hash,
@@ -56,7 +56,6 @@ async fn what_no_queue_takes_is_not_safe_and_everything_after_it_waits() {
     let recorder = Recorder::new();
     spawn_consumer(&broker.address(prefix), recorder.clone());
     consumer_is_there(&broker, prefix).await;
-    up(&bus).await;
     for seq in 1..=2 {
         eventually("it is safe", || async {
             bus.resume();
@@ -66,6 +65,44 @@ async fn what_no_queue_takes_is_not_safe_and_everything_after_it_waits() {
     }
     eventually("both came", || async { recorder.has((auction, 2)).then_some(()) }).await;
     assert_eq!(recorder.once()[&auction], [1, 2]);
+    assert_eq!(bus.standing(), BusStanding::Up, "it takes events again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_says_no_is_one_that_refuses_until_it_has_taken_something() {
+    let (broker, prefix) = (Broker::shared(), "nacked.");
+    let bus = RabbitMq::start(broker.address(prefix), vec![Recorder::new()]);
+    up(&bus).await;
+    // A queue that takes nothing.
+    let (_connection, channel) = broker.channel().await;
+    let full = "nacked.full";
+    let mut arguments = lapin::types::FieldTable::default();
+    arguments.insert("x-max-length".into(), lapin::types::AMQPValue::LongLongInt(0));
+    let reject = lapin::types::AMQPValue::LongString("reject-publish".into());
+    arguments.insert("x-overflow".into(), reject);
+    channel.queue_declare(full.into(), Default::default(), arguments).await.unwrap();
+    let exchange = format!("{prefix}hoga.events");
+    let (options, arguments) = Default::default();
+    channel.queue_bind(full.into(), exchange.into(), "#".into(), options, arguments).await.unwrap();
+    let auction = AuctionId(Uuid::now_v7());
+    let commit = || Committed::new(vec![event(auction, 1)]);
+    let refused = BusStanding::Down(Trouble::Refused);
+    assert_eq!(promptly("no", bus.publish(commit())).await, Err(PublishError::Nacked));
+    eventually("it refuses", || async { (bus.standing() == refused).then_some(()) }).await;
+    // Connected again, it says no again.
+    eventually("no", || async {
+        bus.resume();
+        (bus.publish(commit()).await == Err(PublishError::Nacked)).then_some(())
+    })
+    .await;
+    assert_eq!(bus.standing(), refused, "a connection alone takes nothing");
+    channel.queue_delete(full.into(), Default::default()).await.unwrap();
+    eventually("it is safe", || async {
+        bus.resume();
+        bus.publish(commit()).await.ok()
+    })
+    .await;
+    assert_eq!(bus.standing(), BusStanding::Up);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,6 +10,7 @@ mod inboxes;
 #[path = "../crash/market.rs"]
 #[allow(dead_code, reason = "what was answered is checked by tests/crash")]
 mod market;
+mod outbox;
 mod recorder;
 mod server;
 mod viewers;
@@ -150,6 +151,97 @@ async fn bids_are_accepted_without_a_broker_and_their_events_arrive_when_it_is_t
     bidding.finish().await;
     broker.serve();
     recorder.check(&hoga).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_was_killed_is_gone_and_not_one_that_refuses() {
+    let broker = Broker::start();
+    let hoga = Hoga::start(broker.url(), "gone.").await;
+    let broadcaster = hoga.broadcaster().await;
+    let market = Market::open(&hoga).await;
+    let bidding = market.bid_all_the_time();
+    market.wait_for_answers(200).await;
+    broker.kill();
+    let is_gone = |readiness: &Value| readiness["bus"] == "unreachable";
+    hoga.wait_until(is_gone).await;
+    let readiness = hoga.wait_until_at(&broadcaster.url(), is_gone).await;
+    assert_eq!(readiness["status"], "ready");
+    market.wait_for_answers(100).await;
+    let sql = hoga.sql().await;
+    let newest: i64 = sql.query_one("SELECT max(id) FROM outbox", &[]).await.expect("read").get(0);
+    broker.serve();
+    let served = std::time::Instant::now();
+    eventually("what waited is published", || async {
+        let waiting = "SELECT count(*) FROM outbox WHERE id <= $1";
+        let waiting: i64 = sql.query_one(waiting, &[&newest]).await.expect("read").get(0);
+        (waiting == 0).then_some(())
+    })
+    .await;
+    println!("what waited was published {:?} after the broker was back", served.elapsed());
+    let is_up = |readiness: &Value| readiness["bus"] == "up";
+    hoga.wait_until(is_up).await;
+    hoga.wait_until_at(&broadcaster.url(), is_up).await;
+    println!("everything was up again after {:?}", served.elapsed());
+    bidding.finish().await;
+    let said = hoga.said();
+    assert!(!said.contains("RabbitMQ refuses"), "{said}");
+    assert!(!said.contains("lapin"), "one failure is one line: {said}");
+}
+
+/// Deleting the exchange takes every binding with it, and whoever publishes makes those of durable
+/// queues anew: the queues of streams are connected, and get nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn viewers_whose_binding_was_lost_miss_nothing_and_it_is_said() {
+    let broker = Broker::shared();
+    let hoga = Hoga::start(broker.url(), "unbound.").await;
+    let market = Market::with(&hoga, WATCHED).await;
+    let watchers = Watchers::begin(&hoga, &market).await;
+    let broadcaster = hoga.broadcaster().await;
+    let viewers = audience(&hoga, &broadcaster, &market, &watchers).await;
+    let (connection, channel) = broker.channel().await;
+    let exchange = "unbound.hoga.events".into();
+    channel.exchange_delete(exchange, Default::default()).await.expect("deleted");
+    let bidding = market.bid_all_the_time();
+    market.wait_for_answers(100).await;
+    let is_said = |readiness: &Value| readiness["bus"] == "losing_events";
+    for url in [hoga.url(), broadcaster.url()] {
+        assert_eq!(hoga.wait_until_at(&url, is_said).await["status"], "ready");
+        let metrics = reqwest::get(format!("{url}/metrics")).await.expect("an answer");
+        let metrics = metrics.text().await.expect("a text");
+        let lost = metrics.lines().find_map(|line| line.strip_prefix("hoga_bus_lost_total "));
+        assert!(lost.expect("counted").parse::<u64>().expect("a number") > 0);
+    }
+    bidding.finish().await;
+    market.wait_for_short_auctions(&hoga).await;
+    viewers.check(&hoga).await;
+    let _ = connection.close(200, "done".into()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broadcaster_uses_what_its_exchange_uses_and_goes_on_when_that_changes() {
+    let broker = Broker::shared();
+    let mut hoga = Hoga::start(broker.url(), "before.").await;
+    for (variable, own, exchange) in [
+        ("HOGA_PUBLIC_URL", "http://elsewhere.test", "http://hoga.rabbit.test"),
+        ("HOGA_AMQP_PREFIX", "elsewhere.", "before."),
+    ] {
+        let (code, said) = hoga.refused_broadcaster((variable, own)).await;
+        assert_eq!(code, Some(2), "{said}");
+        assert!([variable, own, exchange].iter().all(|name| said.contains(name)), "{said}");
+    }
+    let market = Market::with(&hoga, WATCHED).await;
+    let watchers = Watchers::begin(&hoga, &market).await;
+    // Neither the issuer of its viewers' tokens nor the prefix is set here.
+    let broadcaster = hoga.broadcaster().await;
+    let viewers = audience(&hoga, &broadcaster, &market, &watchers).await;
+    hoga.restart_under("after.").await;
+    let bidding = market.bid_all_the_time();
+    market.wait_for_answers(100).await;
+    let is_said = |readiness: &Value| readiness["bus"] == "losing_events";
+    hoga.wait_until_at(&broadcaster.url(), is_said).await;
+    bidding.finish().await;
+    market.wait_for_short_auctions(&hoga).await;
+    viewers.check(&hoga).await;
 }
 
 /// What the lease is: see `src/store/lease.rs`.

@@ -97,7 +97,8 @@ impl Hoga {
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 
-    /// `hoga broadcast` beside it: streams alone, which hear of events over the broker.
+    /// `hoga broadcast` beside it: streams alone, which hear of events over the broker. It is told
+    /// nothing that it can ask the exchange's database.
     pub async fn broadcaster(&self) -> Broadcaster {
         let port = free_port();
         let process = self.spawn_broadcaster(port);
@@ -106,14 +107,42 @@ impl Hoga {
         broadcaster
     }
 
+    /// `hoga broadcast` with this variable; what it says when it does not start.
+    pub async fn refused_broadcaster(&self, variable: (&str, &str)) -> (Option<i32>, String) {
+        let mut command = self.broadcast(free_port());
+        command.env(variable.0, variable.1).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = command.spawn().expect("the program starts");
+        let started = Instant::now();
+        while process.try_wait().expect("asked").is_none() {
+            if started.elapsed() > PATIENCE {
+                let _ = process.kill();
+                panic!("it starts with {variable:?}");
+            }
+            breathe().await;
+        }
+        let output = process.wait_with_output().expect("it has ended");
+        (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
+    }
+
+    /// The exchange goes down, and comes back under other names on the broker.
+    pub async fn restart_under(&mut self, prefix: &str) {
+        self.kill();
+        self.prefix = prefix.to_owned();
+        self.serve().await;
+    }
+
+    fn broadcast(&self, port: u16) -> Command {
+        let mut command = self.command(&["broadcast"]);
+        command
+            .env("HOGA_BIND", format!("127.0.0.1:{port}"))
+            .env_remove("HOGA_PUBLIC_URL")
+            .env_remove("HOGA_AMQP_PREFIX");
+        command
+    }
+
     fn spawn_broadcaster(&self, port: u16) -> Child {
         let log = File::options().create(true).append(true).open(self.log()).expect("a log");
-        self.command(&["broadcast"])
-            .env("HOGA_BIND", format!("127.0.0.1:{port}"))
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("the program starts")
+        self.broadcast(port).stdout(Stdio::null()).stderr(log).spawn().expect("the program starts")
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -144,7 +173,12 @@ impl Hoga {
 
     /// Waits until `/readyz` says so, and tells what it said.
     pub async fn wait_until(&self, wanted: impl Fn(&Value) -> bool) -> Value {
-        let url = format!("{}/readyz", self.url());
+        self.wait_until_at(&self.url(), wanted).await
+    }
+
+    /// The same of a broadcaster beside it.
+    pub async fn wait_until_at(&self, base_url: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let url = format!("{base_url}/readyz");
         let started = Instant::now();
         loop {
             if let Ok(answer) = reqwest::get(&url).await

@@ -147,7 +147,7 @@ impl Cemetery {
             .with_type(short(kind))
             .with_headers(headers);
         let confirm = publish(&self.channel, &self.exchange, "", body, properties).await?;
-        Ok(all_safe(vec![confirm]).await?)
+        all_safe(vec![confirm]).await
     }
 
     async fn bury_raw(&self, message: &Delivery) -> Result<(), LinkError> {

@@ -48,7 +48,10 @@ pub enum DeadLetterError {
 
 impl From<LinkError> for DeadLetterError {
     fn from(error: LinkError) -> DeadLetterError {
-        DeadLetterError::Broker(told(&error))
+        match error {
+            LinkError::Publish(error) => DeadLetterError::Publish(error),
+            error => DeadLetterError::Broker(told(&error)),
+        }
     }
 }
 

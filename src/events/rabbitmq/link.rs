@@ -1,6 +1,8 @@
-//! A supervised connection: made again after every failure, with a pause that grows.
+//! A supervised connection: made again after every failure.
 //!
-//! A trouble is said once, and again only when it is another one, however often it is tried.
+//! While nobody answers at the broker's port, it is knocked at often, for a knock is cheap and
+//! readers wait; where the broker answers and says no, pauses grow. A trouble is said once, and again
+//! only when it is another one, however often it is tried.
 
 use std::{
     sync::{
@@ -19,10 +21,16 @@ use crate::events::bus::{BusStanding, PublishError, Trouble};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two signs of life; two that are missing end the connection. In seconds.
 const HEARTBEAT_S: u16 = 10;
-/// Before the second attempt to connect; doubled until [`PAUSE_MAX`].
+/// Before the second attempt to connect; doubled until [`pause_max`].
 const PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause between two attempts.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The longest pause after a failure that may be over any moment.
+const PAUSE_MAX: Duration = Duration::from_millis(400);
+/// The longest pause after one that somebody has to mend.
+const PAUSE_TO_MEND_MAX: Duration = Duration::from_secs(5);
+/// Between two knocks at a port at which nobody answers.
+const KNOCK_EVERY: Duration = Duration::from_millis(200);
+/// No knock waits longer for an answer.
+const KNOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often it is looked whether an idle connection lives.
 pub(super) const LOOKED_AFTER_EVERY: Duration = Duration::from_secs(1);
 
@@ -37,14 +45,30 @@ pub(super) enum LinkError {
     Lost,
     #[error("the broker ended the consumer")]
     ConsumerEnded,
+    /// Of a broker that is there.
     #[error(transparent)]
     Publish(#[from] PublishError),
+}
+
+impl From<&LinkError> for PublishError {
+    fn from(error: &LinkError) -> PublishError {
+        match error {
+            LinkError::Publish(error) => error.clone(),
+            LinkError::Amqp(_)
+            | LinkError::Timeout
+            | LinkError::Lost
+            | LinkError::ConsumerEnded => PublishError::Lost,
+        }
+    }
 }
 
 impl LinkError {
     fn trouble(&self) -> Trouble {
         match self {
-            LinkError::Timeout | LinkError::Lost | LinkError::ConsumerEnded => Trouble::Unreachable,
+            LinkError::Timeout
+            | LinkError::Lost
+            | LinkError::ConsumerEnded
+            | LinkError::Publish(PublishError::Lost) => Trouble::Unreachable,
             LinkError::Publish(_) => Trouble::Refused,
             LinkError::Amqp(error) => {
                 let ErrorKind::ProtocolError(error) = error.kind() else {
@@ -81,18 +105,18 @@ impl Default for Standing {
 }
 
 impl Standing {
-    pub fn load(&self, ordering: Ordering) -> BusStanding {
-        match self.0.load(ordering) {
+    pub fn load(&self) -> BusStanding {
+        match self.0.load(Ordering::Acquire) {
             UP => BusStanding::Up,
             no => BusStanding::Down(TROUBLES[usize::from(no) - 1]),
         }
     }
 
-    fn up(&self) {
+    pub fn up(&self) {
         self.0.store(UP, Ordering::Release);
     }
 
-    fn down(&self, trouble: Trouble) {
+    pub fn down(&self, trouble: Trouble) {
         let no = TROUBLES.iter().position(|known| *known == trouble).unwrap_or(0) + 1;
         self.0.store(u8::try_from(no).unwrap_or(1), Ordering::Release);
     }
@@ -130,6 +154,21 @@ impl Link {
         Link { uri: broker.uri.clone(), name, standing, told: None, pause: PAUSE }
     }
 
+    /// Everything is in place to publish. Whether a broker that refused takes anything again is only
+    /// known by [`Link::confirmed`].
+    pub fn up_unless_refused(&mut self) {
+        if self.told != Some(Trouble::Refused) {
+            self.up();
+        }
+    }
+
+    /// The broker took something that was published.
+    pub fn confirmed(&mut self) {
+        if self.told == Some(Trouble::Refused) {
+            self.up();
+        }
+    }
+
     /// Everything is in place.
     pub fn up(&mut self) {
         self.pause = PAUSE;
@@ -142,8 +181,7 @@ impl Link {
         }
     }
 
-    fn failed(&mut self, error: &LinkError) {
-        let trouble = error.trouble();
+    fn failed(&mut self, error: &LinkError, trouble: Trouble) {
         self.standing.down(trouble);
         if self.told.replace(trouble) == Some(trouble) {
             return;
@@ -167,11 +205,42 @@ impl Link {
                 "RabbitMQ has a queue or exchange of that name which is another one: \
                  delete it there, or set HOGA_AMQP_PREFIX"
             ),
-            Trouble::Refused => {
+            Trouble::Refused | Trouble::LosingEvents => {
                 tracing::error!(connection, at, error, "RabbitMQ refuses what it is asked");
             }
         }
     }
+
+    /// Waits before the next attempt.
+    async fn pause(&mut self, trouble: Trouble, work: &impl Work) {
+        let pause_max = pause_max(trouble);
+        tokio::time::sleep(jittered(self.pause.min(pause_max))).await;
+        self.pause = (self.pause * 2).min(pause_max);
+        while trouble == Trouble::Unreachable && !work.is_over() && !is_open(&self.uri).await {
+            tokio::time::sleep(jittered(KNOCK_EVERY)).await;
+        }
+    }
+}
+
+fn pause_max(trouble: Trouble) -> Duration {
+    match trouble {
+        Trouble::Connecting | Trouble::Unreachable => PAUSE_MAX,
+        Trouble::AccessRefused | Trouble::OtherQueue | Trouble::Refused | Trouble::LosingEvents => {
+            PAUSE_TO_MEND_MAX
+        }
+    }
+}
+
+/// Up to half less, so that those who lost one broker together do not come back together.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::random_range(0.5..=1.0))
+}
+
+/// Whether anybody listens where the broker should be.
+async fn is_open(uri: &AMQPUri) -> bool {
+    let to = (uri.authority.host.as_str(), uri.authority.port);
+    let knock = tokio::net::TcpStream::connect(to);
+    matches!(tokio::time::timeout(KNOCK_TIMEOUT, knock).await, Ok(Ok(_)))
 }
 
 /// Host and port, without user and password.
@@ -206,8 +275,52 @@ pub(super) async fn supervise(mut link: Link, mut work: impl Work) {
         if work.is_over() {
             return;
         }
-        link.failed(&error);
-        tokio::time::sleep(link.pause).await;
-        link.pause = (link.pause * 2).min(PAUSE_MAX);
+        let trouble = error.trouble();
+        link.failed(&error, trouble);
+        link.pause(trouble, &work).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn of(error: impl Into<LinkError>) -> Trouble {
+        error.into().trouble()
+    }
+
+    fn amqp(code: u16) -> lapin::Error {
+        let error = lapin::protocol::AMQPError::from_id(code, "as it says".into());
+        ErrorKind::ProtocolError(error.expect("a code of AMQP")).into()
+    }
+
+    #[test]
+    fn a_broker_that_went_away_is_not_one_that_refuses() {
+        let reset = lapin::Error::from(io::Error::from(io::ErrorKind::ConnectionReset));
+        assert_eq!(of(reset.clone()), Trouble::Unreachable);
+        assert_eq!(PublishError::from(&LinkError::from(reset)), PublishError::Lost);
+        assert_eq!(of(PublishError::Lost), Trouble::Unreachable);
+        let silent = lapin::Error::from(ErrorKind::MissingHeartbeatError);
+        assert_eq!(of(silent), Trouble::Unreachable);
+        assert_eq!(of(amqp(320)), Trouble::Unreachable, "it was told to stop");
+        for refusal in [PublishError::Unconfirmed, PublishError::Nacked, PublishError::Returned] {
+            assert_eq!(of(refusal.clone()), Trouble::Refused);
+            assert_eq!(PublishError::from(&LinkError::from(refusal.clone())), refusal);
+        }
+        assert_eq!(of(amqp(404)), Trouble::Refused);
+        assert_eq!(of(amqp(403)), Trouble::AccessRefused);
+        assert_eq!(of(amqp(406)), Trouble::OtherQueue);
+    }
+
+    #[test]
+    fn pauses_are_short_for_what_passes_and_longer_for_what_somebody_must_mend() {
+        assert!(pause_max(Trouble::Unreachable) + KNOCK_EVERY <= Duration::from_millis(600));
+        assert!(pause_max(Trouble::AccessRefused) >= Duration::from_secs(5));
+        for _ in 0..100 {
+            let pause = jittered(KNOCK_EVERY);
+            assert!(KNOCK_EVERY / 2 <= pause && pause <= KNOCK_EVERY);
+        }
     }
 }

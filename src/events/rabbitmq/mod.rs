@@ -14,11 +14,11 @@ mod publisher;
 mod topology;
 mod viewers;
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use lapin::uri::AMQPUri;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     task::AbortHandle,
 };
 
@@ -50,7 +50,9 @@ pub struct RabbitMq {
     broker: Broker,
     orders: mpsc::Sender<Order>,
     gate: Arc<Gate>,
-    standing: Arc<Standing>,
+    opened: Arc<Notify>,
+    /// One for each connection, that of the publisher first.
+    standings: Mutex<Vec<Arc<Standing>>>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -60,27 +62,46 @@ impl RabbitMq {
     /// as it takes.
     pub fn start(broker: Broker, consumers: Vec<Arc<dyn Consumer>>) -> RabbitMq {
         let (orders, receiver) = mpsc::channel(COMMITS_WAITING_MAX);
-        let (gate, standing) = (Arc::new(Gate::closed()), Arc::new(Standing::default()));
+        let (gate, opened) = (Arc::new(Gate::closed()), Arc::new(Notify::new()));
         let names = consumers.iter().map(|consumer| consumer.name()).collect();
-        let publisher = Publisher::new(broker.names.clone(), names, Arc::clone(&gate), receiver);
-        let link = Link::new(&broker, "hoga publisher", Arc::clone(&standing));
+        let publisher = Publisher::new(
+            broker.names.clone(),
+            names,
+            Arc::clone(&gate),
+            receiver,
+            Arc::clone(&opened),
+        );
+        let mut standings = vec![Arc::default()];
+        let link = Link::new(&broker, "hoga publisher", Arc::clone(&standings[0]));
         let mut tasks = vec![tokio::spawn(supervise(link, publisher)).abort_handle()];
         for consumer in consumers {
-            tasks.push(spawn_consumer(&broker, consumer));
+            let standing = Arc::default();
+            tasks.push(consume(&broker, consumer, Arc::clone(&standing)));
+            standings.push(standing);
         }
-        RabbitMq { broker, orders, gate, standing, tasks }
+        RabbitMq { broker, orders, gate, opened, standings: Mutex::new(standings), tasks }
+    }
+
+    fn standings(&self) -> MutexGuard<'_, Vec<Arc<Standing>>> {
+        self.standings.lock().expect("nothing panics while it holds the standings")
     }
 
     /// Committed events for the streams of this process, over a queue of its own that goes with it.
     pub fn subscribe(&self) -> RabbitFeed {
-        viewers::subscribe(&self.broker)
+        let standing = Arc::default();
+        self.standings().push(Arc::clone(&standing));
+        viewers::subscribe(&self.broker, standing)
     }
 }
 
 /// Has a consumer take from its queue, here, without publishing anything. Two at once are one that
 /// takes and one that waits for its place.
 pub fn spawn_consumer(broker: &Broker, consumer: Arc<dyn Consumer>) -> AbortHandle {
-    let link = Link::new(broker, consumer.name(), Arc::default());
+    consume(broker, consumer, Arc::default())
+}
+
+fn consume(broker: &Broker, consumer: Arc<dyn Consumer>, standing: Arc<Standing>) -> AbortHandle {
+    let link = Link::new(broker, consumer.name(), standing);
     let queue = DurableQueue::new(broker.names.clone(), consumer);
     tokio::spawn(supervise(link, queue)).abort_handle()
 }
@@ -106,7 +127,7 @@ impl Bus for RabbitMq {
         }
         Box::pin(async move {
             ordered?;
-            outcome.await.unwrap_or(Err(PublishError::Unconfirmed))
+            outcome.await.unwrap_or(Err(PublishError::Lost))
         })
     }
 
@@ -114,7 +135,43 @@ impl Bus for RabbitMq {
         self.gate.open();
     }
 
+    fn opened(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.opened.notified())
+    }
+
+    /// The first connection with a trouble speaks for all.
     fn standing(&self) -> BusStanding {
-        self.standing.load(Ordering::Acquire)
+        let standings = self.standings();
+        let mut standings = standings.iter().map(|standing| standing.load());
+        standings.find(|standing| *standing != BusStanding::Up).unwrap_or(BusStanding::Up)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::bus::Trouble;
+
+    #[test]
+    fn whatever_publishes_takes_or_watches_is_part_of_how_the_bus_stands() {
+        let uri = "amqp://127.0.0.1:1/%2f".parse().expect("a URI");
+        let (orders, _receiver) = mpsc::channel(1);
+        let bus = RabbitMq {
+            broker: Broker { uri, names: Names::default() },
+            orders,
+            gate: Arc::new(Gate::closed()),
+            opened: Arc::default(),
+            standings: Mutex::new(vec![Arc::default(), Arc::default(), Arc::default()]),
+            tasks: Vec::new(),
+        };
+        assert_eq!(bus.standing(), BusStanding::Down(Trouble::Connecting));
+        let standings: Vec<_> = bus.standings().clone();
+        standings.iter().for_each(|standing| standing.up());
+        assert_eq!(bus.standing(), BusStanding::Up);
+        for standing in &standings {
+            standing.down(Trouble::Unreachable);
+            assert_eq!(bus.standing(), BusStanding::Down(Trouble::Unreachable));
+            standing.up();
+        }
     }
 }

@@ -7,7 +7,7 @@ use lapin::{
     BasicProperties, Channel, Confirmation, Connection, PublisherConfirm,
     options::{BasicPublishOptions, ConfirmSelectOptions},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     link::{LOOKED_AFTER_EVERY, Link, LinkError, Work},
@@ -39,9 +39,11 @@ pub(super) struct Publisher {
     consumers: Vec<&'static str>,
     gate: Arc<Gate>,
     orders: mpsc::Receiver<Order>,
+    /// Told whenever there is a connection to publish over.
+    opened: Arc<Notify>,
 }
 
-type Outcome = (usize, Result<(), PublishError>, oneshot::Sender<Result<(), PublishError>>);
+type Outcome = (usize, Result<(), LinkError>, oneshot::Sender<Result<(), PublishError>>);
 
 impl Publisher {
     pub fn new(
@@ -49,8 +51,9 @@ impl Publisher {
         consumers: Vec<&'static str>,
         gate: Arc<Gate>,
         orders: mpsc::Receiver<Order>,
+        opened: Arc<Notify>,
     ) -> Publisher {
-        Publisher { names, consumers, gate, orders }
+        Publisher { names, consumers, gate, orders, opened }
     }
 
     async fn prepare(&self, connection: &Connection) -> lapin::Result<Channel> {
@@ -67,6 +70,7 @@ impl Publisher {
         &mut self,
         connection: &Connection,
         channel: &Channel,
+        link: &mut Link,
     ) -> Result<(), LinkError> {
         let mut numbered = Numbered::new(self.names.exchange());
         let mut under_way: FuturesOrdered<BoxFuture<'static, Outcome>> = FuturesOrdered::new();
@@ -77,11 +81,13 @@ impl Publisher {
                 biased;
                 Some((count, outcome, done)) = under_way.next() => {
                     messages -= count;
-                    if outcome.is_err() {
+                    if let Err(error) = outcome {
                         self.gate.close();
+                        let _ = done.send(Err(PublishError::from(&error)));
+                        return Err(error);
                     }
-                    let _ = done.send(outcome.clone());
-                    outcome?;
+                    link.confirmed();
+                    let _ = done.send(Ok(()));
                 }
                 _ = look.tick() => if !connection.status().connected() {
                     return Err(LinkError::Lost);
@@ -113,8 +119,9 @@ impl Work for Publisher {
             Ok(channel) => channel,
             Err(error) => return error.into(),
         };
-        link.up();
-        self.publish_all(connection, &channel).await.err().unwrap_or(LinkError::Lost)
+        link.up_unless_refused();
+        self.opened.notify_one();
+        self.publish_all(connection, &channel, link).await.err().unwrap_or(LinkError::Lost)
     }
 
     fn lost(&mut self) {
@@ -176,7 +183,7 @@ pub(super) fn number_of(properties: &BasicProperties) -> Option<(&str, u64)> {
 }
 
 /// Waits until the broker has made itself responsible for each of them.
-pub(super) async fn all_safe(confirms: Vec<PublisherConfirm>) -> Result<(), PublishError> {
+pub(super) async fn all_safe(confirms: Vec<PublisherConfirm>) -> Result<(), LinkError> {
     let deadline = pin!(tokio::time::sleep(CONFIRM_TIMEOUT));
     let all = async {
         for confirm in confirms {
@@ -186,18 +193,18 @@ pub(super) async fn all_safe(confirms: Vec<PublisherConfirm>) -> Result<(), Publ
     };
     tokio::select! {
         outcome = all => outcome,
-        () = deadline => Err(PublishError::Unconfirmed),
+        () = deadline => Err(PublishError::Unconfirmed.into()),
     }
 }
 
-fn safe(confirmation: lapin::Result<Confirmation>) -> Result<(), PublishError> {
-    match confirmation {
-        Ok(Confirmation::Ack(None)) => Ok(()),
-        Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))) => {
+fn safe(confirmation: lapin::Result<Confirmation>) -> Result<(), LinkError> {
+    match confirmation? {
+        Confirmation::Ack(None) => Ok(()),
+        Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
             metrics::counter!("hoga_relay_returned_total").increment(1);
-            Err(PublishError::Returned)
+            Err(PublishError::Returned.into())
         }
-        Ok(Confirmation::Nack(None)) => Err(PublishError::Nacked),
-        Ok(Confirmation::NotRequested) | Err(_) => Err(PublishError::Unconfirmed),
+        Confirmation::Nack(None) => Err(PublishError::Nacked.into()),
+        Confirmation::NotRequested => Err(PublishError::Unconfirmed.into()),
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Broker,
-    link::{LOOKED_AFTER_EVERY, Link, LinkError, Work, supervise},
+    link::{LOOKED_AFTER_EVERY, Link, LinkError, Standing, Work, supervise},
     publisher::number_of,
     topology::{self, Names, short},
 };
@@ -42,9 +42,9 @@ impl Feed for RabbitFeed {
     }
 }
 
-pub(super) fn subscribe(broker: &Broker) -> RabbitFeed {
+pub(super) fn subscribe(broker: &Broker, standing: Arc<Standing>) -> RabbitFeed {
     let (heard, receiver) = mpsc::channel(COMMITS_WAITING_MAX);
-    let link = Link::new(broker, "hoga streams", Arc::default());
+    let link = Link::new(broker, "hoga streams", standing);
     let names = broker.names.clone();
     tokio::spawn(supervise(link, LiveQueue { names, heard, last: None }));
     RabbitFeed(receiver)

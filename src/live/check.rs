@@ -1,0 +1,221 @@
+//! The check: holds what the bus brings to the streams against the log.
+//!
+//! A broker that drops messages, a binding that was lost, an exchange that publishes under other names:
+//! the bus is silent then, and silence looks like peace. So it is looked regularly whether the auctions
+//! that are watched have moved on in the log, and what the bus has not brought in time is read there.
+
+use std::{
+    collections::HashMap,
+    sync::Weak,
+    time::{Duration, Instant},
+};
+
+use super::{floor::Floor, hub::Inner, tail::FOLLOWED_EVERY};
+use crate::{
+    domain::id::AuctionId,
+    store::{Store, StoreError},
+};
+
+/// How often the log is looked at while the bus brings everything.
+const LOOKED_EVERY: Duration = Duration::from_millis(500);
+/// How long an event may be on its way over the bus. More than a storm holds one back.
+const BROUGHT_WITHIN: Duration = Duration::from_secs(2);
+
+/// An auction that somebody watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct WatchedTopic {
+    pub id: AuctionId,
+    /// The last event that the topic has, from wherever.
+    pub head: u64,
+    /// The newest event that the bus has brought; 0 if none.
+    pub brought: u64,
+}
+
+/// What is known of the auctions that are watched.
+#[derive(Default)]
+struct Check {
+    auctions: HashMap<AuctionId, Known>,
+    is_losing: bool,
+}
+
+struct Known {
+    /// The newest event of the log, when it was looked at last.
+    newest: u64,
+    /// The event that the bus has to bring next, and since when it is in the log.
+    due: Option<(u64, Instant)>,
+}
+
+/// What a look came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Findings {
+    /// Auctions whose events are to be read from the log.
+    to_read: Vec<AuctionId>,
+    /// How many auctions the bus is newly found to have lost events of.
+    lost: u64,
+}
+
+impl Check {
+    /// After which event of each auction to ask the log.
+    fn asks(&mut self, watched: &[WatchedTopic]) -> Vec<(AuctionId, u64)> {
+        let mut before = std::mem::take(&mut self.auctions);
+        let known = watched.iter().map(|topic| {
+            let fresh = Known { newest: topic.head, due: None };
+            (topic.id, before.remove(&topic.id).unwrap_or(fresh))
+        });
+        self.auctions = known.collect();
+        self.auctions.iter().map(|(id, known)| (*id, known.newest)).collect()
+    }
+
+    /// Takes what the log has beyond that.
+    fn judge(
+        &mut self,
+        watched: &[WatchedTopic],
+        moved_on: &[(AuctionId, u64, u64)],
+        now: Instant,
+    ) -> Findings {
+        for (id, _, newest) in moved_on {
+            if let Some(known) = self.auctions.get_mut(id) {
+                known.newest = *newest;
+                known.due.get_or_insert((*newest, now));
+            }
+        }
+        let (mut findings, mut has_brought) = (Findings::default(), false);
+        for topic in watched {
+            let Some(known) = self.auctions.get_mut(&topic.id) else { continue };
+            if let Some((seq, since)) = known.due {
+                if topic.brought >= seq {
+                    has_brought = true;
+                    known.due = (topic.brought < known.newest).then_some((known.newest, now));
+                } else if now.saturating_duration_since(since) >= BROUGHT_WITHIN {
+                    findings.lost += 1;
+                    findings.to_read.push(topic.id);
+                    known.due = None;
+                    continue;
+                }
+            }
+            if self.is_losing && topic.head < known.newest {
+                findings.to_read.push(topic.id);
+            }
+        }
+        if findings.lost > 0 {
+            self.is_losing = true;
+        } else if has_brought && self.auctions.values().all(|known| known.due.is_none()) {
+            self.is_losing = false;
+        }
+        findings
+    }
+
+    /// The bus has said that it lost events: the streams read the log already, and from here on it is
+    /// to bring everything.
+    fn begin_anew(&mut self) {
+        *self = Check::default();
+    }
+
+    fn every(&self) -> Duration {
+        if self.is_losing { FOLLOWED_EVERY } else { LOOKED_EVERY }
+    }
+}
+
+/// Checks until the hub is gone.
+pub(super) async fn run(store: Store, inner: Weak<Inner>) {
+    let (mut check, mut losses, mut is_blind) = (Check::default(), 0, false);
+    loop {
+        tokio::time::sleep(check.every()).await;
+        let Some(inner) = inner.upgrade() else { return };
+        if inner.floor().is_closing() {
+            return;
+        }
+        if std::mem::replace(&mut losses, inner.losses()) != losses {
+            check.begin_anew();
+        }
+        match look(&mut check, &store, inner.floor()).await {
+            Ok(findings) => {
+                is_blind = false;
+                metrics::counter!("hoga_bus_lost_total").increment(findings.lost);
+                inner.read_from_log(&findings.to_read);
+            }
+            Err(error) if !std::mem::replace(&mut is_blind, true) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "what the bus brings cannot be held against the log for now");
+            }
+            Err(_) => {}
+        }
+        if inner.set_losing(check.is_losing) != check.is_losing {
+            match check.is_losing {
+                true => tracing::error!(
+                    "the bus does not bring events that are in the log: streams read them there; \
+                     is the exchange at the same broker, under the same HOGA_AMQP_PREFIX?"
+                ),
+                false => tracing::info!("the bus brings events again"),
+            }
+        }
+    }
+}
+
+async fn look(check: &mut Check, store: &Store, floor: &Floor) -> Result<Findings, StoreError> {
+    let asks = check.asks(&floor.watched());
+    let moved_on = if asks.is_empty() { Vec::new() } else { store.moved_on(&asks).await? };
+    // Again, for the bus has had time to bring them.
+    Ok(check.judge(&floor.watched(), &moved_on, Instant::now()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::testing::auction;
+
+    fn topic(head: u64, brought: u64) -> [WatchedTopic; 1] {
+        [WatchedTopic { id: auction(1), head, brought }]
+    }
+
+    /// A look at the topic, while the log reaches to `newest`.
+    fn look(check: &mut Check, topic: [WatchedTopic; 1], newest: u64, at: Instant) -> Findings {
+        let asks = check.asks(&topic);
+        let moved = asks.into_iter().filter(|(_, head)| *head < newest);
+        let moved: Vec<_> = moved.map(|(id, head)| (id, head, newest)).collect();
+        check.judge(&topic, &moved, at)
+    }
+
+    #[test]
+    fn what_the_bus_brings_in_time_is_not_read_from_the_log() {
+        let (mut check, start) = (Check::default(), Instant::now());
+        assert_eq!(look(&mut check, topic(5, 0), 5, start), Findings::default());
+        let almost = start + BROUGHT_WITHIN - Duration::from_millis(1);
+        assert_eq!(look(&mut check, topic(5, 0), 6, start), Findings::default());
+        assert_eq!(look(&mut check, topic(5, 0), 7, almost), Findings::default());
+        assert_eq!(look(&mut check, topic(6, 6), 7, almost), Findings::default());
+        assert_eq!(look(&mut check, topic(7, 7), 7, almost + BROUGHT_WITHIN), Findings::default());
+        assert!(!check.is_losing);
+    }
+
+    #[test]
+    fn what_it_does_not_bring_in_time_is_read_and_then_everything_at_once() {
+        let (mut check, start) = (Check::default(), Instant::now());
+        look(&mut check, topic(5, 5), 5, start);
+        look(&mut check, topic(5, 5), 6, start);
+        let to_read = vec![auction(1)];
+        let found = look(&mut check, topic(5, 5), 6, start + BROUGHT_WITHIN);
+        assert_eq!(found, Findings { to_read: to_read.clone(), lost: 1 });
+        assert!(check.is_losing);
+        let at = start + BROUGHT_WITHIN;
+        assert_eq!(look(&mut check, topic(6, 5), 6, at), Findings::default());
+        assert_eq!(look(&mut check, topic(6, 5), 7, at), Findings { to_read, lost: 0 });
+        assert_eq!(look(&mut check, topic(7, 7), 7, at), Findings::default());
+        assert!(!check.is_losing, "it brought the last one");
+    }
+
+    #[test]
+    fn an_event_between_the_joining_and_the_first_look_counts_too() {
+        let (mut check, start) = (Check::default(), Instant::now());
+        look(&mut check, topic(5, 0), 6, start);
+        assert_eq!(look(&mut check, topic(5, 0), 6, start + BROUGHT_WITHIN).lost, 1);
+    }
+
+    #[test]
+    fn a_later_event_does_not_excuse_an_earlier_one_that_is_late() {
+        let (mut check, start) = (Check::default(), Instant::now());
+        look(&mut check, topic(5, 5), 6, start);
+        look(&mut check, topic(5, 5), 9, start + BROUGHT_WITHIN / 2);
+        assert_eq!(look(&mut check, topic(5, 5), 9, start + BROUGHT_WITHIN).lost, 1);
+    }
+}
