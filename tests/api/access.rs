@@ -21,10 +21,11 @@ use uuid::Uuid;
 use crate::support::{
     Answer, Bidder, Seller, an_auction, contract,
     contract::DOCUMENT,
-    eventually, fresh_key, in_ms, in_s,
+    eventually, fresh_key, in_s,
     kakao::{ADMIN_KEY, APP_ID},
     login::{House, REDIRECT_URI, VERIFIER, challenge_of, encoded, parameters},
     push::Browser,
+    sells_briefly,
     wait::promptly,
     with,
 };
@@ -268,8 +269,7 @@ impl Scene {
     }
 
     async fn unsold(&self) -> String {
-        let terms = with(an_auction(), json!({"ends_at": in_ms(1_500)}));
-        let id = self.sora.sells(terms).await;
+        let id = sells_briefly(&self.sora, an_auction()).await;
         self.sora.auction_once(&id, "ended").await;
         id
     }

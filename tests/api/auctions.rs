@@ -3,7 +3,9 @@
 use hoga::config::SellerModel;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Seller, TestServer, an_auction, fresh_key, in_ms, in_s, with};
+use crate::support::{
+    Client, Seller, TestServer, an_auction, fresh_key, in_s, in_time, sells_briefly, with,
+};
 
 /// Opens tomorrow.
 fn a_scheduled_auction() -> Value {
@@ -300,7 +302,10 @@ async fn an_edit_that_moves_the_start_moves_the_opening() {
     let server = TestServer::spawn();
     let sora = server.seller("sora").await;
     let id = sora.sells(a_scheduled_auction()).await;
-    sora.update(&id, "*", &json!({"starts_at": in_ms(1_500)})).await.with_status(200);
+    in_time(async |soon| {
+        sora.update(&id, "*", &json!({"starts_at": soon.in_ms(1_500)})).await.with_status(200);
+    })
+    .await;
     sora.auction_once(&id, "live").await;
 }
 
@@ -361,8 +366,8 @@ async fn a_live_auction_is_ended_by_an_admin_alone() {
 
 /// Over at once, without a bid.
 async fn an_unsold_auction(sora: &Seller) -> String {
-    let terms = json!({"ends_at": in_ms(1_500), "reserve_price": 50_000, "category": "art"});
-    let id = sora.sells(with(an_auction(), terms)).await;
+    let terms = json!({"reserve_price": 50_000, "category": "art"});
+    let id = sells_briefly(sora, with(an_auction(), terms)).await;
     assert_eq!(sora.auction_once(&id, "ended").await["result"], "unsold_no_bids");
     id
 }
@@ -479,8 +484,12 @@ async fn creating_with_the_same_key_makes_one_auction() {
 async fn creating_again_after_the_auction_has_ended_answers_the_same_auction() {
     let server = TestServer::spawn();
     let sora = server.seller("sora").await;
-    let (key, new) = (fresh_key(), with(an_auction(), json!({"ends_at": in_ms(1_500)})));
-    let first = sora.post_with_key("/v1/auctions", &key, &new).await.with_status(201);
+    let (key, new, first) = in_time(async |soon| {
+        let (key, new) = (fresh_key(), with(an_auction(), json!({"ends_at": soon.in_ms(1_500)})));
+        let first = sora.post_with_key("/v1/auctions", &key, &new).await.with_status(201);
+        (key, new, first)
+    })
+    .await;
     let id = first["id"].as_str().unwrap();
     sora.auction_once(id, "ended").await;
     let again = sora.post_with_key("/v1/auctions", &key, &new).await;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     log::assert_chained,
-    support::{Answer, TestServer, an_auction, fresh_key, in_ms, in_s, with},
+    support::{Answer, TestServer, an_auction, fresh_key, in_ms, in_s, in_time, with},
 };
 
 #[track_caller]
@@ -609,12 +609,16 @@ async fn the_key_of_one_user_never_meets_anothers() {
 
 #[tokio::test]
 async fn a_retry_after_the_end_hears_that_the_bid_was_accepted() {
-    let server = TestServer::spawn();
-    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
-    let id = sora.sells(with(an_auction(), json!({"ends_at": in_ms(1_500)}))).await;
     let (key, bid) = (fresh_key(), json!({"amount": 10_000}));
-    let first = minji.bid_with_key(&id, &key, &bid).await;
-    first.with_status(201);
+    let (_server, sora, minji, id, first) = in_time(async |soon| {
+        let server = TestServer::spawn();
+        let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+        let id = sora.sells(with(an_auction(), json!({"ends_at": soon.in_ms(1_500)}))).await;
+        let first = minji.bid_with_key(&id, &key, &bid).await;
+        first.with_status(201);
+        (server, sora, minji, id, first)
+    })
+    .await;
     assert_eq!(sora.auction_once(&id, "ended").await["result"], "sold");
     minji.bid_with_key(&id, &key, &bid).await.is_again(&first);
     minji.bid(&id, &bid).await.refused(409, "auction_ended");

@@ -10,7 +10,7 @@ use hoga::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{TestServer, an_auction, eventually, in_ms, in_s, with};
+use crate::support::{TestServer, an_auction, eventually, in_s, in_time, with};
 
 #[tokio::test]
 async fn of_two_simultaneous_bids_the_lower_one_never_wins() {
@@ -35,12 +35,15 @@ async fn of_two_simultaneous_bids_the_lower_one_never_wins() {
 
 #[tokio::test]
 async fn no_bid_is_accepted_after_the_end_whatever_is_held_in_memory() {
-    let server = TestServer::spawn();
-    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
-    let id = sora.sells(with(an_auction(), json!({"ends_at": in_ms(1_000)}))).await;
-    // In memory and live from here on.
-    sora.auction_once(&id, "live").await;
-    assert_eq!(minji.bidding(&id).await["status"], "live");
+    let (server, sora, minji, id) = in_time(async |soon| {
+        let server = TestServer::spawn();
+        let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+        let id = sora.sells(with(an_auction(), json!({"ends_at": soon.in_ms(1_000)}))).await;
+        // In memory and live from here on.
+        assert_eq!(minji.bidding(&id).await["status"], "live");
+        (server, sora, minji, id)
+    })
+    .await;
     let ends_at = sora.auction(&id).await["ends_at"].as_str().unwrap().to_owned();
     let mut offer = 10_000;
     loop {
@@ -127,28 +130,35 @@ async fn what_comes_to_nothing_in_the_database_is_never_told() {
 
 #[tokio::test]
 async fn the_end_is_compared_in_sequence_not_before_a_lock_is_waited_for() {
-    let server = TestServer::spawn();
-    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
-    let id = sora.sells(with(an_auction(), json!({"ends_at": in_ms(1_200)}))).await;
-    sora.auction_once(&id, "live").await;
-    let hold = server
-        .database
-        .rows("BEGIN; LOCK TABLE events IN EXCLUSIVE MODE; SELECT pg_sleep(2.0); COMMIT");
-    let is_held = "
-        SELECT count(*) FROM pg_locks WHERE relation = 'events'::regclass
-        AND mode = 'ExclusiveLock' AND granted";
-    let bidding = async {
-        eventually("the lock is held", || async {
-            (server.database.number(is_held).await == 1).then_some(())
-        })
-        .await;
-        // Sent before the end, decided and committed while the lock is held until after it.
-        let early = minji.offers_up_to(&id, 20_000).await;
-        let late = minji.offers_up_to(&id, 30_000).await;
-        (early, late)
-    };
-    let (_, (early, late)) = futures_util::join!(hold, bidding);
-    let ends_at = sora.auction(&id).await["ends_at"].as_str().unwrap().to_owned();
+    let (_server, sora, id, ends_at, (early, late)) = in_time(async |soon| {
+        let server = TestServer::spawn();
+        let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+        let ends_at = soon.in_ms(1_200);
+        let id = sora.sells(with(an_auction(), json!({"ends_at": ends_at}))).await;
+        assert_eq!(minji.bidding(&id).await["status"], "live");
+        let hold = format!(
+            "BEGIN; LOCK TABLE events IN EXCLUSIVE MODE; \
+             SELECT pg_sleep_until('{ends_at}'::timestamptz + interval '0.8 s'); COMMIT"
+        );
+        let hold = server.database.rows(&hold);
+        let is_held = "
+            SELECT count(*) FROM pg_locks WHERE relation = 'events'::regclass
+            AND mode = 'ExclusiveLock' AND granted";
+        let bidding = async {
+            eventually("the lock is held", || async {
+                (server.database.number(is_held).await == 1).then_some(())
+            })
+            .await;
+            // Sent before the end, decided and committed while the lock is held until after it.
+            let early = minji.offers_up_to(&id, 20_000).await;
+            let late = minji.offers_up_to(&id, 30_000).await;
+            early.with_status(201);
+            (early, late)
+        };
+        let (_, answers) = futures_util::join!(hold, bidding);
+        (server, sora, id, ends_at, answers)
+    })
+    .await;
     let received_at = early.with_status(201)["received_at"].as_str().unwrap().to_owned();
     assert!(received_at < ends_at, "received in time, so it counts");
     late.refused(409, "auction_ended");
@@ -274,10 +284,14 @@ async fn a_lease_that_was_lost_is_taken_again_and_events_flow_on() {
 
 #[tokio::test]
 async fn an_auction_is_closed_once_however_often_the_clock_asks() {
-    let server = TestServer::spawn();
-    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
-    let id = sora.sells(with(an_auction(), json!({"ends_at": in_ms(1_500)}))).await;
-    minji.offers(&id, 10_000).await.with_status(201);
+    let (server, sora, id) = in_time(async |soon| {
+        let server = TestServer::spawn();
+        let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+        let id = sora.sells(with(an_auction(), json!({"ends_at": soon.in_ms(1_500)}))).await;
+        minji.offers(&id, 10_000).await.with_status(201);
+        (server, sora, id)
+    })
+    .await;
     let exchange = server.state().exchange.clone();
     let auction = hoga::domain::id::AuctionId(id.parse().unwrap());
     let close = || {

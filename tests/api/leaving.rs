@@ -9,7 +9,8 @@ use hoga::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Bidder, Client, Seller, TestServer, an_auction, eventually, in_ms, in_s, with,
+    Answer, Bidder, Client, Seller, TestServer, an_auction, eventually, in_s, in_time,
+    sells_briefly, with,
 };
 
 async fn leaves(caller: &Client) -> Answer {
@@ -40,15 +41,18 @@ struct Sold {
 
 impl Sold {
     async fn just_now() -> Sold {
-        let server = TestServer::spawn();
-        let sora = server.seller("sora").await;
-        let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
-        let id = sora.sells(with(an_auction(), json!({"ends_at": in_ms(1_500)}))).await;
-        sora.auction_once(&id, "live").await;
-        junho.offers(&id, 10_000).await.with_status(201);
-        minji.offers_up_to(&id, 20_000).await.with_status(201);
-        sora.auction_once(&id, "ended").await;
-        Sold { server, sora, minji, junho, id }
+        let sold = in_time(async |soon| {
+            let server = TestServer::spawn();
+            let sora = server.seller("sora").await;
+            let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
+            let id = sora.sells(with(an_auction(), json!({"ends_at": soon.in_ms(1_500)}))).await;
+            junho.offers(&id, 10_000).await.with_status(201);
+            minji.offers_up_to(&id, 20_000).await.with_status(201);
+            Sold { server, sora, minji, junho, id }
+        })
+        .await;
+        sold.sora.auction_once(&sold.id, "ended").await;
+        sold
     }
 
     /// Everything that is stored of the auction.
@@ -95,9 +99,12 @@ async fn who_sells_cannot_leave_until_it_is_over() {
     let scheduled = sora.sells(with(an_auction(), json!({"starts_at": in_s(3_600)}))).await;
     assert_eq!(open(&leaves(&sora).await), is_open("live_sale", &scheduled));
     assert_eq!(sora.delete(&scheduled, "*").await.status, 204);
-    let live = sora.sells(with(an_auction(), json!({"ends_at": in_ms(1_500)}))).await;
-    sora.auction_once(&live, "live").await;
-    assert_eq!(open(&leaves(&sora).await), is_open("live_sale", &live));
+    let live = in_time(async |soon| {
+        let live = sora.sells(with(an_auction(), json!({"ends_at": soon.in_ms(1_500)}))).await;
+        assert_eq!(open(&leaves(&sora).await), is_open("live_sale", &live));
+        live
+    })
+    .await;
     sora.auction_once(&live, "ended").await;
     assert_eq!(leaves(&sora).await.status, 204);
 }
@@ -274,7 +281,7 @@ async fn a_company_is_shown_no_more_but_kept_until_its_time_is_over() {
     let id = sora.post("/v1/me/seller-application", &company).await.with_status(201)["id"].clone();
     let approval = format!("/v1/seller-applications/{}/approval", id.as_str().unwrap());
     admin.send(admin.request(reqwest::Method::POST, &approval)).await.with_status(200);
-    let auction = sora.sells(with(an_auction(), json!({"ends_at": in_ms(1_500)}))).await;
+    let auction = sells_briefly(&sora, an_auction()).await;
     sora.auction_once(&auction, "ended").await;
     assert_eq!(leaves(&sora).await.status, 204);
     assert_eq!(admin.auction(&auction).await["seller"]["company"], Value::Null);

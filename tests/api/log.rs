@@ -5,7 +5,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::support::{Answer, TestServer, an_auction, in_ms, logs, with};
+use crate::support::{Answer, TestServer, an_auction, auctions::Soon, in_time, logs, with};
 
 fn sha256_hex(bytes: &[u8]) -> String {
     const_hex::encode(Sha256::digest(bytes))
@@ -36,12 +36,17 @@ pub fn assert_chain_goes_on(auction_id: &str, entries: &[Value]) {
 
 /// An auction whose log has every kind of event that bidding makes.
 async fn a_whole_life(server: &TestServer) -> String {
+    in_time(async |soon| lived(server, soon).await).await
+}
+
+async fn lived(server: &TestServer, soon: &Soon) -> String {
     let sora = server.seller("sora").await;
     let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
     let terms = json!({
         "title": "\"달\"\\항\u{1f3fa}아리\u{7f}\n", "attributes": {"é": "ü", "a": "\u{2028}", "\u{1f600}": "x"},
-        "starts_at": in_ms(2_000), "ends_at": in_ms(5_000),
-        "soft_close": {"trigger_window_s": 60, "extension_s": 1, "mode": "reset", "max_ends_at": in_ms(7_000)},
+        "starts_at": soon.in_ms(2_000), "ends_at": soon.in_ms(5_000),
+        "soft_close": {"trigger_window_s": 60, "extension_s": 1, "mode": "reset",
+            "max_ends_at": soon.in_ms(7_000)},
     });
     let id = sora.sells(with(an_auction(), terms)).await;
     sora.update(&id, "*", &json!({"description": "다시 씀"})).await.with_status(200);
@@ -177,23 +182,29 @@ const RESERVE: i64 = 8_926_173_849;
 
 #[tokio::test]
 async fn no_ceiling_reserve_or_bidders_id_is_in_any_public_answer_stream_or_log_line() {
-    let server = TestServer::spawn();
-    let (sora, anyone) = (server.seller("sora").await, server.anonymous());
-    let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
-    let terms = json!({"opening_price": 2_000_000_000, "reserve_price": RESERVE,
-        "ends_at": in_ms(4_000), "category": "art"});
-    let id = sora.sells(with(an_auction(), terms)).await;
-    let mut one = anyone.events(&id).await;
-    let mut many = anyone.stream(&format!("/v1/events?auctions={id}"), None).await;
-    let mut public: Vec<Answer> = Vec::new();
-    minji.offers_up_to(&id, CEILING).await.with_status(201);
-    public.push(junho.offers_up_to(&id, LOWER_CEILING).await);
-    public.push(junho.offers(&id, 2_000_000_000).await);
-    let expected = json!({"amount": 9_000_000_000_i64, "expected_seq": 1});
-    public.push(junho.bid(&id, &expected).await);
-    public.push(junho.get(&format!("/v1/auctions/{id}/bidding")).await);
-    let seq = minji.bidding(&id).await["seq"].as_u64().unwrap() - 1;
-    public.push(junho.retracts(&id, &json!(seq), "not mine: 개인정보").await);
+    let (_server, (sora, anyone), (minji, junho), id, (mut one, mut many), mut public) =
+        in_time(async |soon| {
+            let server = TestServer::spawn();
+            let (sora, anyone) = (server.seller("sora").await, server.anonymous());
+            let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
+            let terms = json!({"opening_price": 2_000_000_000, "reserve_price": RESERVE,
+            "ends_at": soon.in_ms(4_000), "category": "art"});
+            let id = sora.sells(with(an_auction(), terms)).await;
+            let one = anyone.events(&id).await;
+            let many = anyone.stream(&format!("/v1/events?auctions={id}"), None).await;
+            let mut public: Vec<Answer> = Vec::new();
+            minji.offers_up_to(&id, CEILING).await.with_status(201);
+            public.push(junho.offers_up_to(&id, LOWER_CEILING).await);
+            public.push(junho.offers(&id, 2_000_000_000).await);
+            let expected = json!({"amount": 9_000_000_000_i64, "expected_seq": 1});
+            public.push(junho.bid(&id, &expected).await);
+            public.push(junho.get(&format!("/v1/auctions/{id}/bidding")).await);
+            let seq = minji.bidding(&id).await["seq"].as_u64().unwrap() - 1;
+            public.push(junho.retracts(&id, &json!(seq), "not mine: 개인정보").await);
+            assert_eq!(anyone.auction(&id).await["status"], "live", "all in time");
+            (server, (sora, anyone), (minji, junho), id, (one, many), public)
+        })
+        .await;
     sora.auction_once(&id, "ended").await;
     one.until("auction.closed").await;
     many.until("auction.closed").await;

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::{
-    Client, TestServer, an_auction, callers::fresh_key, eventually, in_ms, in_s, with,
+    Client, TestServer, an_auction, auctions::Soon, callers::fresh_key, eventually, in_s, in_time,
+    sells_briefly, with,
 };
 
 const INBOX: &str = "/v1/me/notifications";
@@ -41,8 +42,8 @@ impl Client {
 }
 
 /// A short one, which ends by itself.
-fn ending_in(ms: i64) -> Value {
-    with(an_auction(), json!({"ends_at": in_ms(ms)}))
+fn ending(soon: &Soon) -> Value {
+    with(an_auction(), json!({"ends_at": soon.in_ms(2_000)}))
 }
 
 /// The server's own notifier has nothing left to do.
@@ -127,13 +128,16 @@ async fn under_many_bids_the_newest_price_is_told_after_a_pause() {
 
 #[tokio::test]
 async fn at_the_end_winner_losers_and_seller_are_told() {
-    let server = TestServer::spawn();
-    let sora = server.seller("sora").await;
-    let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
-    let id = sora.sells(ending_in(2_000)).await;
-    sora.auction_once(&id, "live").await;
-    minji.offers(&id, 10_000).await.with_status(201);
-    junho.offers(&id, 12_000).await.with_status(201);
+    let (server, sora, minji, junho) = in_time(async |soon| {
+        let server = TestServer::spawn();
+        let sora = server.seller("sora").await;
+        let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
+        let id = sora.sells(ending(soon)).await;
+        minji.offers(&id, 10_000).await.with_status(201);
+        junho.offers(&id, 12_000).await.with_status(201);
+        (server, sora, minji, junho)
+    })
+    .await;
     let (won, lost) = (junho.told("won").await, minji.told("lost").await);
     let sold = sora.told("sold").await;
     for told in [&won, &lost, &sold] {
@@ -148,12 +152,14 @@ async fn at_the_end_winner_losers_and_seller_are_told() {
 async fn the_seller_of_what_nobody_bought_is_told() {
     let server = TestServer::spawn();
     let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
-    sora.sells(ending_in(2_000)).await;
+    sells_briefly(&sora, an_auction()).await;
     let unsold = sora.told("unsold").await;
     assert_eq!(unsold["data"], json!({"result": "unsold_no_bids"}));
-    let id = sora.sells(with(ending_in(2_000), json!({"reserve_price": 90_000}))).await;
-    sora.auction_once(&id, "live").await;
-    minji.offers(&id, 10_000).await.with_status(201);
+    in_time(async |soon| {
+        let id = sora.sells(with(ending(soon), json!({"reserve_price": 90_000}))).await;
+        minji.offers(&id, 10_000).await.with_status(201);
+    })
+    .await;
     let lost = minji.told("lost").await;
     assert_eq!(lost["data"]["result"], "unsold_reserve_not_met");
     assert_eq!(lost["data"]["price"]["amount"], 10_000);
@@ -286,10 +292,12 @@ async fn muted_kinds_are_not_told() {
     assert_eq!(set, json!({"muted": ["outbid", "won"], "push_muted": default}));
     assert_eq!(minji.get(path).await.with_status(200), set);
     minji.put(path, &json!({"muted": ["weather"]})).await.refused(422, "invalid_request");
-    let id = sora.sells(ending_in(2_000)).await;
-    sora.auction_once(&id, "live").await;
-    minji.offers(&id, 10_000).await.with_status(201);
-    junho.offers(&id, 12_000).await.with_status(201);
+    in_time(async |soon| {
+        let id = sora.sells(ending(soon)).await;
+        minji.offers(&id, 10_000).await.with_status(201);
+        junho.offers(&id, 12_000).await.with_status(201);
+    })
+    .await;
     minji.told("lost").await;
     all_is_told(&server).await;
     assert_eq!(minji.count_of("outbid").await, 0);
@@ -351,16 +359,19 @@ async fn envelopes(store: &Store, id: &str) -> Vec<Envelope> {
 
 #[tokio::test]
 async fn a_redelivery_tells_nobody_twice() {
-    let server = TestServer::spawn();
-    let sora = server.seller("sora").await;
-    let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
-    let id = sora.sells(ending_in(2_000)).await;
-    sora.auction_once(&id, "live").await;
-    junho.watches(&id).await.with_status(204);
-    for n in 0..6 {
-        let bidder = if n % 2 == 0 { &minji } else { &junho };
-        bidder.offers(&id, 10_000 + n * 1_000).await.with_status(201);
-    }
+    let (server, sora, minji, id) = in_time(async |soon| {
+        let server = TestServer::spawn();
+        let sora = server.seller("sora").await;
+        let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
+        let id = sora.sells(ending(soon)).await;
+        junho.watches(&id).await.with_status(204);
+        for n in 0..6 {
+            let bidder = if n % 2 == 0 { &minji } else { &junho };
+            bidder.offers(&id, 10_000 + n * 1_000).await.with_status(201);
+        }
+        (server, sora, minji, id)
+    })
+    .await;
     sora.told("sold").await;
     minji.told("lost").await;
     all_is_told(&server).await;
@@ -497,13 +508,13 @@ async fn who_comes_to_watch_later_is_not_told_of_before() {
 async fn what_is_old_is_deleted_and_what_left_with_its_user() {
     let server = TestServer::spawn();
     let sora = server.seller("sora").await;
-    sora.sells(ending_in(2_000)).await;
+    sells_briefly(&sora, an_auction()).await;
     sora.told("unsold").await;
     let notifier = another_notifier(&server.store, Options { kept_s: 60, ..Options::default() });
     assert_eq!(notifier.purge_until(wall_clock::now()).await.unwrap(), 0);
     assert_eq!(notifier.purge_until(wall_clock::now().plus_s(120)).await.unwrap(), 1);
     assert!(sora.inbox().await.is_empty());
-    sora.sells(ending_in(2_000)).await;
+    sells_briefly(&sora, an_auction()).await;
     sora.told("unsold").await;
     sora.remove("/v1/me").await.with_status(204);
     let left = format!("SELECT count(*) FROM notifications WHERE user_id = '{}'", sora.id);

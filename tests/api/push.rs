@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{
     notifications::all_is_told,
     support::{
-        Answer, Bidder, Client, TestServer, an_auction, eventually, in_ms, logs,
+        Answer, Bidder, Client, TestServer, an_auction, eventually, in_time, logs,
         push::{
             Browser, PushService, Reply, SUBJECT, another_pusher, configure, ends_in_ms, nowhere,
         },
@@ -636,16 +636,19 @@ async fn no_endpoint_is_shown_or_logged() {
 /// Two users are told of one end, and each by their own browser.
 #[tokio::test]
 async fn each_user_hears_what_is_theirs() {
-    let (server, service) = (spawn(), PushService::start());
-    let sora = server.seller("sora").await;
-    let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
-    let (hers, his) = (Browser::at(&service), Browser::at(&service));
-    minji.subscribes(&hers).await.with_status(201);
-    junho.subscribes(&his).await.with_status(201);
-    let id = sora.sells(with(an_auction(), json!({"ends_at": in_ms(1_500)}))).await;
-    sora.auction_once(&id, "live").await;
-    minji.offers(&id, 10_000).await.with_status(201);
-    junho.offers(&id, 12_000).await.with_status(201);
+    let (server, service, sora, hers, his) = in_time(async |soon| {
+        let (server, service) = (spawn(), PushService::start());
+        let sora = server.seller("sora").await;
+        let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
+        let (hers, his) = (Browser::at(&service), Browser::at(&service));
+        minji.subscribes(&hers).await.with_status(201);
+        junho.subscribes(&his).await.with_status(201);
+        let id = sora.sells(with(an_auction(), json!({"ends_at": soon.in_ms(1_500)}))).await;
+        minji.offers(&id, 10_000).await.with_status(201);
+        junho.offers(&id, 12_000).await.with_status(201);
+        (server, service, sora, hers, his)
+    })
+    .await;
     sora.told("sold").await;
     all_is_told(&server).await;
     service.read_once_by(&his, 1).await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::{
-    Answer, Bidder, Client, TestServer, an_auction, callers::Admin, in_s, logs, with,
+    Answer, Bidder, Client, TestServer, an_auction, callers::Admin, in_s, in_time, logs, with,
 };
 
 const MINE: &str = "/v1/me/seller-application";
@@ -272,8 +272,11 @@ async fn where_sellers_are_approved_the_token_has_to_say_so_also_to_relist() {
     let server = TestServer::spawn_with(|config| config.sellers = SellerModel::Approved);
     let (_, bidder) = server.seller_who_bids("sora").await;
     let sora = refreshed(&server, &bidder).await;
-    let short = with(an_auction(), json!({"ends_at": crate::support::in_ms(1_500)}));
-    let id = sora.post("/v1/auctions", &short).await.with_status(201)["id"].clone();
+    let id = in_time(async |soon| {
+        let short = with(an_auction(), json!({"ends_at": soon.in_ms(1_500)}));
+        sora.post("/v1/auctions", &short).await.with_status(201)["id"].clone()
+    })
+    .await;
     let id = id.as_str().unwrap();
     sora.auction_once(id, "ended").await;
     let path = format!("/v1/auctions/{id}/relist");

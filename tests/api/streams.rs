@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    Bidder, TestServer, an_auction, eventually, in_ms,
+    Bidder, TestServer, an_auction, eventually, in_time,
     streams::{Events, Told},
     with,
 };
@@ -365,16 +365,21 @@ async fn an_unknown_auction_has_no_stream() {
 
 #[tokio::test]
 async fn opening_extension_and_closing_are_told() {
-    let server = TestServer::spawn();
-    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
-    let terms = json!({"starts_at": in_ms(2_000), "ends_at": in_ms(5_000),
-        "soft_close": {"trigger_window_s": 60, "extension_s": 1, "mode": "extend", "max_ends_at": in_ms(7_000)}});
-    let id = sora.sells(with(an_auction(), terms)).await;
-    let mut events = server.anonymous().events(&id).await;
-    let snapshot = assert_begins_with_a_snapshot(&mut events).await;
-    assert_eq!(snapshot.data["status"], "scheduled");
-    events.until("auction.opened").await;
-    minji.offers(&id, 10_000).await.with_status(201);
+    let (_server, mut events, snapshot) = in_time(async |soon| {
+        let server = TestServer::spawn();
+        let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+        let terms = json!({"starts_at": soon.in_ms(2_000), "ends_at": soon.in_ms(5_000),
+            "soft_close": {"trigger_window_s": 60, "extension_s": 1, "mode": "extend",
+                "max_ends_at": soon.in_ms(7_000)}});
+        let id = sora.sells(with(an_auction(), terms)).await;
+        let mut events = server.anonymous().events(&id).await;
+        let snapshot = assert_begins_with_a_snapshot(&mut events).await;
+        assert_eq!(snapshot.data["status"], "scheduled");
+        events.until("auction.opened").await;
+        minji.offers(&id, 10_000).await.with_status(201);
+        (server, events, snapshot)
+    })
+    .await;
     let told = events.until("auction.extended").await;
     assert!(told.last().unwrap().data["ends_at"].as_str() > snapshot.data["ends_at"].as_str());
     let closed = events.until("auction.closed").await.pop().unwrap();

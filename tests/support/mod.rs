@@ -18,7 +18,7 @@ pub mod streams;
 pub mod wait;
 
 pub use self::{
-    auctions::{an_auction, in_ms, in_s, with},
+    auctions::{an_auction, in_ms, in_s, in_time, sells_briefly, with},
     callers::{Answer, Bidder, Client, Seller, fresh_key},
     server::TestServer,
     wait::eventually,

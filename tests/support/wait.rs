@@ -2,6 +2,8 @@
 
 use std::{future::Future, time::Duration};
 
+use hoga::{domain::time::Timestamp, wall_clock};
+
 /// No fact in these tests may take longer, on however busy a machine.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
 const ASK_EVERY: Duration = Duration::from_millis(10);
@@ -21,6 +23,13 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(
     };
     let answer = tokio::time::timeout(WAIT_MAX, asking).await;
     answer.unwrap_or_else(|_| panic!("waited in vain: {what}"))
+}
+
+/// Waits for a time that is known, however far away.
+pub async fn once_it_is(at: Timestamp) {
+    while wall_clock::now() < at {
+        tokio::time::sleep(ASK_EVERY).await;
+    }
 }
 
 /// Waits for something that must come by itself.
