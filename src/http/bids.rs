@@ -42,7 +42,7 @@ pub struct NewBidBody {
     #[serde(default)]
     expected_seq: Option<u64>,
     /// The offer again, where `confirmation_required` asked for it.
-    #[serde(default, deserialize_with = "body::offered")]
+    #[serde(default)]
     #[schema(minimum = 1)]
     confirm_amount: Option<i64>,
 }
@@ -64,7 +64,7 @@ impl NewBidBody {
     }
 
     fn confirmed(&self) -> Result<Option<Amount>, Problem> {
-        self.confirm_amount.map(|amount| offer("confirm_amount", amount)).transpose()
+        self.confirm_amount.map(|amount| body::amount("confirm_amount", amount)).transpose()
     }
 
     /// Under which key the answer is kept, and what the same key must come with again.
