@@ -42,7 +42,10 @@ use crate::{
         },
     },
     outgoing::{self, Sender, SenderError},
-    store::{DatabaseError, Lease, LeaseError, Leased, MigrateError, Store, StoreError, purges},
+    store::{
+        ConnectionsMax, DatabaseError, Lease, LeaseError, Leased, MigrateError, Store, StoreError,
+        purges,
+    },
     telemetry, wall_clock,
     webhooks::{self, Webhooks},
 };
@@ -171,14 +174,14 @@ impl Application {
         telemetry::count();
         let (keys, key_file) = KeyFile::open(&config.signing_key_file)?;
         let web_push = web_push(config)?;
-        let store = Store::with(database, config.connections)?;
+        let store = Store::with(database, connections(config))?;
         for migration in store.migrate().await? {
             tracing::info!(migration, "schema changed");
         }
         let defaults = exchange::Options::default();
         let options =
             exchange::Options { lanes: config.lanes.unwrap_or(defaults.lanes), ..defaults };
-        store.check_database(config.connections, options.lanes).await?;
+        store.check_database(connections(config), options.lanes).await?;
         let (leased, deposed) = (Leased::not_yet(), Arc::new(tokio::sync::Notify::new()));
         let lease = store.lease(&leased).await?;
         actix::spawn(keep_lease(store.clone(), lease, leased.clone(), Arc::clone(&deposed)));
@@ -247,8 +250,8 @@ impl Application {
             return Err(StartError::Key(KeyError::Missing(key_file.clone())));
         }
         let (keys, key_file) = KeyFile::open(key_file)?;
-        let store = Store::with(database, config.connections)?;
-        store.check_database(config.connections, 0).await?;
+        let store = Store::with(database, connections(config))?;
+        store.check_database(connections(config), 0).await?;
         let (clients, tokens) = clients_and_tokens(&store, keys, config).await?;
         let (bus, hub) = followed(config, &store);
         // Nothing is decided here, so nothing is relayed.
@@ -310,6 +313,10 @@ impl Application {
         go_down(&self.state, &handle).await;
         outcome
     }
+}
+
+fn connections(config: &Config) -> ConnectionsMax {
+    ConnectionsMax { people: config.connections.people, lists: config.connections.lists }
 }
 
 fn live_options(config: &Config) -> LiveOptions {
