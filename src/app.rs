@@ -43,8 +43,8 @@ use crate::{
     },
     outgoing::{self, Sender, SenderError},
     store::{
-        DatabaseError, ExchangeSettings, Lease, LeaseError, Leased, MigrateError, Store, StoreError,
-        purges,
+        ConnectionsMax, DatabaseError, ExchangeSettings, Lease, LeaseError, Leased, MigrateError,
+        Store, StoreError, purges,
     },
     telemetry, wall_clock,
     webhooks::{self, Webhooks},
@@ -180,14 +180,14 @@ impl Application {
         telemetry::count();
         let (keys, key_file) = KeyFile::open(&config.signing_key_file)?;
         let web_push = web_push(config)?;
-        let store = Store::with(database, config.connections)?;
+        let store = Store::with(database, connections(config))?;
         for migration in store.migrate().await? {
             tracing::info!(migration, "schema changed");
         }
         let defaults = exchange::Options::default();
         let options =
             exchange::Options { lanes: config.lanes.unwrap_or(defaults.lanes), ..defaults };
-        store.check_database(config.connections, options.lanes).await?;
+        store.check_database(connections(config), options.lanes).await?;
         for setting in store.durability_switched_off().await? {
             tracing::warn!(
                 setting,
@@ -263,8 +263,8 @@ impl Application {
             return Err(StartError::Key(KeyError::Missing(key_file.clone())));
         }
         let (keys, key_file) = KeyFile::open(key_file)?;
-        let store = Store::with(database, config.connections)?;
-        store.check_database(config.connections, 0).await?;
+        let store = Store::with(database, connections(config))?;
+        store.check_database(connections(config), 0).await?;
         let exchange = store.exchange_settings().await?.ok_or(StartError::NoExchange)?;
         let config = config.clone();
         let config = &config.beside_exchange(&exchange.issuer, exchange.amqp_prefix.as_deref())?;
@@ -329,6 +329,10 @@ impl Application {
         go_down(&self.state, &handle).await;
         outcome
     }
+}
+
+fn connections(config: &Config) -> ConnectionsMax {
+    ConnectionsMax { people: config.connections.people, lists: config.connections.lists }
 }
 
 fn live_options(config: &Config) -> LiveOptions {

@@ -8,7 +8,7 @@ use std::{
     str::FromStr,
 };
 
-use crate::{domain::money::Amount, store::ConnectionsMax};
+use crate::domain::money::Amount;
 
 /// Everything that an operator can set. Units are in the names.
 #[derive(Debug, Clone)]
@@ -158,6 +158,21 @@ pub struct RateLimits {
     pub logins_per_minute: NonZeroU32,
     /// `HOGA_TRUSTED_PROXIES`: whose `X-Forwarded-For` is believed, separated by commas.
     pub trusted_proxies: Vec<IpAddr>,
+}
+
+/// How many connections to Postgres there may be, besides those of the floor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionsMax {
+    /// For what people read and write.
+    pub people: usize,
+    /// For lists and searches.
+    pub lists: usize,
+}
+
+impl Default for ConnectionsMax {
+    fn default() -> Self {
+        ConnectionsMax { people: 12, lists: 4 }
+    }
 }
 
 /// How many streams there may be at once.

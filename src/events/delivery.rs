@@ -114,3 +114,41 @@ pub(super) fn told(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// Looks for what it missed, and is interrupted a few times.
+    #[derive(Default)]
+    struct Interrupted {
+        looks: AtomicU32,
+    }
+
+    impl Consumer for Interrupted {
+        fn take<'a>(&'a self, _: &'a [Envelope]) -> BoxFuture<'a, Result<(), TakeError>> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+
+        fn may_have_missed(&self) -> BoxFuture<'_, Result<(), TakeError>> {
+            let looked = match self.looks.fetch_add(1, Ordering::Relaxed) {
+                0 | 1 => Err(TakeError::Store(StoreError::Busy)),
+                _ => Ok(()),
+            };
+            Box::pin(std::future::ready(looked))
+        }
+
+        fn name(&self) -> &'static str {
+            "interrupted"
+        }
+    }
+
+    #[tokio::test]
+    async fn a_look_for_what_was_missed_that_takes_too_long_is_not_given_up() {
+        let consumer = Interrupted::default();
+        tell_of_loss(&consumer).await;
+        assert_eq!(consumer.looks.into_inner(), 3);
+    }
+}

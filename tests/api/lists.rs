@@ -14,7 +14,7 @@ use tokio_postgres::NoTls;
 use uuid::Uuid;
 
 use crate::support::{
-    TestServer, an_auction, callers::Anonymous, database::Database, eventually, with,
+    TestServer, an_auction, callers::Anonymous, database::Database, eventually, logs, with,
 };
 
 /// Auctions in the tables that lists are made of.
@@ -289,4 +289,28 @@ async fn a_database_that_allows_too_few_connections_is_refused_with_what_to_do()
     for word in ["max_connections", "HOGA_DATABASE_CONNECTIONS_MAX", "HOGA_LANES", "4 lanes"] {
         assert!(words.contains(word), "{word} is not in {words}");
     }
+}
+
+#[tokio::test]
+async fn a_database_in_which_hangul_cannot_be_searched_is_said_at_the_start() {
+    let database = Database::create();
+    let name = database.rows("SELECT current_database()").await.remove(0).remove(0);
+    let create = |name: &str| {
+        format!("CREATE DATABASE {name} TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+    };
+    let without = format!("{name}_c");
+    database.rows(&create(&without)).await;
+    let max = ConnectionsMax::default();
+    logs::keep();
+    let store = Store::new(database.config().clone()).unwrap();
+    store.check_database(max, 1).await.unwrap();
+    let said = || logs::kept().matches("Hangul has no trigrams in this database").count();
+    assert_eq!(said(), 0);
+    let mut config = database.config().clone();
+    config.dbname(&without);
+    let store = Store::new(config).unwrap();
+    store.check_database(max, 1).await.unwrap();
+    drop(store);
+    database.rows(&format!("DROP DATABASE {without} WITH (FORCE)")).await;
+    assert_eq!(said(), 1);
 }
