@@ -44,9 +44,9 @@ async fn broadcast(
     listener: TcpListener,
 ) -> Result<(), Failed> {
     let application = Application::build_broadcaster(config, database, listener).await;
-    let application = application.map_err(|error| match error {
-        StartError::OtherExchange(error) => Failed { code: 2, error: Box::new(error) },
-        error => error.into(),
+    let application = application.map_err(|error| {
+        let is_environment = matches!(error, StartError::OtherExchange(_));
+        Failed { code: if is_environment { 2 } else { 1 }, error: Box::new(error) }
     })?;
     let stop = stop_signal()?;
     let address = application.address;

@@ -50,7 +50,10 @@ impl From<LinkError> for DeadLetterError {
     fn from(error: LinkError) -> DeadLetterError {
         match error {
             LinkError::Publish(error) => DeadLetterError::Publish(error),
-            error => DeadLetterError::Broker(told(&error)),
+            error @ (LinkError::Amqp(_)
+            | LinkError::Timeout
+            | LinkError::Lost
+            | LinkError::ConsumerEnded) => DeadLetterError::Broker(told(&error)),
         }
     }
 }
