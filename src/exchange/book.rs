@@ -726,6 +726,32 @@ mod tests {
         assert_eq!(floor.decide(now).rows.events.at, [head_at], "nor after it was undone");
     }
 
+    #[test]
+    fn no_other_bytes_are_taken_for_the_state_of_a_snapshot() {
+        let (id, other) = (AuctionId(Uuid::from_u128(9)), AuctionId(Uuid::from_u128(8)));
+        let (state, head, head_at) = (live(), HEAD, STARTS_AT);
+        let new = snapshots::seal(Committed { id, state: state.clone(), head, head_at });
+        let new = new.expect("encoded").expect("small");
+        let mut row = store::SnapshotRow {
+            seq: new.seq,
+            log_hash: Some(new.hash.clone()),
+            hash: new.hash,
+            at: new.at,
+            format: new.format,
+            state: new.state,
+        };
+        let (opened, opened_head) = snapshots::open(id, &row).expect("as it was written");
+        assert_eq!((opened, opened_head), (state, head));
+        assert!(snapshots::open(other, &row).is_err(), "it is another auction's");
+        for place in 0..row.state.len() {
+            row.state[place] ^= 1;
+            assert!(snapshots::open(id, &row).is_err(), "byte {place} differs");
+            row.state[place] ^= 1;
+        }
+        row.at = row.at.plus_ms(1);
+        assert!(snapshots::open(id, &row).is_err(), "it is said to be of another time");
+    }
+
     #[tokio::test]
     async fn a_log_that_has_grown_enough_is_saved_once_and_only_while_there_is_room() {
         let url = "postgres://nobody@127.0.0.1:1/nothing".parse().expect("a configuration");

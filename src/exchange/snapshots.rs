@@ -97,7 +97,7 @@ impl SnapshotWriter {
 }
 
 /// The row of a snapshot; `None` if it would be too large.
-fn seal(committed: Committed) -> Result<Option<NewSnapshot>, FormError> {
+pub(super) fn seal(committed: Committed) -> Result<Option<NewSnapshot>, FormError> {
     let Committed { id, state, head, head_at } = committed;
     let mut bytes = state_form::encode(&state)?;
     let seq = super::projection::seq(state.seq);
