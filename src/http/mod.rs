@@ -27,6 +27,7 @@ pub mod routes;
 pub mod sellers;
 pub mod service;
 pub mod streams;
+mod strict;
 pub mod users;
 pub mod watches;
 pub mod webhooks;
