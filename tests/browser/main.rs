@@ -1,6 +1,6 @@
 //! Hoga as a user's browser meets it: the real program on its embedded default, pages on another
-//! origin, libraries that are not ours, and a real Chromium. The steps are in `login.mjs` and
-//! `streams.mjs`.
+//! origin, libraries that are not ours, and a real Chromium. The steps are in `login.mjs`,
+//! `streams.mjs` and `cache.mjs`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -145,6 +145,21 @@ fn people_log_in_from_a_frontend_on_another_origin() {
         (String::from_utf8_lossy(&driven.stdout), String::from_utf8_lossy(&driven.stderr));
     assert!(driven.status.success(), "{said}\n{wrong}");
     assert!(said.contains("every browser test passed"), "{said}");
+}
+
+#[test]
+fn a_browsers_cache_gives_nobody_what_another_has_read() {
+    let mut hoga = Hoga::new();
+    hoga.serve();
+    let driven = node("cache.mjs", &hoga)
+        .env("SELLER", hoga.token("sora"))
+        .env("BIDDER", hoga.token("minji"))
+        .output()
+        .unwrap();
+    let (said, wrong) =
+        (String::from_utf8_lossy(&driven.stdout), String::from_utf8_lossy(&driven.stderr));
+    assert!(driven.status.success(), "{said}\n{wrong}");
+    assert!(said.contains("nobody saw what another had read"), "{said}");
 }
 
 /// The script asks for a restart by a line, `restart SIGKILL`, and hears a line when it is done.
