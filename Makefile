@@ -2,7 +2,7 @@
 # whatever else they need.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench bench-bids bench-fanout bench-memory openapi setup
+.PHONY: help run test check bench bench-bids bench-fanout bench-memory flood openapi setup
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ bench-fanout: ## Events to 10,000 viewers against nginx with nchan, and beside b
 bench-memory: ## Memory of 100,000 live auctions
 	@scripts/setup test
 	cargo bench --bench memory
+
+flood: ## 22,000 slow forms against the server, while others bid and ask after its health
+	@scripts/setup test
+	cargo bench --profile dev --bench flood -- $(ARGS)
 
 openapi: ## Write openapi/openapi.json
 	cargo run --quiet -- openapi > openapi/openapi.json

@@ -25,7 +25,7 @@ use crate::{
         relay::Relay,
     },
     exchange::{self, CatchUpError, Exchange},
-    http::{self, Guest, Parts, Site, State},
+    http::{self, Guest, Parts, Site, State, connections::Room},
     identity::{
         clients::Clients,
         kakao::{BaseUrls, Kakao, KakaoConfig, SetupError, Unlinks},
@@ -335,8 +335,10 @@ fn connections(config: &Config) -> ConnectionsMax {
     ConnectionsMax { people: config.connections.people, lists: config.connections.lists }
 }
 
+/// As many streams as are wanted, and as fit beside requests into the files that may be open.
 fn live_options(config: &Config) -> LiveOptions {
-    let StreamsMax { all, per_address, per_user } = config.streams;
+    let StreamsMax { per_address, per_user, .. } = config.streams;
+    let all = Room::of(config).streams;
     LiveOptions { places_max: PlacesMax { all, per_address, per_user }, ..LiveOptions::default() }
 }
 

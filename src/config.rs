@@ -40,6 +40,8 @@ pub struct Config {
     pub rate_limits: RateLimits,
     /// How many streams there may be at once.
     pub streams: StreamsMax,
+    /// How many connections there may be, and for how long they may let the server wait.
+    pub connections: Connections,
     /// `HOGA_LANES`: threads that decide and commit; 1 to 64.
     pub lanes: Option<usize>,
     /// `HOGA_HTTP_WORKERS`: threads that speak HTTP; 1 to 64.
@@ -192,6 +194,26 @@ impl Default for StreamsMax {
     }
 }
 
+/// How many connections there may be besides streams, and for how long they may let the server wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections {
+    /// `HOGA_CONNECTIONS_MAX`: in all.
+    pub all: usize,
+    /// `HOGA_CONNECTIONS_PER_ADDRESS_MAX`: of one address; behind a trusted proxy requests of its
+    /// forwarded address that are being answered.
+    pub per_address: usize,
+    /// `HOGA_REQUEST_TIMEOUT_S`: within which a request must have come, head and body.
+    pub request_timeout_s: u32,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Connections { all: 10_000, per_address: 1_000, request_timeout_s: 30 }
+    }
+}
+
+/// The longest that a request may be given to come, in seconds.
+const REQUEST_TIMEOUT_S_MAX: u32 = 3_600;
 /// Bids of one user in a second, unless the operator says otherwise.
 const BIDS_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).expect("positive");
 /// Other requests of one user or address in a second, unless the operator says otherwise.
@@ -280,6 +302,7 @@ impl Config {
             bid_cap: bid_cap(lookup)?,
             rate_limits: rate_limits(lookup)?,
             streams: streams(lookup)?,
+            connections: connections(lookup)?,
             lanes: threads(lookup, "HOGA_LANES")?,
             http_workers: threads(lookup, "HOGA_HTTP_WORKERS")?,
             sellers: sellers(lookup)?,
@@ -553,6 +576,24 @@ fn streams(lookup: Lookup<'_>) -> Result<StreamsMax, ConfigError> {
     })
 }
 
+fn connections(lookup: Lookup<'_>) -> Result<Connections, ConfigError> {
+    let count = |variable, default| {
+        let problem = "must be a number of connections, 1 or more";
+        let count: Option<NonZeroU32> = parsed(lookup, variable, problem)?;
+        Ok(count.map_or(default, |count| count.get() as usize))
+    };
+    let default = Connections::default();
+    let (variable, problem) = ("HOGA_REQUEST_TIMEOUT_S", "must be 1 to 3600 seconds");
+    let request_timeout_s = whole(lookup, variable, problem, REQUEST_TIMEOUT_S_MAX.into())?;
+    Ok(Connections {
+        all: count("HOGA_CONNECTIONS_MAX", default.all)?,
+        per_address: count("HOGA_CONNECTIONS_PER_ADDRESS_MAX", default.per_address)?,
+        request_timeout_s: request_timeout_s
+            .and_then(|seconds| u32::try_from(seconds).ok())
+            .unwrap_or(default.request_timeout_s),
+    })
+}
+
 fn threads(lookup: Lookup<'_>, variable: &'static str) -> Result<Option<usize>, ConfigError> {
     let problem = "must be 1 to 64";
     let count: Option<usize> = parsed(lookup, variable, problem)?;
@@ -688,6 +729,11 @@ mod tests {
             ("HOGA_STREAMS_MAX", "0"),
             ("HOGA_STREAMS_PER_ADDRESS_MAX", "many"),
             ("HOGA_STREAMS_PER_USER_MAX", "-1"),
+            ("HOGA_CONNECTIONS_MAX", "0"),
+            ("HOGA_CONNECTIONS_PER_ADDRESS_MAX", "some"),
+            ("HOGA_REQUEST_TIMEOUT_S", "0"),
+            ("HOGA_REQUEST_TIMEOUT_S", "3601"),
+            ("HOGA_REQUEST_TIMEOUT_S", "30s"),
             ("HOGA_LANES", "0"),
             ("HOGA_LANES", "65"),
             ("HOGA_HTTP_WORKERS", "-1"),

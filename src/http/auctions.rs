@@ -637,7 +637,7 @@ async fn made_before(
 async fn created(state: &State, id: AuctionId) -> Result<HttpResponse, Problem> {
     let row = state.store.auction(id).await?.ok_or(Code::AuctionNotFound)?;
     let seller = row.seller;
-    let tag = etag(&row);
+    let tag = etag(&row, Some(seller));
     let body = auction_body(row, Some(seller))?;
     Ok(HttpResponse::Created()
         .insert_header((header::ETAG, tag))
@@ -645,9 +645,11 @@ async fn created(state: &State, id: AuctionId) -> Result<HttpResponse, Problem> 
         .json(body))
 }
 
-/// Of the auction, and of the seller and the watchers as they are shown with it.
-fn etag(row: &AuctionRow) -> String {
-    format!("\"{}.{}.{}\"", row.standing.seq, row.seller_version, row.watch_count)
+/// Of the auction, and of the seller and the watchers as they are shown with it; and of the view,
+/// for its seller sees more.
+fn etag(row: &AuctionRow, reader: Option<UserId>) -> String {
+    let view = u8::from(reader == Some(row.seller));
+    format!("\"{}.{}.{}.{view}\"", row.standing.seq, row.seller_version, row.watch_count)
 }
 
 #[derive(Debug, Deserialize)]
@@ -822,11 +824,12 @@ pub async fn get_auction(
 ) -> Result<HttpResponse, Problem> {
     let id = body::auction_id(&id)?;
     let row = state.store.auction(id).await?.ok_or(Code::AuctionNotFound)?;
-    let tag = etag(&row);
+    let reader = reader.0.map(|caller| caller.user);
+    let tag = etag(&row, reader);
     if body::is_known(&request, &tag) {
         return Ok(HttpResponse::NotModified().insert_header((header::ETAG, tag)).finish());
     }
-    let body = auction_body(row, reader.0.map(|caller| caller.user))?;
+    let body = auction_body(row, reader)?;
     Ok(HttpResponse::Ok().insert_header((header::ETAG, tag)).json(body))
 }
 
@@ -862,7 +865,7 @@ pub async fn update_auction(
     let edit = Edit { by, expected_seq: Some(expected_seq), item, terms, reserve_salt };
     command(&state, id, Command::Edit(Box::new(edit))).await?;
     let row = state.store.auction(id).await?.ok_or(Code::AuctionNotFound)?;
-    let tag = etag(&row);
+    let tag = etag(&row, Some(by));
     Ok(HttpResponse::Ok().insert_header((header::ETAG, tag)).json(auction_body(row, Some(by))?))
 }
 

@@ -22,6 +22,7 @@ use uuid::Uuid;
 use super::{
     context::RequestId,
     problem::{Code, FieldError, Problem},
+    strict::Node,
 };
 use crate::{
     domain::{
@@ -41,7 +42,7 @@ pub const PAGE_DEFAULT: i64 = 20;
 /// `Cache-Control` of what is personal: asked for again each time, and kept by nobody in between.
 pub const PERSONAL: &str = "private, no-cache";
 
-/// A JSON body whose fields are all known.
+/// A JSON object whose fields are all known, each at most once.
 pub struct Json<T>(pub T);
 
 impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
@@ -70,30 +71,35 @@ fn unreadable(error: &actix_web::Error) -> Problem {
     Problem::found(Code::MalformedJson, "The body could not be read.")
 }
 
-/// Reads JSON; says where it goes wrong.
+/// Reads JSON to the letter; says where it goes wrong.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let error = match serde_json::from_slice(bytes) {
-        Ok(value) => return Ok(value),
-        Err(error) => error,
+    let node: Node = match serde_json::from_slice(bytes) {
+        Ok(node) => node,
+        Err(error) if error.is_data() || error.to_string().starts_with(OUT_OF_RANGE) => {
+            // Once more, slowly, for the path to what is wrong.
+            let reader = &mut serde_json::Deserializer::from_slice(bytes);
+            return Err(wrong(serde_path_to_error::deserialize::<_, Node>(reader), &error));
+        }
+        Err(error) => {
+            let found = format!("Line {}, column {}.", error.line(), error.column());
+            return Err(Problem::found(Code::MalformedJson, found));
+        }
     };
-    // A number where a word is wanted counts as bad syntax there, though it is JSON; so does one that
-    // is too large for anything.
-    let is_out_of_range = error.to_string().starts_with(OUT_OF_RANGE);
-    if !error.is_data()
-        && !is_out_of_range
-        && serde_json::from_slice::<serde_json::Value>(bytes).is_err()
-    {
-        let found = format!("Line {}, column {}.", error.line(), error.column());
-        return Err(Problem::found(Code::MalformedJson, found));
-    }
-    // Once more, slowly, for the path to what is wrong.
-    let reader = &mut serde_json::Deserializer::from_slice(bytes);
-    let (field, message) = match serde_path_to_error::deserialize::<_, T>(reader) {
+    T::deserialize(node.clone())
+        .map_err(|error| wrong(serde_path_to_error::deserialize::<_, T>(node), &error))
+}
+
+/// Which field is wrong, as it was found with its path.
+fn wrong<T>(
+    found: Result<T, serde_path_to_error::Error<serde_json::Error>>,
+    error: &serde_json::Error,
+) -> Problem {
+    let (field, message) = match found {
         Ok(_) => (String::new(), error.to_string()),
         Err(error) => (error.path().to_string(), error.inner().to_string()),
     };
     let message = message.split(" at line ").next().unwrap_or_default().to_owned();
-    Err(Problem::field(field, message))
+    Problem::field(field, message)
 }
 
 /// What `serde_json` says of a number beyond every float.
@@ -291,8 +297,8 @@ impl FromRequest for IfMatch {
 }
 
 /// The sequence number in a strong entity tag of ours. What may follow after points says which
-/// version of the seller and how many watchers were read along, which no change of the auction
-/// depends on.
+/// version of the seller and how many watchers were read along, and by whom, which no change of the
+/// auction depends on.
 pub fn seq_of_tag(tag: &str) -> Option<u64> {
     let tag = tag.trim().strip_prefix('"')?.strip_suffix('"')?;
     match tag.split_once('.') {

@@ -1,14 +1,21 @@
 //! What every request gets: an id, a language for its problems, a line in the log, and the headers
 //! that all answers share.
 
-use std::{rc::Rc, sync::LazyLock, time::Instant};
+use std::{
+    cell::Cell,
+    pin::Pin,
+    rc::Rc,
+    sync::{Arc, LazyLock},
+    task::{Context, Poll},
+    time::Instant,
+};
 
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse,
-    body::{BoxBody, EitherBody, MessageBody},
-    dev::{Service, ServiceRequest, ServiceResponse},
+    body::{BodySize, BoxBody, EitherBody, MessageBody},
+    dev::{Payload, Service, ServiceRequest, ServiceResponse},
     http::{
-        StatusCode,
+        ConnectionType, StatusCode,
         header::{self, HeaderName, HeaderValue},
     },
     web,
@@ -19,8 +26,11 @@ use metrics::{Counter, counter};
 
 use super::{
     State,
+    body::PERSONAL,
     caller::caller,
+    connections::{Connection, InFlight, Paced},
     limits::Told,
+    operations::{self, Caching, Operation},
     page,
     problem::{Code, Language, Problem},
 };
@@ -51,27 +61,71 @@ pub struct RequestId(pub Rc<str>);
 #[derive(Debug, Clone, Copy)]
 pub struct NotAProblem;
 
+/// An answer's body, whose connection is idle again once it was handed over.
+pub struct Answer<B> {
+    body: B,
+    _answering: Answering,
+}
+
+impl<B: MessageBody + Unpin> MessageBody for Answer<B> {
+    type Error = B::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<web::Bytes, Self::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_next(context)
+    }
+}
+
+/// A request that is being answered, until it is dropped.
+struct Answering {
+    connection: Option<Arc<Connection>>,
+    /// Of those who come through a proxy.
+    in_flight: Option<InFlight>,
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.connection {
+            connection.is_answered();
+        }
+    }
+}
+
 /// Wraps a request: id in, problem and headers out.
 pub fn wrap<S, B>(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     service: &S,
-) -> impl Future<Output = Result<ServiceResponse<EitherBody<B, BoxBody>>, actix_web::Error>> + use<S, B>
+) -> impl Future<Output = Result<ServiceResponse<Answer<EitherBody<B, BoxBody>>>, actix_web::Error>>
++ use<S, B>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
     S::Future: 'static,
-    B: MessageBody + 'static,
+    B: MessageBody + Unpin + 'static,
 {
     let mut about = About::of(&request);
     request.extensions_mut().insert(RequestId(Rc::clone(&about.id)));
-    let admitted = match about.admit(&request) {
+    let mut answering = about.begin(&mut request);
+    let admitted = match about.admit(&request, &mut answering) {
         Ok(()) => Either::Left(service.call(request)),
         Err(problem) => Either::Right(request.error_response(problem)),
     };
     async move {
-        let response = match admitted {
+        let mut response = match admitted {
             Either::Left(answer) => answer.await?.map_into_left_body(),
             Either::Right(refused) => refused.map_into_right_body(),
         };
+        if about.was_too_slow.get() && is_error(response.status()) {
+            // Whatever the handler makes of half a body.
+            let problem = Problem::from(Code::RequestTimeout);
+            response =
+                ServiceResponse::from_err(problem, response.into_parts().0).map_into_right_body();
+        }
         let response = if needs_problem(response.response()) {
             let (request, response) = response.into_parts();
             let response = about.write_problem(response.map_into_boxed_body());
@@ -80,7 +134,27 @@ where
             response
         };
         about.log(response.request(), response.status());
-        Ok(about.finish(response))
+        let mut response = about.finish(response);
+        answering.goes_on_as(&mut response);
+        Ok(response.map_body(|_, body| Answer { body, _answering: answering }))
+    }
+}
+
+impl Answering {
+    /// A stream has a place of its own and is counted by that; it is the last of its connection.
+    fn goes_on_as<B>(&mut self, response: &mut ServiceResponse<B>) {
+        let kind = response.headers().get(header::CONTENT_TYPE);
+        let is_stream = kind.is_some_and(|kind| kind.as_bytes() == b"text/event-stream");
+        let is_reserved = self.connection.as_ref().is_some_and(|one| one.is_reserved());
+        if is_stream {
+            self.in_flight = None;
+            if let Some(connection) = &self.connection {
+                connection.becomes_stream();
+            }
+        }
+        if is_stream || is_reserved {
+            response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+        }
     }
 }
 
@@ -100,9 +174,12 @@ where
     }
 }
 
+fn is_error(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
+}
+
 fn needs_problem<B>(response: &HttpResponse<B>) -> bool {
-    let is_error = response.status().is_client_error() || response.status().is_server_error();
-    is_error
+    is_error(response.status())
         && (response.extensions().contains::<Problem>()
             || !(is_problem(response.headers()) || response.extensions().contains::<NotAProblem>()))
 }
@@ -120,7 +197,10 @@ struct About {
     state: Option<web::Data<State>>,
     started: Instant,
     told: Option<Told>,
+    operation: Option<&'static Operation>,
     wants_page: bool,
+    /// Its body did not come in time.
+    was_too_slow: Rc<Cell<bool>>,
 }
 
 fn is_problem(headers: &header::HeaderMap) -> bool {
@@ -160,21 +240,55 @@ pub(super) fn language(headers: &header::HeaderMap) -> Language {
 
 impl About {
     fn of(request: &ServiceRequest) -> About {
+        let operation = operations::of(request);
         About {
             id: request_id(request),
             language: language(request.headers()),
             state: request.app_data::<web::Data<State>>().cloned(),
             started: Instant::now(),
             told: None,
-            wants_page: page::is_wanted(request),
+            operation,
+            wants_page: operation.is_some_and(|operation| page::is_wanted(operation, request)),
+            was_too_slow: Rc::default(),
         }
     }
 
-    /// Whether the caller's budget allows the request.
-    fn admit(&mut self, request: &ServiceRequest) -> Result<(), Problem> {
+    /// From here on the connection waits for us, unless a body is still to come, for which there is
+    /// a deadline.
+    fn begin(&self, request: &mut ServiceRequest) -> Answering {
+        let connection = request.request().conn_data::<Arc<Connection>>().cloned();
+        let has_body = !matches!(request.parts_mut().1, Payload::None);
+        if let Some(connection) = &connection {
+            connection.begins(has_body);
+        }
+        if has_body && let Some(state) = &self.state {
+            let (timeout, was_too_slow) =
+                (state.connections.request_timeout(), Rc::clone(&self.was_too_slow));
+            let paced =
+                Paced::new(request.take_payload(), timeout, was_too_slow, connection.clone());
+            request.set_payload(Payload::Stream { payload: Box::pin(paced) });
+        }
+        Answering { connection, in_flight: None }
+    }
+
+    /// Whether there is room for the request, and the caller's budget allows it.
+    fn admit(&mut self, request: &ServiceRequest, one: &mut Answering) -> Result<(), Problem> {
         let Some(state) = &self.state else { return Ok(()) };
+        let is_health = self.operation.is_some_and(|operation| operation.is_health);
+        if !is_health {
+            if one.connection.as_ref().is_some_and(|connection| connection.is_reserved()) {
+                return Err(Code::Overloaded.into());
+            }
+            let through_proxy = state.limits.forwarded_address(request.request());
+            one.in_flight = through_proxy
+                .map(|address| state.connections.takes(address).ok_or_else(at_once))
+                .transpose()?;
+        }
         let who = || caller(request.request()).ok().flatten();
-        let Some((told, admitted)) = state.limits.admit(request, &state.clients, who) else {
+        let counted =
+            operations::counted(request.method(), self.operation, operations::path(request));
+        let Some((told, admitted)) = state.limits.admit(request, counted, &state.clients, who)
+        else {
             return Ok(());
         };
         self.told = Some(told);
@@ -219,11 +333,13 @@ impl About {
             headers.insert(REQUEST_ID, value);
         }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        let caching = self.operation.map_or(Caching::AsItSays, |operation| operation.caching);
+        write_caching(caching, headers);
         if let Some(told) = &self.told {
             told.write(headers);
         }
         if self.state.as_ref().is_some_and(|state| state.is_closing()) {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
         }
         response
     }
@@ -231,14 +347,37 @@ impl About {
     fn log(&self, request: &HttpRequest, status: StatusCode) {
         let took_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let traceparent = request.headers().get("traceparent").and_then(|v| v.to_str().ok());
+        // As it was written, so that it cannot break a line; `operation` is what was made of it.
         let (request_id, method, path) = (&*self.id, request.method(), request.path());
+        let operation = self.operation.map(|operation| operation.id.as_str());
         let status = status.as_u16();
         ANSWERS[usize::from(status / 100).min(ANSWERS.len() - 1)].increment(1);
         if status >= 500 {
-            tracing::warn!(request_id, traceparent, %method, path, status, took_us, "answered");
+            tracing::warn!(request_id, traceparent, %method, path, operation, status, took_us, "answered");
         } else {
-            tracing::debug!(request_id, traceparent, %method, path, status, took_us, "answered");
+            tracing::debug!(request_id, traceparent, %method, path, operation, status, took_us, "answered");
         }
+    }
+}
+
+/// Whatever depends on who asks says so, errors too: no cache gives it to anybody else.
+fn write_caching(caching: Caching, headers: &mut header::HeaderMap) {
+    let unless_stricter = match caching {
+        Caching::AsItSays => return,
+        Caching::Personal => PERSONAL,
+        Caching::Never => "private, no-store",
+    };
+    if caching == Caching::Never || !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(unless_stricter));
+    }
+    headers.append(header::VARY, HeaderValue::from_static("Authorization"));
+}
+
+/// Through a proxy, of one address.
+fn at_once() -> Problem {
+    Problem {
+        retry_after_ms: Some(1_000),
+        ..Problem::found(Code::RateLimited, "Too many requests of one address are under way.")
     }
 }
 

@@ -7,6 +7,8 @@ use actix_web::{
     http::Method,
 };
 
+use super::operations;
+
 /// Where a `GET` does something: steps of a login, and a webhook by query. They know no `HEAD`.
 pub const DOES_SOMETHING: &[&str] =
     &["/oauth/authorize", "/oauth/kakao/callback", "/webhooks/kakao"];
@@ -31,7 +33,7 @@ where
     S::Future: 'static,
     B: MessageBody + 'static,
 {
-    let is_head = request.method() == Method::HEAD && !DOES_SOMETHING.contains(&request.path());
+    let is_head = request.method() == Method::HEAD && !DOES_SOMETHING.contains(&operations::path(&request));
     if is_head {
         request.head_mut().method = Method::GET;
         request.extensions_mut().insert(HeadersAlone);

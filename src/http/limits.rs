@@ -14,11 +14,7 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{
-    HttpMessage, HttpRequest,
-    dev::ServiceRequest,
-    http::{Method, header::HeaderValue},
-};
+use actix_web::{HttpMessage, HttpRequest, dev::ServiceRequest, http::header::HeaderValue};
 use dashmap::DashMap;
 use governor::{
     Quota, RateLimiter,
@@ -30,6 +26,7 @@ use governor::{
 
 use super::{
     failures::{Failures, Guesser},
+    operations::Counted,
     problem::{Code, Problem},
 };
 use crate::{
@@ -286,7 +283,7 @@ impl Limits {
             failures: Failures::default(),
             client_bids: DashMap::new(),
             client_requests: DashMap::new(),
-            trusted_proxies: limits.trusted_proxies.clone(),
+            trusted_proxies: limits.trusted_proxies.iter().copied().map(canonical).collect(),
         });
         let idle = Arc::downgrade(&inner);
         actix_web::rt::spawn(async move {
@@ -303,24 +300,23 @@ impl Limits {
         Limits { inner }
     }
 
-    /// Whether a request may go on, and what its answer says of the budgets; nothing of health
-    /// checks and preflights, which always may. `caller` is asked where that counts.
+    /// Whether a request may go on, and what its answer says of the budgets; nothing of what is not
+    /// counted, such as health checks. `caller` is asked where that counts.
     pub fn admit(
         &self,
         request: &ServiceRequest,
+        counted: Counted,
         clients: &Clients,
         caller: impl FnOnce() -> Option<Arc<Caller>>,
     ) -> Option<(Told, Result<(), Problem>)> {
-        if request.method() == Method::OPTIONS {
-            return None;
-        }
-        if is_step_of_login(request.path()) {
-            return Some(self.inner.logins.admit(self.anonymous(request.request())));
-        }
-        if !["/v1/", "/webhooks/"].iter().any(|start| request.path().starts_with(start)) {
-            return None;
-        }
-        let is_bid = is_bid(request);
+        let is_bid = match counted {
+            Counted::Not | Counted::OnceClientIsKnown => return None,
+            Counted::AsLogin => {
+                return Some(self.inner.logins.admit(self.anonymous(request.request())));
+            }
+            Counted::AsBid => true,
+            Counted::AsRequest => false,
+        };
         let budget = if is_bid { &self.inner.bids } else { &self.inner.requests };
         let caller = caller();
         let who = caller
@@ -378,42 +374,54 @@ impl Limits {
     /// The peer's address; behind trusted proxies, the last one in `X-Forwarded-For` that is not
     /// one of them. An IPv6 network of 64 bits counts as one address.
     pub fn address(&self, request: &HttpRequest) -> Option<IpAddr> {
-        let peer = request.peer_addr()?.ip();
-        if !self.inner.trusted_proxies.contains(&peer) {
-            return Some(network(peer));
+        Some(network(self.forwarded(request).unwrap_or(canonical(request.peer_addr()?.ip()))))
+    }
+
+    /// For whom a trusted proxy asks, if one does and says so.
+    pub fn forwarded_address(&self, request: &HttpRequest) -> Option<IpAddr> {
+        self.forwarded(request).map(network)
+    }
+
+    /// The hops are read from the last one, which the nearest proxy has written, for as long as they
+    /// are proxies of ours. What stands before one that cannot be read may be made up by anybody, so
+    /// that is not looked at: then the proxy counts as the caller.
+    fn forwarded(&self, request: &HttpRequest) -> Option<IpAddr> {
+        let is_trusted = |address: &IpAddr| self.inner.trusted_proxies.contains(address);
+        let peer = canonical(request.peer_addr()?.ip());
+        if !is_trusted(&peer) {
+            return None;
         }
-        let forwarded = request.headers().get_all("x-forwarded-for");
-        let hops: Vec<IpAddr> = forwarded
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|hop| hop.trim().parse().ok())
-            .collect();
-        let stranger = hops.into_iter().rev().find(|hop| !self.inner.trusted_proxies.contains(hop));
-        Some(network(stranger.unwrap_or(peer)))
+        let forwarded: Vec<_> = request.headers().get_all("x-forwarded-for").collect();
+        let lines = forwarded.into_iter().rev().map(|value| value.to_str().unwrap_or_default());
+        let hops = lines.flat_map(|line| line.rsplit(',')).map(hop);
+        let stranger = hops.into_iter().find(|hop| !hop.as_ref().is_some_and(is_trusted));
+        stranger.flatten()
     }
 }
 
-/// Where a person's browser goes. Requests for tokens are admitted once their client is known.
-fn is_step_of_login(path: &str) -> bool {
-    matches!(path, "/oauth/authorize" | "/oauth/kakao/callback")
+/// One address of a list of hops, which may come with a port: `192.0.2.1`, `192.0.2.1:5678`,
+/// `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:5678`.
+fn hop(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse().ok();
+    let with_port = || text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip());
+    address.or_else(with_port).map(canonical)
 }
 
-fn is_bid(request: &ServiceRequest) -> bool {
-    let path = request.path();
-    request.method() == Method::POST
-        && (path.ends_with("/bids") || path.ends_with("/buy-now") || path.ends_with("/retraction"))
+/// The one form of an address that has two: IPv4, also where it came over an IPv6 socket.
+pub(super) fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
 }
 
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or_else(
-            || {
-                let [a, b, c, d, ..] = v6.segments();
-                IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-            },
-            IpAddr::V4,
-        ),
+/// What counts as one address: of IPv6 a network of 64 bits.
+pub(super) fn network(address: IpAddr) -> IpAddr {
+    match canonical(address) {
+        v4 @ IpAddr::V4(_) => v4,
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
     }
 }
 
@@ -425,6 +433,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        http::operations,
         identity::{Role, keys::SigningKey, tokens::Tokens},
         wall_clock,
     };
@@ -460,7 +469,9 @@ mod tests {
             let token = value.strip_prefix("Bearer ")?;
             tokens.check(token, wall_clock::now()).ok()
         };
-        limits.admit(&request, clients, caller).expect("limited").1
+        let operation = operations::of(&request);
+        let counted = operations::counted(request.method(), operation, operations::path(&request));
+        limits.admit(&request, counted, clients, caller).expect("limited").1
     }
 
     fn admitted(limits: &Limits, tokens: &Tokens, request: TestRequest) -> Result<(), Problem> {
@@ -542,6 +553,38 @@ mod tests {
         assert!(admitted(&suspicious, &tokens, from("1.1.1.1")).is_ok());
         assert!(admitted(&suspicious, &tokens, from("2.2.2.2")).is_ok());
         assert!(admitted(&suspicious, &tokens, from("3.3.3.3")).is_err());
+    }
+
+    #[actix_web::test]
+    async fn an_address_is_the_same_in_every_form_and_an_unreadable_hop_ends_the_search() {
+        let limits = limits(&["10.0.0.1", "::ffff:10.0.0.2"]);
+        let address = |peer: &str, hops: &[&str]| {
+            let request = TestRequest::get().peer_addr(peer.parse().expect("a peer"));
+            let request = hops
+                .iter()
+                .fold(request, |request, hop| request.append_header(("x-forwarded-for", *hop)));
+            limits.address(&request.to_http_request()).expect("an address").to_string()
+        };
+        for (peer, hops, counted) in [
+            ("10.0.0.1:9", &["1.1.1.1"][..], "1.1.1.1"),
+            ("[::ffff:10.0.0.1]:9", &["1.1.1.1"], "1.1.1.1"),
+            ("10.0.0.2:9", &["1.1.1.1"], "1.1.1.1"),
+            ("[::ffff:10.0.0.3]:9", &["1.1.1.1"], "10.0.0.3"),
+            ("10.0.0.1:9", &["1.1.1.1:5678"], "1.1.1.1"),
+            ("10.0.0.1:9", &["::ffff:1.1.1.1"], "1.1.1.1"),
+            ("10.0.0.1:9", &["[2001:db8::1]:80"], "2001:db8::"),
+            ("10.0.0.1:9", &["[2001:db8::1]"], "2001:db8::"),
+            ("10.0.0.1:9", &["6.6.6.6, 1.1.1.1:5678, 10.0.0.2:77"], "1.1.1.1"),
+            ("10.0.0.1:9", &["6.6.6.6", "1.1.1.1, ::ffff:10.0.0.2"], "1.1.1.1"),
+            ("10.0.0.1:9", &["6.6.6.6, unknown"], "10.0.0.1"),
+            ("10.0.0.1:9", &["6.6.6.6, 1.1.1.1:99999"], "10.0.0.1"),
+            ("10.0.0.1:9", &["6.6.6.6, "], "10.0.0.1"),
+            ("10.0.0.1:9", &["6.6.6.6", "what?, 10.0.0.2"], "10.0.0.1"),
+            ("10.0.0.1:9", &["10.0.0.2"], "10.0.0.1"),
+            ("10.0.0.1:9", &[], "10.0.0.1"),
+        ] {
+            assert_eq!(address(peer, hops), counted, "{peer} {hops:?}");
+        }
     }
 
     #[actix_web::test]

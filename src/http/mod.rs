@@ -12,6 +12,7 @@ pub mod body;
 pub mod caller;
 pub mod client_webhooks;
 pub mod clients;
+pub mod connections;
 pub mod context;
 pub mod failures;
 pub mod head;
@@ -21,6 +22,7 @@ pub mod me;
 pub mod notifications;
 pub mod oauth;
 pub mod openapi;
+pub mod operations;
 mod page;
 pub mod problem;
 pub mod push;
@@ -28,6 +30,7 @@ pub mod routes;
 pub mod sellers;
 pub mod service;
 pub mod streams;
+mod strict;
 pub mod users;
 pub mod watches;
 pub mod webhooks;
@@ -43,15 +46,21 @@ use std::{
 };
 
 use actix_cors::Cors;
+use actix_http::{HttpService, Request, body::MessageBody, error::DispatchError};
+use actix_service::{
+    IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config,
+};
 use actix_web::{
-    App, HttpServer,
-    dev::Server,
+    App,
+    dev::{AppConfig, Server, ServiceResponse, Url},
     http::{Method, header},
+    rt::net::TcpStream,
     web,
 };
 use utoipa_actix_web::AppExt;
 use utoipa_swagger_ui::SwaggerUi;
 
+use self::connections::{Connection, Connections, Guarded, Room};
 use crate::{
     config::SellerModel,
     domain::{id::UserId, money::Amount, time::Timestamp},
@@ -69,14 +78,9 @@ use crate::{
     webhooks::Webhooks,
 };
 
-/// Connections that one worker serves at once, unless the streams need more.
-pub const CONNECTIONS_PER_WORKER_MAX: usize = 25_000;
-/// Connections of the whole server besides as many streams as there may be.
-const CONNECTIONS_BESIDE_STREAMS: usize = 10_000;
-/// A connection without a request is closed after this.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// A request's head must have come by then.
-pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Whoever is told that a request is refused before it had come as a whole may go on sending it for
+/// so long, for else the answer might be lost.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// A peer that acknowledges nothing for so long is gone.
 const PEER_TIMEOUT: Duration = Duration::from_secs(20);
 /// What was accepted is finished within this, in seconds, when the server goes down.
@@ -119,6 +123,8 @@ pub struct State {
     pub public_url: Arc<str>,
     /// How often callers may call.
     pub limits: limits::Limits,
+    /// Who is connected.
+    pub connections: Arc<Connections>,
     /// The origins whose pages may call.
     pub allowed_origins: Arc<[String]>,
     /// Whether pages on this machine's own loopback addresses may call too.
@@ -182,6 +188,11 @@ impl State {
             sellers: config.sellers,
             public_url: config.public_url.as_str().into(),
             limits: limits::Limits::new(&config.rate_limits),
+            connections: Connections::new(
+                Room::of(config),
+                &config.connections,
+                &config.rate_limits.trusted_proxies,
+            ),
             allowed_origins: config.allowed_origins.clone().into(),
             allow_loopback_origins: config.is_embedded(),
             caught_up: Arc::default(),
@@ -258,7 +269,10 @@ impl Site {
     }
 }
 
-/// The server on a listener; runs when awaited.
+/// The server on a listener; runs when awaited. Must be called inside an actix system.
+///
+/// It is put together from the parts of which `actix_web::HttpServer` is made, because that leaves
+/// no place between the socket and HTTP, where connections are counted and shed.
 ///
 /// # Errors
 /// When the listener cannot be used.
@@ -268,45 +282,79 @@ pub fn serve(
     workers: usize,
     site: Site,
 ) -> std::io::Result<Server> {
-    let streams_max = state.hub.places().max().all;
-    let server = HttpServer::new(move || {
-        let site = site.clone();
-        App::new()
-            .app_data(web::Data::new(state.clone()))
-            .app_data(web::PayloadConfig::new(body::BODY_BYTES_MAX))
-            // The outermost is named last: a page must be able to read problems, too.
-            .wrap_fn(context::wrap)
-            .wrap(cors(&state))
-            .wrap_fn(head::as_get)
-            .into_utoipa_app()
-            .configure(|config| site.routes(config))
-            .into_app()
-            .configure(|config| site.rest(config))
-    });
-    Ok(server
+    let connections = Arc::clone(&state.connections);
+    actix_web::rt::spawn(Arc::clone(&connections).shed_late_ones());
+    let builder = Server::build()
         .workers(workers)
-        .max_connections(connections_per_worker(streams_max, workers))
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEAD_TIMEOUT)
-        // A viewer who is gone must be noticed although it only ever reads.
-        .h1_allow_half_closed(false)
-        .on_connect(|connection, _| tune(connection))
+        .max_concurrent_connections(connections.room().per_worker(workers))
         .shutdown_timeout(SHUTDOWN_TIMEOUT_S)
-        .disable_signals()
-        .listen(listener)?
-        .run())
+        .disable_signals();
+    let closing = builder.graceful_shutdown_signal();
+    let factory = move || {
+        let (connections, closing) = (Arc::clone(&connections), closing.clone());
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let closing = closing.clone();
+                async move { closing.notified().await }
+            })
+            .keep_alive(connections::KEEP_ALIVE)
+            .client_request_timeout(connections.head_timeout())
+            .client_disconnect_timeout(LINGER_TIMEOUT)
+            // A viewer who is gone must be noticed although it only ever reads.
+            .h1_allow_half_closed(false)
+            .on_connect_ext(|socket: &Guarded, data: &mut actix_http::Extensions| {
+                data.insert::<Arc<Connection>>(Arc::clone(socket.connection()));
+            })
+            .h1(app(state.clone(), site.clone()));
+        fn_service(move |stream: TcpStream| {
+            let admitted = admit(&connections, stream);
+            async move { admitted }
+        })
+        .and_then(http)
+    };
+    Ok(builder.listen("hoga", listener, factory)?.run())
 }
 
-/// Enough for every stream that is admitted, so that it is the streams' own limit that refuses, with
-/// words, and there is room for requests.
-fn connections_per_worker(streams_max: usize, workers: usize) -> usize {
-    let all = streams_max.saturating_add(CONNECTIONS_BESIDE_STREAMS);
-    all.div_ceil(workers.max(1)).max(CONNECTIONS_PER_WORKER_MAX)
+/// A socket on which requests are heard, with its peer; the others are closed at once.
+fn admit(
+    connections: &Arc<Connections>,
+    stream: TcpStream,
+) -> Result<(Guarded, Option<std::net::SocketAddr>), DispatchError> {
+    let peer = stream.peer_addr().ok();
+    let connection = connections.admit(peer.map(|peer| peer.ip()));
+    let connection =
+        connection.ok_or(DispatchError::Io(std::io::ErrorKind::ConnectionRefused.into()))?;
+    tune(&stream);
+    Ok((Guarded::new(stream, connection), peer))
+}
+
+/// Everything that a worker answers.
+fn app(
+    state: State,
+    site: Site,
+) -> impl ServiceFactory<
+    Request,
+    Config = (),
+    Response = ServiceResponse<impl MessageBody + use<>>,
+    Error = actix_web::Error,
+    InitError = (),
+> {
+    let app = App::new()
+        .app_data(web::Data::new(state.clone()))
+        .app_data(web::PayloadConfig::new(body::BODY_BYTES_MAX))
+        // The outermost is named last: a page must be able to read problems, too.
+        .wrap_fn(context::wrap)
+        .wrap(cors(&state))
+        .wrap_fn(head::as_get)
+        .into_utoipa_app()
+        .configure(|config| site.routes(config))
+        .into_app()
+        .configure(|config| site.rest(config));
+    map_config(app.into_factory(), |()| AppConfig::default())
 }
 
 /// Answers leave at once, and a peer that vanished is noticed.
-pub fn tune(connection: &dyn std::any::Any) {
-    let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() else { return };
+pub fn tune(stream: &TcpStream) {
     let socket = socket2::SockRef::from(stream);
     let tuned =
         socket.set_tcp_nodelay(true).and_then(|()| socket.set_tcp_user_timeout(Some(PEER_TIMEOUT)));
@@ -328,7 +376,8 @@ pub fn cors(state: &State) -> Cors {
     Cors::default()
         // Asked only when there is an `Origin`.
         .allowed_origin_fn(move |origin, request| {
-            let path = request.uri.path();
+            let url = Url::new(request.uri.clone());
+            let path = url.path();
             let is_open = OPEN_TO_PAGES.iter().any(|open| path.starts_with(open));
             let Some(origin) = origin.to_str().ok().filter(|_| is_open) else { return false };
             clients.allows_origin(origin)
@@ -371,18 +420,4 @@ fn is_loopback(origin: &str) -> bool {
     let Some(host) = origin.strip_prefix("http://") else { return false };
     let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
     matches!(host, "localhost" | "127.0.0.1" | "[::1]")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_stream_that_is_admitted_finds_a_connection() {
-        for (streams, workers) in [(40_000, 1), (40_000, 2), (1_000_000, 3), (7, 64)] {
-            let connections = connections_per_worker(streams, workers) * workers;
-            assert!(connections >= streams + CONNECTIONS_BESIDE_STREAMS);
-        }
-        assert_eq!(connections_per_worker(1_000, 4), CONNECTIONS_PER_WORKER_MAX);
-    }
 }

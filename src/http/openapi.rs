@@ -34,8 +34,13 @@ use super::{
 };
 
 /// What a body may be refused for.
-const BODY: &[Code] =
-    &[Code::MalformedJson, Code::BodyTooLarge, Code::UnsupportedMediaType, Code::InvalidRequest];
+const BODY: &[Code] = &[
+    Code::MalformedJson,
+    Code::RequestTimeout,
+    Code::BodyTooLarge,
+    Code::UnsupportedMediaType,
+    Code::InvalidRequest,
+];
 /// What an `Idempotency-Key` may be refused for.
 const KEY: &[Code] = &[Code::IdempotencyKeyInvalid, Code::IdempotencyKeyReused];
 /// What an auction's id may be refused for.
@@ -160,8 +165,8 @@ const ERRORS: &[(&str, &[&[Code]])] = {
             &[&[InvalidQuery, ClientUnknown, RedirectUriInvalid, LoginUnavailable, Overloaded]],
         ),
         ("finish_login", &[&[InvalidQuery, ClientUnknown, LoginStateInvalid, LoginUnavailable]]),
-        ("create_token", &[]),
-        ("revoke_token", &[]),
+        ("create_token", &[&[RequestTimeout]]),
+        ("revoke_token", &[&[RequestTimeout]]),
         ("get_authorization_server_metadata", &[]),
         (
             "watch_my_events",
@@ -188,7 +193,10 @@ const ERRORS: &[(&str, &[&[Code]])] = {
         ("get_metrics", &[]),
         ("get_problem", &[&[NotFound]]),
         ("get_jwks", &[]),
-        ("take_kakao_webhook", &[&[WebhookRefused, WebhookMalformed, BodyTooLarge]]),
+        (
+            "take_kakao_webhook",
+            &[&[WebhookRefused, WebhookMalformed, RequestTimeout, BodyTooLarge]],
+        ),
         ("take_kakao_webhook_by_query", &[&[WebhookRefused, WebhookMalformed]]),
     ]
 };
@@ -198,6 +206,7 @@ const fn common() -> &'static [Code] {
     &[
         Code::MethodNotAllowed,
         Code::RateLimited,
+        Code::Overloaded,
         Code::Internal,
         Code::ShuttingDown,
         Code::Unavailable,

@@ -3,16 +3,18 @@
 
 use actix_web::{HttpResponseBuilder, dev::ServiceRequest, http::header};
 
-use super::problem::{Language, ProblemBody};
+use super::{
+    operations::Operation,
+    problem::{Language, ProblemBody},
+};
 
 /// Nothing is loaded and nothing frames it.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 
 /// Whether a problem is to be a page.
-pub(super) fn is_wanted(request: &ServiceRequest) -> bool {
-    let is_for_people = matches!(request.path(), "/oauth/authorize" | "/oauth/kakao/callback");
+pub(super) fn is_wanted(operation: &Operation, request: &ServiceRequest) -> bool {
     let accepted = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    is_for_people && accepted.is_some_and(|accepted| accepted.contains("text/html"))
+    operation.is_for_people && accepted.is_some_and(|accepted| accepted.contains("text/html"))
 }
 
 pub(super) fn write_headers(response: &mut HttpResponseBuilder) {

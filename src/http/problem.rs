@@ -158,6 +158,8 @@ codes! {
         "Apply first, or check the id." "먼저 신청하거나 식별자를 확인하세요.";
     MethodNotAllowed "method_not_allowed" 405 "The method is not allowed here" "허용되지 않는 메서드입니다"
         "Check the method against /docs." "/docs에서 메서드를 확인하세요.";
+    RequestTimeout "request_timeout" 408 "The request did not come in time" "요청이 제시간에 도착하지 않았습니다"
+        "Send it again, faster: a connection is closed when its request comes too slowly." "더 빠른 연결로 다시 보내세요. 너무 느리게 도착하는 요청의 연결은 닫힙니다.";
     BidTooLow "bid_too_low" 409 "The bid is below the minimum next bid" "최소 입찰가보다 낮습니다"
         "Offer at least minimum_next_bid." "minimum_next_bid 이상으로 입찰하세요.";
     AuctionNotLive "auction_not_live" 409 "The auction is not live" "진행 중인 경매가 아닙니다"

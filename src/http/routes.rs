@@ -1,13 +1,11 @@
 //! The route table: every path that Hoga answers, in one place.
 
-use std::sync::LazyLock;
-
-use actix_web::{HttpRequest, HttpResponse, ResponseError, dev::ResourceDef, http::header};
+use actix_web::{HttpRequest, HttpResponse, ResponseError, http::header};
 use utoipa_actix_web::{AppExt, scope, service_config::ServiceConfig};
 
 use super::{
-    addresses, alerts, auctions, bids, client_webhooks, clients, head, log, me, notifications,
-    oauth,
+    addresses, alerts, auctions, bids, client_webhooks, clients, log, me, notifications, oauth,
+    operations,
     problem::{Code, Problem},
     push, sellers, service, streams, users, watches, webhooks,
 };
@@ -138,38 +136,13 @@ pub fn collected() -> utoipa::openapi::OpenApi {
     app.split_for_parts().1
 }
 
-/// Which methods each path has, for those who come with another one.
-static METHODS: LazyLock<Vec<(ResourceDef, String)>> = LazyLock::new(|| {
-    let has_head = |path: &str, item: &utoipa::openapi::PathItem| {
-        item.get.is_some() && !head::DOES_SOMETHING.contains(&path)
-    };
-    let methods = |path: &str, item: &utoipa::openapi::PathItem| {
-        let known = [
-            ("GET", item.get.is_some()),
-            ("POST", item.post.is_some()),
-            ("PUT", item.put.is_some()),
-            ("PATCH", item.patch.is_some()),
-            ("DELETE", item.delete.is_some()),
-        ];
-        let known = known.into_iter().chain([("HEAD", has_head(path, item))]);
-        let there = known.filter(|(_, is_there)| *is_there).map(|(name, _)| name);
-        there.collect::<Vec<_>>().join(", ")
-    };
-    let paths = collected().paths.paths;
-    paths
-        .iter()
-        .map(|(path, item)| (ResourceDef::new(path.as_str()), methods(path, item)))
-        .collect()
-});
-
 /// Whatever the table does not have: another method of a path, or no path at all.
 pub async fn elsewhere(request: HttpRequest) -> HttpResponse {
-    let allowed = METHODS.iter().find(|(path, _)| path.is_match(request.path()));
-    let Some((_, methods)) = allowed else {
+    let Some(methods) = operations::methods_of(request.match_info().as_str()) else {
         return Problem::from(Code::NotFound).error_response();
     };
     let mut response = Problem::from(Code::MethodNotAllowed).error_response();
-    if let Ok(methods) = header::HeaderValue::from_str(methods) {
+    if let Ok(methods) = header::HeaderValue::from_str(&methods) {
         response.headers_mut().insert(header::ALLOW, methods);
     }
     response

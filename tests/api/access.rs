@@ -512,6 +512,87 @@ async fn every_operation_answers_those_who_may_and_refuses_everybody_else() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
+#[tokio::test]
+async fn whatever_is_read_says_whether_it_depends_on_who_asks() {
+    let scene = Scene::open().await;
+    for (method, template, id) in
+        operations().into_iter().filter(|(method, ..)| method == Method::GET)
+    {
+        let who = access::who_may(id).expect("a line in src/http/access.rs");
+        let Some(sample) = sample(&scene, id).await.filter(|sample| !sample.once) else { continue };
+        let operation = Operation { scene: &scene, id, method, template, sample, who };
+        let depends = matches!(who.proof(), Proof::OptionalToken | Proof::Token);
+        let roles: Vec<Role> = who.role().into_iter().collect();
+        let token = scene.token(operation.right_user(), &roles);
+        for token in [None, Some(token.as_str())] {
+            let answer = operation.answer(operation.request(token)).await;
+            let kept = answer.header("cache-control").unwrap_or_default();
+            let vary = answer.headers.get_all("vary").iter();
+            let varies = vary
+                .map(|value| value.to_str().expect("visible ASCII"))
+                .any(|value| value.split(',').any(|name| name.trim() == "Authorization"));
+            let what = format!("{id}, with a token: {}: {answer:?}", token.is_some());
+            assert_eq!(varies, depends, "{what}");
+            if depends {
+                assert!(kept.contains("private") || kept.contains("no-store"), "{what}");
+            } else {
+                assert!(!kept.contains("private"), "{what}");
+            }
+            if id == "get_bidding" {
+                assert!(kept.contains("no-store"), "a ceiling is kept nowhere: {what}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_object_is_refused_everywhere() {
+    let scene = Scene::open().await;
+    let mut asked = 0;
+    for (method, template, id) in operations() {
+        let Some(who) = access::who_may(id) else { continue };
+        let of_document = &DOCUMENT["paths"][template][method.as_str().to_lowercase()];
+        if of_document["requestBody"]["content"].get("application/json").is_none() {
+            continue;
+        }
+        let sample = sample(&scene, id).await.expect("a sample in tests/api/access.rs");
+        let body = sample.body.clone().expect("a body");
+        let operation = Operation { scene: &scene, id, method, template, sample, who };
+        let roles: Vec<Role> = who.role().into_iter().collect();
+        let token = scene.token(operation.right_user(), &roles);
+        for text in bodies_that_are_no_objects(&body) {
+            let request = operation.request(Some(&token));
+            let request = request.header("content-type", "application/json").body(text.clone());
+            let answer = operation.answer(request).await;
+            assert!(matches!(answer.status, 400 | 422), "{id} with {text}: {answer:?}");
+            asked += 1;
+        }
+    }
+    assert!(asked > 100, "only {asked} were asked");
+}
+
+/// The wrong kinds of values, and the right one with what is nested in it as an array of its values,
+/// or with a field twice.
+fn bodies_that_are_no_objects(body: &Value) -> Vec<String> {
+    let mut bodies: Vec<String> =
+        ["[]", "[60000]", "[null, 5000]", "[{}]", "null", "1", "\"x\"", "true"]
+            .map(str::to_owned)
+            .into();
+    let fields = body.as_object().expect("an object");
+    bodies.push(Value::Array(fields.values().cloned().collect()).to_string());
+    for (name, value) in fields {
+        let twice = json!({name: value}).to_string();
+        let (twice, rest) = (&twice[..twice.len() - 1], &body.to_string()[1..]);
+        bodies.push(format!("{twice},{rest}"));
+        if let Some(nested) = value.as_object() {
+            let mut changed = body.clone();
+            changed[name] = Value::Array(nested.values().cloned().collect());
+            bodies.push(changed.to_string());
+        }
+    }
+    bodies
+}
+
 #[test]
 fn every_line_of_the_table_is_an_operation() {
     let ids: Vec<&str> = operations().into_iter().map(|(_, _, id)| id).collect();

@@ -1,6 +1,6 @@
 //! Hoga as a user's browser meets it: the real program on its embedded default, pages on another
 //! origin, libraries that are not ours, and a real Chromium. The steps are in `login.mjs`,
-//! `streams.mjs` and `personal.mjs`.
+//! `streams.mjs`, `personal.mjs` and `cache.mjs`.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -144,6 +144,21 @@ fn people_log_in_from_a_frontend_on_another_origin() {
         (String::from_utf8_lossy(&driven.stdout), String::from_utf8_lossy(&driven.stderr));
     assert!(driven.status.success(), "{said}\n{wrong}");
     assert!(said.contains("every browser test passed"), "{said}");
+}
+
+#[test]
+fn a_browsers_cache_gives_nobody_what_another_has_read() {
+    let mut hoga = Hoga::new();
+    hoga.serve();
+    let driven = node("cache.mjs", &hoga)
+        .env("SELLER", hoga.token("sora"))
+        .env("BIDDER", hoga.token("minji"))
+        .output()
+        .unwrap();
+    let (said, wrong) =
+        (String::from_utf8_lossy(&driven.stdout), String::from_utf8_lossy(&driven.stderr));
+    assert!(driven.status.success(), "{said}\n{wrong}");
+    assert!(said.contains("nobody saw what another had read"), "{said}");
 }
 
 #[test]

@@ -144,7 +144,7 @@ impl House {
 
 /// A person's browser: it keeps its cookie, and follows nothing by itself.
 pub struct Browser {
-    client: Client,
+    pub client: Client,
     /// The value of `__Host-hoga_login`.
     pub cookie: Option<String>,
 }

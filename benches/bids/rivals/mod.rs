@@ -76,10 +76,14 @@ async fn run(rival: Rival, connections: usize) -> Result<(), Failed> {
     });
     let server = server
         .workers(workers)
-        .max_connections(http::CONNECTIONS_PER_WORKER_MAX)
-        .keep_alive(http::KEEP_ALIVE)
-        .client_request_timeout(http::HEAD_TIMEOUT)
-        .on_connect(|connection, _| http::tune(connection))
+        .max_connections(25_000)
+        .keep_alive(http::connections::KEEP_ALIVE)
+        .client_request_timeout(http::connections::HEAD_TIMEOUT)
+        .on_connect(|connection, _| {
+            if let Some(stream) = connection.downcast_ref() {
+                http::tune(stream);
+            }
+        })
         .shutdown_timeout(1);
     Ok(server.listen(listener)?.run().await?)
 }

@@ -79,7 +79,7 @@ pub async fn start_login(
         }
     };
     let kakao = state.kakao.as_ref().ok_or(Code::LoginUnavailable)?;
-    if !state.under_way.add() {
+    if !state.under_way.add(state.limits.address(&request)) {
         return Err(Code::Overloaded.into());
     }
     let beginning =
@@ -160,7 +160,7 @@ pub async fn finish_login(
         }
         ReturnError::Store(error) => Problem::from(error),
     })?;
-    state.under_way.take();
+    state.under_way.take(state.limits.address(&request));
     let login = returned.login;
     let client = state.clients.get(&login.client_id);
     let Some(client) = client.filter(|client| client.allows_redirect(&login.redirect_uri)) else {

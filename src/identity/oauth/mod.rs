@@ -8,7 +8,7 @@ pub mod authorize;
 pub mod callback;
 pub mod grant;
 pub mod pkce;
-mod under_way;
+pub mod under_way;
 
 pub use self::under_way::UnderWay;
 

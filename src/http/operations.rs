@@ -1,0 +1,230 @@
+//! Which operation a request is, before it is routed: by the path that the router reads, in which
+//! what was percent-encoded is decoded.
+//!
+//! Whatever is decided for a request as a whole (its budget, whether health checks pass, who may
+//! cache its answer, what its errors look like) is decided by this, never by the path as it was
+//! written, of which there are many for each operation.
+
+use std::sync::LazyLock;
+
+use actix_web::{
+    dev::{ResourceDef, ServiceRequest},
+    http::Method,
+};
+
+use super::{
+    access::{self, Proof},
+    head, routes,
+};
+
+/// As what a request counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// Not at all: health checks, preflights, what never changes.
+    Not,
+    /// Among an address's steps of logins.
+    AsLogin,
+    /// By its handler, when that knows whose client it is.
+    OnceClientIsKnown,
+    /// Among the caller's bids.
+    AsBid,
+    /// Among everything else of the caller's.
+    AsRequest,
+}
+
+/// Who may keep an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caching {
+    /// It does not depend on who asks.
+    AsItSays,
+    /// It does: the caller's own cache, and it asks again each time.
+    Personal,
+    /// It holds what nobody else may ever see, and has no use later.
+    Never,
+}
+
+/// One line of the API document.
+#[derive(Debug)]
+pub struct Operation {
+    /// Its `operationId`.
+    pub id: String,
+    method: Method,
+    path: ResourceDef,
+    segments: usize,
+    /// As what it counts.
+    pub counted: Counted,
+    /// Who may keep its answers.
+    pub caching: Caching,
+    /// Asked by whoever looks after the server: answered also where there is no room.
+    pub is_health: bool,
+    /// Where a person's own browser goes.
+    pub is_for_people: bool,
+}
+
+static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
+    let mut operations = Vec::new();
+    for (path, item) in routes::collected().paths.paths {
+        let methods = [
+            (Method::GET, item.get),
+            (Method::POST, item.post),
+            (Method::PUT, item.put),
+            (Method::PATCH, item.patch),
+            (Method::DELETE, item.delete),
+        ];
+        for (method, operation) in methods {
+            let Some(id) = operation.and_then(|operation| operation.operation_id) else { continue };
+            operations.push(Operation::new(id, method, &path));
+        }
+    }
+    // Bids are looked for first.
+    operations.sort_by_key(|operation| operation.counted != Counted::AsBid);
+    operations
+});
+
+impl Operation {
+    fn new(id: String, method: Method, path: &str) -> Operation {
+        let counted = match id.as_str() {
+            "place_bid" | "buy_auction" | "retract_bid" => Counted::AsBid,
+            "start_login" | "finish_login" => Counted::AsLogin,
+            "create_token" | "revoke_token" => Counted::OnceClientIsKnown,
+            "get_health"
+            | "get_readiness"
+            | "get_metrics"
+            | "get_problem"
+            | "get_jwks"
+            | "get_authorization_server_metadata" => Counted::Not,
+            _ => Counted::AsRequest,
+        };
+        let caching = match access::who_may(&id).map(access::Who::proof) {
+            Some(Proof::OptionalToken | Proof::Token) if id == "get_bidding" => Caching::Never,
+            Some(Proof::OptionalToken | Proof::Token) => Caching::Personal,
+            Some(Proof::None | Proof::Client | Proof::Kakao) | None => Caching::AsItSays,
+        };
+        Operation {
+            method,
+            segments: segments(path),
+            path: ResourceDef::new(path),
+            counted,
+            caching,
+            is_health: matches!(id.as_str(), "get_health" | "get_readiness" | "get_metrics"),
+            is_for_people: counted == Counted::AsLogin,
+            id,
+        }
+    }
+}
+
+fn segments(path: &str) -> usize {
+    path.bytes().filter(|byte| *byte == b'/').count()
+}
+
+/// The path by which a request is routed.
+pub fn path(request: &ServiceRequest) -> &str {
+    request.match_info().as_str()
+}
+
+/// Which operation a request is, if it is any.
+pub fn of(request: &ServiceRequest) -> Option<&'static Operation> {
+    find(request.method(), path(request))
+}
+
+fn find(method: &Method, path: &str) -> Option<&'static Operation> {
+    let method = if method == Method::HEAD { &Method::GET } else { method };
+    let segments = segments(path);
+    OPERATIONS
+        .iter()
+        .filter(|operation| operation.segments == segments && operation.method == *method)
+        .find(|operation| operation.path.is_match(path))
+}
+
+/// As what a request counts. What is none of the operations counts where one could be: somebody who
+/// tries paths is somebody who asks.
+pub fn counted(method: &Method, operation: Option<&Operation>, path: &str) -> Counted {
+    if method == Method::OPTIONS {
+        return Counted::Not;
+    }
+    let is_near = || ["/v1/", "/webhooks/"].iter().any(|start| path.starts_with(start));
+    match operation {
+        Some(operation) => operation.counted,
+        None if is_near() => Counted::AsRequest,
+        None => Counted::Not,
+    }
+}
+
+/// The methods that a path has, separated by commas, for those who come with another one; `None`
+/// where there is no such path.
+pub fn methods_of(path: &str) -> Option<String> {
+    let segments = segments(path);
+    let there = OPERATIONS
+        .iter()
+        .filter(|operation| operation.segments == segments && operation.path.is_match(path));
+    let mut methods: Vec<&str> = there.map(|operation| operation.method.as_str()).collect();
+    if methods.contains(&"GET") && !head::DOES_SOMETHING.contains(&path) {
+        methods.push("HEAD");
+    }
+    methods.sort_by_key(|method| {
+        ["GET", "POST", "PUT", "PATCH", "DELETE"].iter().position(|m| m == method).unwrap_or(5)
+    });
+    (!methods.is_empty()).then(|| methods.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn counted_as(method: Method, uri: &str) -> Counted {
+        let request = TestRequest::default().method(method).uri(uri).to_srv_request();
+        counted(request.method(), of(&request), path(&request))
+    }
+
+    #[test]
+    fn a_path_counts_alike_however_it_is_written() {
+        for (method, uri, as_what) in [
+            (Method::POST, "/v1/auctions/x/bids", Counted::AsBid),
+            (Method::POST, "/v1/auctions/x/bid%73", Counted::AsBid),
+            (Method::POST, "/%761/auctions/x/%62uy-now", Counted::AsBid),
+            (Method::POST, "/v1/auctions/x/bids/3/retractio%6e", Counted::AsBid),
+            (Method::GET, "/v1/auctions/x/bids", Counted::AsRequest),
+            (Method::GET, "/%761/auctions", Counted::AsRequest),
+            (Method::HEAD, "/%761/auctions", Counted::AsRequest),
+            (Method::GET, "/v1/no-such-thing", Counted::AsRequest),
+            (Method::GET, "/%76%31/no-such-thing", Counted::AsRequest),
+            (Method::GET, "/oauth/authorize?client_id=x", Counted::AsLogin),
+            (Method::GET, "/oauth/%61uthorize?client_id=x", Counted::AsLogin),
+            (Method::GET, "/%6fauth/kakao/callback", Counted::AsLogin),
+            (Method::POST, "/webhook%73/kakao", Counted::AsRequest),
+            (Method::POST, "/oauth/token", Counted::OnceClientIsKnown),
+            (Method::GET, "/healthz", Counted::Not),
+            (Method::GET, "/health%7A", Counted::Not),
+            (Method::OPTIONS, "/v1/auctions", Counted::Not),
+        ] {
+            assert_eq!(counted_as(method.clone(), uri), as_what, "{method} {uri}");
+        }
+    }
+
+    #[test]
+    fn no_path_counts_as_less_than_it_is() {
+        // The router leaves these as they are, and so do we: neither is `/v1/auctions/x/bids`.
+        for uri in ["/v1/auctions/x%2Fbids", "/v1/auctions/x/bids/", "//v1/auctions/x/bids"] {
+            assert_ne!(counted_as(Method::POST, uri), Counted::AsBid, "{uri}");
+        }
+    }
+
+    #[test]
+    fn answers_that_depend_on_the_caller_are_theirs() {
+        let caching = |method, path| find(&method, path).expect("an operation").caching;
+        assert_eq!(caching(Method::GET, "/v1/auctions/x"), Caching::Personal);
+        assert_eq!(caching(Method::GET, "/v1/auctions"), Caching::Personal);
+        assert_eq!(caching(Method::GET, "/v1/auctions/x/bidding"), Caching::Never);
+        assert_eq!(caching(Method::GET, "/v1/me"), Caching::Personal);
+        assert_eq!(caching(Method::GET, "/v1/auctions/x/log"), Caching::AsItSays);
+    }
+
+    #[test]
+    fn the_methods_of_a_path_are_known() {
+        let methods = methods_of("/v1/auctions/x");
+        assert_eq!(methods.as_deref(), Some("GET, PATCH, DELETE, HEAD"));
+        assert_eq!(methods_of("/v1/nothing"), None);
+    }
+}

@@ -1,0 +1,300 @@
+//! Connections that let the server wait: they are cut in time, and before that they give way.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use hoga::config::{Config, Connections};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+};
+
+use crate::support::{
+    TestServer, an_auction, eventually, fresh_key,
+    wait::{WAIT_MAX, promptly},
+};
+
+/// Of one address, in these tests.
+const PER_ADDRESS: usize = 16;
+/// In all, in these tests.
+const ALL: usize = 64;
+
+fn few(config: &mut Config) {
+    config.connections =
+        Connections { all: ALL, per_address: PER_ADDRESS, ..Connections::default() };
+}
+
+fn impatient(config: &mut Config) {
+    config.connections.request_timeout_s = 1;
+}
+
+/// A connection to the server from one of this machine's many addresses.
+async fn from(last: u8, server: &TestServer) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    let address = SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0));
+    socket.bind(address).expect("an address of this machine");
+    promptly("a connection", socket.connect(server.address())).await.expect("connected")
+}
+
+/// A connection on which so much of a request was sent.
+async fn sending(last: u8, server: &TestServer, bytes: &[u8]) -> TcpStream {
+    let mut stream = from(last, server).await;
+    // Whoever was cut already has been.
+    let _ = stream.write_all(bytes).await;
+    stream
+}
+
+/// Everything that comes until the server closes the connection.
+async fn until_closed(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    // A reset is an end too.
+    let _ = promptly("the server closes the connection", stream.read_to_end(&mut bytes)).await;
+    String::from_utf8(bytes).expect("UTF-8")
+}
+
+/// Whether the server has closed the connection already.
+fn is_closed(stream: &TcpStream) -> bool {
+    let mut byte = [0];
+    match stream.try_read(&mut byte) {
+        Ok(count) => count == 0,
+        Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+    }
+}
+
+/// What one request is answered, on a connection of its own.
+async fn asked(last: u8, server: &TestServer, request: &str) -> String {
+    let mut stream = sending(last, server, request.as_bytes()).await;
+    until_closed(&mut stream).await
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: hoga\r\nConnection: close\r\n\r\n")
+}
+
+fn bid(id: &str, token: &str, amount: i64) -> String {
+    let (body, key) = (json!({"amount": amount}).to_string(), fresh_key());
+    format!(
+        "POST /v1/auctions/{id}/bids HTTP/1.1\r\nHost: hoga\r\nConnection: close\r\n\
+         Authorization: Bearer {token}\r\nIdempotency-Key: {key}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+const SLOW_FORM: &[u8] = b"POST /oauth/token HTTP/1.1\r\nHost: hoga\r\n\
+    Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 200\r\n\r\ngrant_type=";
+const SLOW_HEAD: &[u8] = b"GET /v1/auctions HTTP/1.1\r\nHost: ho";
+const IDLE: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: hoga\r\n\r\n";
+
+/// Whoever is there bids and hears that the server lives, from an address of their own and from
+/// that of those who hold connections.
+async fn life_goes_on(server: &TestServer, addresses: &[u8]) {
+    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+    for last in addresses {
+        let health = asked(*last, server, &get("/healthz")).await;
+        assert!(health.starts_with("HTTP/1.1 200"), "from {last}: {health}");
+        let id = sora.sells(an_auction()).await;
+        sora.auction_once(&id, "live").await;
+        let receipt = asked(*last, server, &bid(&id, minji.token(), 10_000)).await;
+        assert!(receipt.starts_with("HTTP/1.1 201"), "from {last}: {receipt}");
+    }
+}
+
+#[tokio::test]
+async fn slow_heads_slow_bodies_and_idle_connections_of_one_address_lock_nobody_out() {
+    let server = TestServer::spawn_with(few);
+    for bytes in [SLOW_FORM, SLOW_HEAD, IDLE, b""] {
+        let mut held = Vec::new();
+        for _ in 0..PER_ADDRESS * 3 {
+            held.push(sending(2, &server, bytes).await);
+        }
+        life_goes_on(&server, &[3, 2]).await;
+        eventually("those that waited longest have given way", || async {
+            let open = held.iter().filter(|stream| !is_closed(stream)).count();
+            (open <= PER_ADDRESS && is_closed(&held[0])).then_some(())
+        })
+        .await;
+        assert!(server.state().connections.count() <= ALL);
+    }
+}
+
+#[tokio::test]
+async fn connections_of_many_addresses_lock_nobody_out() {
+    let server = TestServer::spawn_with(few);
+    let mut held = Vec::new();
+    for last in 10..30 {
+        for _ in 0..PER_ADDRESS {
+            held.push(sending(last, &server, SLOW_FORM).await);
+        }
+    }
+    life_goes_on(&server, &[3, 10, 29]).await;
+    eventually("those that waited longest have given way", || async {
+        let open = held.iter().filter(|stream| !is_closed(stream)).count();
+        (open <= ALL && is_closed(&held[0])).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn health_is_answered_while_everybody_else_waits_for_postgres() {
+    let server = TestServer::spawn_with(|config| {
+        config.connections = Connections { all: 2, per_address: 2, ..Connections::default() };
+    });
+    let sora = server.seller("sora").await;
+    let id = sora.sells(an_auction()).await;
+    let (client, connection) =
+        server.database.config().connect(tokio_postgres::NoTls).await.expect("connected");
+    tokio::spawn(connection);
+    client.batch_execute("BEGIN; LOCK TABLE auctions").await.expect("locked");
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        waiting.push(sending(2, &server, get(&format!("/v1/auctions/{id}")).as_bytes()).await);
+        let count = waiting.len();
+        eventually("it waits for an answer", || async {
+            (server.state().connections.answering() == count).then_some(())
+        })
+        .await;
+    }
+    let health = asked(2, &server, &get("/healthz")).await;
+    assert!(health.starts_with("HTTP/1.1 200"), "{health}");
+    let other = asked(3, &server, &get("/v1/time")).await;
+    assert!(other.starts_with("HTTP/1.1 503") && other.contains("\"overloaded\""), "{other}");
+    client.batch_execute("ROLLBACK").await.expect("unlocked");
+    for stream in &mut waiting {
+        let answer = until_closed(stream).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.1 503"),
+            "{answer}"
+        );
+    }
+    let time = asked(3, &server, &get("/v1/time")).await;
+    assert!(time.starts_with("HTTP/1.1 200"), "{time}");
+}
+
+#[tokio::test]
+async fn a_request_must_come_in_time_as_a_whole() {
+    let server = TestServer::spawn_with(impatient);
+    let mut body = sending(1, &server, SLOW_FORM).await;
+    let answer = until_closed(&mut body).await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("\"code\":\"request_timeout\""), "{answer}");
+    let mut head = sending(1, &server, SLOW_HEAD).await;
+    let answer = until_closed(&mut head).await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_byte_now_and_then_makes_no_request_last_longer() {
+    let server = TestServer::spawn_with(impatient);
+    for (start, more) in [(SLOW_FORM, "x"), (SLOW_HEAD, "x")] {
+        let stream = sending(1, &server, start).await;
+        let (mut answers, mut writes) = stream.into_split();
+        let trickle = tokio::spawn(async move {
+            let mut every = tokio::time::interval(Duration::from_millis(200));
+            let patience = tokio::time::Instant::now() + WAIT_MAX;
+            while writes.write_all(more.as_bytes()).await.is_ok() {
+                assert!(tokio::time::Instant::now() < patience, "it is never cut");
+                every.tick().await;
+            }
+        });
+        let mut answer = Vec::new();
+        let _ = promptly("it is cut", answers.read_to_end(&mut answer)).await;
+        promptly("nothing can be sent", trickle).await.expect("it was cut");
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 408"));
+    }
+}
+
+#[tokio::test]
+async fn the_second_request_of_a_connection_must_come_in_time_too() {
+    let server = TestServer::spawn_with(impatient);
+    let mut stream = sending(1, &server, IDLE).await;
+    let mut answer = [0; 12];
+    promptly("the first answer", stream.read_exact(&mut answer)).await.expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    stream.write_all(SLOW_HEAD).await.expect("it is still open");
+    until_closed(&mut stream).await;
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_reads_must_end_in_time_too() {
+    let server = TestServer::spawn_with(impatient);
+    let chunked = b"POST /v1/no-such-thing HTTP/1.1\r\nHost: hoga\r\n\
+        Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n";
+    let mut stream = sending(1, &server, chunked).await;
+    let answer = until_closed(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_stream_outlives_the_deadline_of_requests() {
+    let server = TestServer::spawn_with(|config| {
+        few(config);
+        impatient(config);
+    });
+    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+    let id = sora.sells(an_auction()).await;
+    sora.auction_once(&id, "live").await;
+    let watching = format!("GET /v1/auctions/{id}/events HTTP/1.1\r\nHost: hoga\r\n\r\n");
+    let mut stream = sending(2, &server, watching.as_bytes()).await;
+    let mut told = until_it_says(&mut stream, "event: snapshot").await;
+    assert!(told.to_lowercase().contains("connection: close"), "{told}");
+    // Whoever came after it is late by now, and there was no room for so many of its address.
+    let mut late = Vec::new();
+    for _ in 0..PER_ADDRESS * 2 {
+        late.push(sending(2, &server, SLOW_HEAD).await);
+    }
+    for stream in &mut late {
+        until_closed(stream).await;
+    }
+    minji.offers(&id, 10_000).await.with_status(201);
+    told = until_it_says(&mut stream, "event: bid.placed").await;
+    assert!(told.contains("bid.placed"));
+}
+
+/// What comes until it contains this.
+async fn until_it_says(stream: &mut TcpStream, what: &str) -> String {
+    let mut told = Vec::new();
+    while !String::from_utf8_lossy(&told).contains(what) {
+        let read = promptly(what, stream.read_buf(&mut told)).await.expect("it goes on");
+        assert_ne!(read, 0, "it ended before {what}");
+    }
+    String::from_utf8(told).expect("UTF-8")
+}
+
+#[tokio::test]
+async fn through_a_trusted_proxy_each_address_has_so_many_requests_at_once() {
+    let server = TestServer::spawn_with(|config| {
+        config.connections.per_address = 2;
+        config.rate_limits.trusted_proxies = vec![[127, 0, 0, 1].into()];
+    });
+    let through = |address: &str, request: &[u8]| {
+        let text = String::from_utf8(request.to_vec()).expect("UTF-8");
+        text.replace("Host: hoga\r\n", &format!("Host: hoga\r\nX-Forwarded-For: {address}\r\n"))
+    };
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        held.push(sending(1, &server, through("192.0.2.1", SLOW_FORM).as_bytes()).await);
+    }
+    let refused = eventually("the third is refused", || async {
+        let answer = asked(1, &server, &through("192.0.2.1", get("/v1/time").as_bytes())).await;
+        answer.starts_with("HTTP/1.1 429").then_some(answer)
+    })
+    .await;
+    assert!(
+        refused.contains("\"rate_limited\"") && refused.contains("retry_after_ms"),
+        "{refused}"
+    );
+    for (address, path) in [("192.0.2.2", "/v1/time"), ("192.0.2.1", "/healthz")] {
+        let answer = asked(1, &server, &through(address, get(path).as_bytes())).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    drop(held);
+    eventually("there is room again", || async {
+        let answer = asked(1, &server, &through("192.0.2.1", get("/v1/time").as_bytes())).await;
+        answer.starts_with("HTTP/1.1 200").then_some(())
+    })
+    .await;
+}
