@@ -3,7 +3,7 @@
 //! Must never carry a ceiling, a token or personal data: whoever logs names ids, and a metric has
 //! no label that a user can choose.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{io::IsTerminal, sync::OnceLock, time::Duration};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -14,12 +14,20 @@ pub fn init() {
     let filter = EnvFilter::try_from_env("HOGA_LOG").unwrap_or_else(|_| {
         EnvFilter::new("info,actix_server=warn,refinery_core=warn,tokio_postgres=warn")
     });
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(has_colours(&std::io::stderr()))
+        .with_writer(std::io::stderr);
     let is_json = std::env::var("HOGA_LOG_FORMAT").is_ok_and(|format| format == "json");
     let outcome = if is_json { builder.json().try_init() } else { builder.try_init() };
     if outcome.is_err() {
         tracing::debug!("logging was started before");
     }
+}
+
+/// Where people look on; not in files and pipes, nor where `NO_COLOR` says so (no-color.org).
+fn has_colours(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Seconds, for durations from a fast commit to a slow one.
