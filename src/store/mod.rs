@@ -19,6 +19,7 @@ mod log;
 mod logins;
 mod migrate;
 mod notify;
+mod on_sale;
 mod outbox;
 mod push_subscriptions;
 mod pushes;
@@ -61,6 +62,7 @@ pub use self::{
     logins::{CodeBinding, Grant, GrantRow, GrantVerdict, LoginRow, NewFamily, TakenLogin},
     migrate::MigrateError,
     notify::{Audience, Consequences, NewFanout, News, PageTold, WorkedOff},
+    on_sale::OnSale,
     outbox::{OutboxRow, OutboxWaiting},
     push_subscriptions::{
         NewPushSubscription, PUSH_SUBSCRIPTIONS_PER_USER_MAX, PushSubscriptionRow, Subscribed,

@@ -13,6 +13,7 @@ mod broadcast;
 mod clients;
 mod clock;
 mod cors;
+mod demo_market;
 mod impossible;
 mod kakao;
 mod kakao_stand_in;
