@@ -20,7 +20,7 @@ pub mod me;
 pub mod notifications;
 pub mod oauth;
 pub mod openapi;
-mod page;
+pub mod page;
 pub mod problem;
 pub mod push;
 pub mod routes;
@@ -48,7 +48,6 @@ use actix_web::{
     web,
 };
 use utoipa_actix_web::AppExt;
-use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
     config::SellerModel,
@@ -121,6 +120,10 @@ pub struct State {
     pub allowed_origins: Arc<[String]>,
     /// Whether pages on this machine's own loopback addresses may call too.
     pub allow_loopback_origins: bool,
+    /// Anybody can log in as anybody.
+    pub has_demo_login: bool,
+    /// What people's browsers are shown.
+    pub pages: Arc<page::Pages>,
     caught_up: Arc<AtomicBool>,
     closing: Arc<AtomicBool>,
 }
@@ -182,6 +185,8 @@ impl State {
             limits: limits::Limits::new(&config.rate_limits),
             allowed_origins: config.allowed_origins.clone().into(),
             allow_loopback_origins: config.is_embedded(),
+            has_demo_login: config.has_demo_login() == Ok(true),
+            pages: Arc::default(),
             caught_up: Arc::default(),
             closing: Arc::default(),
         }
@@ -230,18 +235,13 @@ impl Site {
         }
     }
 
-    /// What stands besides the table: the document, the guest, and the answer to everything else.
+    /// What stands besides the table: the pages, the guest, and the answer to everything else.
     fn rest(&self, config: &mut web::ServiceConfig) {
         let Site::Exchange(guest) = self else {
             config.default_service(web::to(routes::not_here));
             return;
         };
-        let docs = SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", openapi::document());
-        config
-            .service(service::get_openapi)
-            .service(docs)
-            .service(web::redirect("/docs", "/docs/"))
-            .default_service(web::to(routes::elsewhere));
+        config.configure(page::mount).default_service(web::to(routes::elsewhere));
         if let Some(guest) = guest {
             let scope = web::scope(guest.path).wrap_fn(context::leave_as_it_is);
             config.service(scope.configure(|config| (guest.mount)(config)));

@@ -14,6 +14,7 @@ mod clients;
 mod clock;
 mod cors;
 mod demo_market;
+mod front_page;
 mod impossible;
 mod kakao;
 mod kakao_stand_in;

@@ -1,6 +1,6 @@
 //! Hoga as a user's browser meets it: the real program on its embedded default, pages on another
-//! origin, libraries that are not ours, and a real Chromium. The steps are in `login.mjs` and
-//! `streams.mjs`.
+//! origin, libraries that are not ours, and a real Chromium. The steps are in `login.mjs`,
+//! `pages.mjs` and `streams.mjs`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -145,6 +145,17 @@ fn people_log_in_from_a_frontend_on_another_origin() {
         (String::from_utf8_lossy(&driven.stdout), String::from_utf8_lossy(&driven.stderr));
     assert!(driven.status.success(), "{said}\n{wrong}");
     assert!(said.contains("every browser test passed"), "{said}");
+}
+
+#[test]
+fn the_pages_of_the_exchange_keep_their_own_policy_and_can_be_read_on_a_phone() {
+    let mut hoga = Hoga::new();
+    hoga.serve();
+    let driven = node("pages.mjs", &hoga).output().unwrap();
+    let (said, wrong) =
+        (String::from_utf8_lossy(&driven.stdout), String::from_utf8_lossy(&driven.stderr));
+    assert!(driven.status.success(), "{said}\n{wrong}");
+    assert!(said.contains("every page is as it should be"), "{said}");
 }
 
 /// The script asks for a restart by a line, `restart SIGKILL`, and hears a line when it is done.
