@@ -17,7 +17,10 @@ use actix_web::dev::{Server, ServerHandle};
 
 use crate::{
     config::{Config, ConfigError, KakaoApp, StreamsMax},
-    embedded::kakao::{self as stand_in, StandIn},
+    embedded::{
+        demo,
+        kakao::{self as stand_in, StandIn},
+    },
     events::{
         bus::{Bus, Consumer},
         in_process::InProcessBus,
@@ -111,6 +114,9 @@ pub enum StartError {
     /// Where Kakao is.
     #[error("nobody can log in; is HOGA_KAKAO_BASE_URL right?")]
     Kakao(#[from] SetupError),
+    /// Whether the stand-in for Kakao may be there.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The stand-in for Kakao.
     #[error("nobody can log in")]
     StandIn(#[from] stand_in::KeyError),
@@ -218,6 +224,14 @@ impl Application {
         actix::spawn(relay.while_leased(leased).run());
         let workers = config.http_workers.unwrap_or(defaults.lanes);
         let exchange = Exchange::start(floor.clone(), relay_handle, options);
+        if config.has_demo_login()? {
+            demo::register_client(&store).await?;
+        } else if demo::withdraw_client(&store).await? {
+            tracing::warn!(
+                client = demo::DEMO_CLIENT,
+                "the demo's client was disabled: people do not log in at the demo's stand-in"
+            );
+        }
         let (clients, tokens) = clients_and_tokens(&store, keys, config).await?;
         let address = listener.local_addr().map_err(StartError::Http)?;
         let Login { kakao, guest } = login(config, address)?;
@@ -444,12 +458,12 @@ struct Login {
     guest: Option<Guest>,
 }
 
-/// At Kakao where an app is configured, at the stand-in where nothing is, else nowhere.
+/// At Kakao where an app is configured, at the stand-in where nothing is and it may be, else nowhere.
 fn login(config: &Config, address: SocketAddr) -> Result<Login, StartError> {
     if let Some(app) = &config.kakao {
         return Ok(Login { kakao: Some(at_kakao(app)?), guest: None });
     }
-    if !config.is_embedded() {
+    if !config.has_demo_login()? {
         tracing::warn!("nobody can log in: HOGA_KAKAO_CLIENT_ID is not set");
         return Ok(Login { kakao: None, guest: None });
     }

@@ -50,6 +50,8 @@ pub struct Config {
     pub sellers: SellerModel,
     /// `HOGA_DEMO`: whether the embedded default keeps its demo catalogue going.
     pub demo: bool,
+    /// `HOGA_DEMO_LOGIN`: whether anybody can log in as anybody; see [`Config::has_demo_login`].
+    pub demo_login: Option<bool>,
     /// `HOGA_AMQP_URL`: RabbitMQ; without it events stay in the process.
     pub amqp_url: Option<AmqpUrl>,
     /// `HOGA_AMQP_PREFIX`: what every name on the broker begins with; without it nothing.
@@ -287,7 +289,9 @@ impl Config {
         let public_url = public_url(lookup, bind)?;
         let database_url = database_url(lookup)?;
         // Whoever can ask for it there is on this machine anyway.
-        let is_private = database_url.is_none() && bind.ip().is_loopback();
+        let is_private = database_url.is_none() && is_loopback(bind, &public_url);
+        let kakao = kakao_app(lookup)?;
+        let demo_login = demo_login(lookup, database_url.is_none() && kakao.is_none())?;
         Ok(Config {
             bind,
             database_url,
@@ -307,9 +311,10 @@ impl Config {
             http_workers: threads(lookup, "HOGA_HTTP_WORKERS")?,
             sellers: sellers(lookup)?,
             demo: switch(lookup, "HOGA_DEMO", true)?,
+            demo_login,
             amqp_url: amqp_url(lookup)?,
             amqp_prefix: amqp_prefix(lookup)?,
-            kakao: kakao_app(lookup)?,
+            kakao,
             notifications: notifications(lookup)?,
             webhooks: webhooks(lookup)?,
             outgoing_loopback: switch(lookup, "HOGA_OUTGOING_LOOPBACK", is_private)?,
@@ -358,6 +363,53 @@ impl Config {
     pub fn is_embedded(&self) -> bool {
         self.database_url.is_none()
     }
+
+    /// Whether people log in at the stand-in for Kakao, which lets anybody be anybody: in the
+    /// embedded default without an app at Kakao, as long as nobody but this machine reaches it.
+    ///
+    /// # Errors
+    /// Where others reach it and nobody has said whether they may.
+    pub fn has_demo_login(&self) -> Result<bool, ConfigError> {
+        if !self.is_embedded() || self.kakao.is_some() {
+            return Ok(false);
+        }
+        match self.demo_login {
+            Some(is_on) => Ok(is_on),
+            None if is_loopback(self.bind, &self.public_url) => Ok(true),
+            None => Err(ConfigError {
+                variable: "HOGA_DEMO_LOGIN",
+                problem: format!(
+                    "must be set: with HOGA_BIND={} and the public URL {} others than this machine \
+                     reach the demo's login, at which anybody can log in as anybody. Set it to on \
+                     if they may, to off if nobody is to log in, or set HOGA_KAKAO_CLIENT_ID and \
+                     HOGA_KAKAO_CLIENT_SECRET",
+                    self.bind, self.public_url
+                ),
+            }),
+        }
+    }
+}
+
+/// Whether nobody but this machine reaches a server: it listens to itself alone, and no proxy in
+/// front of it is told of by the public URL.
+fn is_loopback(bind: SocketAddr, public_url: &str) -> bool {
+    let is_local = match url::Url::parse(public_url).ok().as_ref().and_then(url::Url::host) {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
+    };
+    bind.ip().is_loopback() && is_local
+}
+
+fn demo_login(lookup: Lookup<'_>, has_stand_in: bool) -> Result<Option<bool>, ConfigError> {
+    let variable = "HOGA_DEMO_LOGIN";
+    let wanted = set(lookup, variable).map(|_| switch(lookup, variable, false)).transpose()?;
+    if wanted == Some(true) && !has_stand_in {
+        let problem = "cannot be on where HOGA_DATABASE_URL or HOGA_KAKAO_CLIENT_ID is set";
+        return Err(ConfigError { variable, problem: problem.into() });
+    }
+    Ok(wanted)
 }
 
 /// An empty variable counts as one that is not there.
@@ -740,6 +792,7 @@ mod tests {
             ("HOGA_SELLERS", "nobody"),
             ("HOGA_SELLERS", "Approved"),
             ("HOGA_DEMO", "maybe"),
+            ("HOGA_DEMO_LOGIN", "everybody"),
             ("HOGA_OUTGOING_LOOPBACK", "private"),
             ("HOGA_WEBHOOKS", "some"),
             ("HOGA_WEBHOOKS_KEPT_DAYS", "0"),
@@ -771,11 +824,53 @@ mod tests {
     fn what_is_sent_stays_off_this_machine_unless_it_serves_nobody_else() {
         let may = |variables: &[_]| read(variables).expect("a config").outgoing_loopback;
         assert!(may(&[]));
+        assert!(may(&[("HOGA_PUBLIC_URL", "http://localhost:8080")]));
         assert!(!may(&[("HOGA_BIND", "0.0.0.0:8080")]));
+        // A proxy on this machine makes a server of everybody's out of one that listens to itself.
+        for proxied in
+            ["https://auction.example.com", "http://10.0.0.7", "http://localhost.evil.com"]
+        {
+            assert!(!may(&[("HOGA_PUBLIC_URL", proxied)]), "{proxied}");
+        }
+        let local = ("HOGA_PUBLIC_URL", "http://127.0.0.1:8080");
+        assert!(!may(&[("HOGA_BIND", "192.168.0.7:8080"), local]));
         let database = ("HOGA_DATABASE_URL", "postgres://h/db");
         assert!(!may(&[database]));
         assert!(may(&[database, ("HOGA_OUTGOING_LOOPBACK", "on")]));
         assert!(!may(&[("HOGA_OUTGOING_LOOPBACK", "off")]));
+    }
+
+    #[test]
+    fn anybody_can_log_in_as_anybody_on_this_machine_alone_unless_it_is_switched_on() {
+        let has = |variables: &[_]| read(variables).expect("a config").has_demo_login();
+        let named = |variables: &[_]| has(variables).expect_err("it is to be said").variable;
+        assert_eq!(has(&[]), Ok(true));
+        for local in ["http://localhost:8080", "http://hoga.localhost", "http://[::1]:8080"] {
+            assert_eq!(has(&[("HOGA_PUBLIC_URL", local)]), Ok(true), "{local}");
+        }
+        let everywhere = ("HOGA_BIND", "0.0.0.0:8080");
+        let local = ("HOGA_PUBLIC_URL", "http://127.0.0.1:8080");
+        let proxied = ("HOGA_PUBLIC_URL", "https://auction.example.com");
+        for open in [&[everywhere][..], &[everywhere, local], &[proxied]] {
+            assert_eq!(named(open), "HOGA_DEMO_LOGIN");
+            for (word, is_on) in [("on", true), ("off", false)] {
+                let said = [open, &[("HOGA_DEMO_LOGIN", word)]].concat();
+                assert_eq!(has(&said), Ok(is_on));
+            }
+        }
+        assert_eq!(has(&[("HOGA_DEMO_LOGIN", "off")]), Ok(false));
+    }
+
+    #[test]
+    fn the_demos_login_is_never_there_beside_kakao_or_an_own_database() {
+        let kakao = [("HOGA_KAKAO_CLIENT_ID", "key"), ("HOGA_KAKAO_CLIENT_SECRET", "secret")];
+        let database = [("HOGA_DATABASE_URL", "postgres://h/db")];
+        for configured in [&kakao[..], &database] {
+            let config = read(configured).expect("a config");
+            assert_eq!(config.has_demo_login(), Ok(false));
+            let wanted = [configured, &[("HOGA_DEMO_LOGIN", "on")]].concat();
+            assert_eq!(read(&wanted).expect_err("refused").variable, "HOGA_DEMO_LOGIN");
+        }
     }
 
     #[test]

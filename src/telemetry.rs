@@ -3,7 +3,7 @@
 //! Must never carry a ceiling, a token or personal data: whoever logs names ids, and a metric has
 //! no label that a user can choose.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{io::IsTerminal, sync::OnceLock, time::Duration};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -12,7 +12,10 @@ use tracing_subscriber::EnvFilter;
 /// `hoga=debug`), `HOGA_LOG_FORMAT=json` how. A second call changes nothing.
 pub fn init() {
     let filter = EnvFilter::new(filters(std::env::var("HOGA_LOG").ok()));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(has_colours(&std::io::stderr()))
+        .with_writer(std::io::stderr);
     let is_json = std::env::var("HOGA_LOG_FORMAT").is_ok_and(|format| format == "json");
     let outcome = if is_json { builder.json().try_init() } else { builder.try_init() };
     if outcome.is_err() {
@@ -28,6 +31,11 @@ fn filters(wanted: Option<String>) -> String {
         "info,actix_server=warn,refinery_core=warn,tokio_postgres=warn".to_owned()
     });
     if wanted.contains("lapin") { wanted } else { format!("{wanted},lapin=off") }
+}
+
+/// Where people look on; not in files and pipes, nor where `NO_COLOR` says so (no-color.org).
+fn has_colours(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Seconds, for durations from a fast commit to a slow one.

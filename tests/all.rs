@@ -15,6 +15,8 @@ mod browser;
 mod cli;
 #[path = "crash/main.rs"]
 mod crash;
+#[path = "first_start/main.rs"]
+mod first_start;
 #[path = "rabbit/main.rs"]
 mod rabbit;
 #[path = "rules/main.rs"]

@@ -10,6 +10,7 @@ pub mod csv_file;
 pub mod dead_letters;
 pub mod import;
 pub mod keys;
+pub mod progress;
 pub mod replay;
 pub mod roles;
 pub mod serve;

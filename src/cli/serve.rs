@@ -1,14 +1,19 @@
 //! `hoga serve`: the exchange, until it is told to stop.
 
-use std::{net::TcpListener, process::ExitCode};
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failed, setup::Database};
+use super::{Failed, progress::Progress, setup::Database};
 use crate::{
     app::{self, Application},
     config::Config,
-    embedded::{demo, lock::DataDirLock},
+    domain::time::Timestamp,
+    embedded::{demo, lock::DataDirLock, postgres::Cluster},
     telemetry,
 };
 
@@ -18,48 +23,62 @@ use crate::{
 /// What could not be started, in words that say what to do.
 pub fn run(config: &Config) -> Result<ExitCode, Failed> {
     telemetry::init();
+    let wrong = |error| Failed { code: 2, error: Box::new(error) };
+    config.has_demo_login().map_err(wrong)?;
     let lock = config
         .is_embedded()
         .then(|| DataDirLock::acquire(&config.data_dir, &config.public_url))
         .transpose()?;
     let listener = app::listen(config)?;
+    let progress = if config.is_embedded() { Progress::to_terminal() } else { Progress::to_log() };
+    if config.is_embedded() {
+        progress.step(postgres_step(&config.data_dir));
+    }
     let database = Database::open(config)?;
     app::expect_many_connections();
-    let outcome = actix::System::new().block_on(serve(config, database.config.clone(), listener));
+    let served = serve(config, database.config.clone(), listener, progress);
+    let outcome = actix::System::new().block_on(served);
     database.stop()?;
     drop(lock);
     outcome.map(|()| ExitCode::SUCCESS)
+}
+
+fn postgres_step(data_dir: &Path) -> String {
+    let place = absolute(data_dir).display().to_string();
+    if Cluster::is_made(data_dir) {
+        return format!("starting the private Postgres in {place}");
+    }
+    format!("making a private Postgres in {place}, once")
 }
 
 async fn serve(
     config: &Config,
     database: tokio_postgres::Config,
     listener: TcpListener,
+    progress: Progress,
 ) -> Result<(), Failed> {
+    progress.step("bringing the schema up to date and starting the exchange");
     let application = Application::build(config, database, listener).await?;
     let state = application.state.clone();
     let address = application.address;
     let stop = stop_signal()?;
-    let is_demo = config.is_embedded() && config.demo;
-    let public_url = config.public_url.clone();
+    progress.step("opening and closing the auctions that became due");
     let caught_up = application.catch_up().await?;
     if caught_up > 0 {
         tracing::info!(caught_up, "opened and closed what became due in the meantime");
     }
-    if config.is_embedded() && demo::register_client(&state.store).await? {
-        state.clients.refresh(&state.store).await?;
-    }
-    if is_demo {
-        let at =
-            if config.kakao.is_some() { demo::LogsInAt::Kakao } else { demo::LogsInAt::StandIn };
+    let public_url = &config.public_url;
+    let mut said = format!("Hoga is ready at {public_url} (listening on {address}).");
+    if config.is_embedded() && config.demo {
+        progress.step("opening the demo market");
+        let has_login = state.kakao.is_some() && config.kakao.is_none();
+        let at = if has_login { demo::LogsInAt::StandIn } else { demo::LogsInAt::Kakao };
         let example = demo::prepare(&state.store, &state.exchange, state.bid_cap, at).await?;
         actix::spawn(demo::keep_going(state.store.clone(), state.exchange.clone(), state.bid_cap));
-        println!("{}", welcome(&public_url, &example));
-    } else {
-        println!(
-            "Hoga is ready at {public_url} (listening on {address}); the API is at {public_url}/docs"
-        );
+        said = welcome(config, &example, has_login);
     }
+    drop(progress);
+    println!("{said}");
     Ok(application.run_until(stop).await?)
 }
 
@@ -75,29 +94,95 @@ pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-fn welcome(url: &str, example: &demo::Example) -> String {
-    let hoga = std::env::current_exe()
-        .map_or_else(|_| "hoga".to_owned(), |path| path.display().to_string());
-    let (id, title, bid) = (example.auction, &example.title, example.next_bid);
+/// For a newcomer. Every line that begins with a command works as it stands, in any shell and any
+/// directory of this machine.
+fn welcome(config: &Config, example: &demo::Example, has_login: bool) -> String {
+    let url = &config.public_url;
+    let demo::Example { auction: id, title, bidder, next_bid, ends_at } = example;
+    let until = minute(*ends_at);
+    let token = format!("{} token --user", command(config));
     let client = demo::DEMO_CLIENT;
+    let log_in = if has_login {
+        format!(
+            "from a page of yours at http://localhost:3000 or :5173, as client {client} with
+           the redirect URI /callback: {url}/.well-known/oauth-authorization-server"
+        )
+    } else if config.kakao.is_some() {
+        format!("with Kakao: {url}/.well-known/oauth-authorization-server")
+    } else {
+        "nobody can (HOGA_DEMO_LOGIN); the tokens below work".to_owned()
+    };
     format!(
         "
-  Hoga is running at {url}
+Hoga is running at {url}
 
-  Watch:  curl -N {url}/v1/auctions/{id}/events
-  Bid on {title:?}:
+  Bid on \"{title}\", live until {until}:
 
     curl -X POST {url}/v1/auctions/{id}/bids \\
-      -H \"Authorization: Bearer $({hoga} token --user minji)\" \\
+      -H \"Authorization: Bearer $({token} {bidder})\" \\
       -H \"Idempotency-Key: $(cat /proc/sys/kernel/random/uuid)\" \\
-      -H 'Content-Type: application/json' -d '{{\"max_amount\": {bid}}}'
+      -H 'Content-Type: application/json' -d '{{\"max_amount\": {next_bid}}}'
 
-  Browse: curl '{url}/v1/auctions?status=live&sort=ending_soon'
-  API:    {url}/docs   (OpenAPI 3.1 at {url}/openapi.json)
-  Log in: from a page of your own at http://localhost:3000 or http://localhost:5173, as client
-          {client} with the redirect URI /callback; `{hoga} client add` registers others
-  Users:  minji and junho bid, sora sells; `hoga token --user NAME` makes more
-  Stop:   Ctrl-C
+  Watch it live, in another terminal:
+
+    curl -N {url}/v1/auctions/{id}/events
+
+  Docs     {url}/docs
+  Log in   {log_in}
+  Tokens   for minji and junho, who bid, and sora, who sells:
+           {token} minji
+  Stop     Ctrl-C
 "
     )
+}
+
+/// This program, with whatever it needs to find this exchange from elsewhere.
+fn command(config: &Config) -> String {
+    let program = std::env::current_exe()
+        .map_or_else(|_| "hoga".to_owned(), |path| path.display().to_string());
+    let mut set = vec![("HOGA_DATA_DIR", absolute(&config.data_dir))];
+    if config.signing_key_file != config.data_dir.join("signing-key.pem") {
+        set.push(("HOGA_SIGNING_KEY_FILE", absolute(&config.signing_key_file)));
+    }
+    if let Some(programs) = std::env::var_os("HOGA_POSTGRES_BIN_DIR") {
+        set.push(("HOGA_POSTGRES_BIN_DIR", absolute(Path::new(&programs))));
+    }
+    if config.public_url != "http://127.0.0.1:8080" {
+        set.push(("HOGA_PUBLIC_URL", PathBuf::from(&config.public_url)));
+    }
+    let set =
+        set.iter().map(|(name, value)| format!("{name}={} ", quoted(&value.to_string_lossy())));
+    format!("{}{}", set.collect::<String>(), quoted(&program))
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// As a shell takes it for one word.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-:@%+,=".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+/// `2026-12-01 09:00 UTC`
+fn minute(at: Timestamp) -> String {
+    let text = at.to_string().replace('T', " ");
+    format!("{} UTC", text.get(..16).unwrap_or(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shell_would_take_apart_is_quoted() {
+        assert_eq!(quoted("/home/me/hoga"), "/home/me/hoga");
+        assert_eq!(quoted("/home/my shop"), "'/home/my shop'");
+        assert_eq!(quoted("it's $HOME"), "'it'\\''s $HOME'");
+        assert_eq!(quoted(""), "''");
+    }
 }

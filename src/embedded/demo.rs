@@ -9,13 +9,16 @@ use uuid::Uuid;
 use super::catalogue::{DEMO_ITEMS, DEMO_SELLER, DEMO_USERS, DemoIncrement, DemoItem, DemoUser};
 use crate::{
     domain::{
-        auction::{Increment, Item, Scheduled, SoftClose, SoftCloseMode, Terms, increment::Table},
+        auction::{
+            Command, Event, Increment, Item, Offer, PlaceBid, Scheduled, SoftClose, SoftCloseMode,
+            State, Terms, decide, increment::Table,
+        },
         id::{AuctionId, UserId},
         money::{Amount, Currency},
         time::Timestamp,
     },
-    exchange::{Exchange, new_auction},
-    store::{ClientRow, Filter, NewAuction, Sort, Store, StoreError, User},
+    exchange::{CatchUpError, Exchange, new_auction},
+    store::{ClientChanges, ClientRow, NewAuction, OnSale, Store, StoreError, User},
     wall_clock,
 };
 
@@ -30,6 +33,10 @@ const SOFT_CLOSE_S: u32 = 30;
 /// By how much a soft close may move an end in all.
 const SOFT_CLOSE_IN_ALL_S: i64 = 300;
 
+/// The auction that is shown to newcomers goes on for so many seconds at least: ten minutes, and time
+/// to find out what to type.
+const EXAMPLE_LIVE_S_MIN: i64 = 15 * 60;
+
 /// An auction to bid on first.
 #[derive(Debug, Clone)]
 pub struct Example {
@@ -37,8 +44,12 @@ pub struct Example {
     pub auction: AuctionId,
     /// What is sold.
     pub title: String,
-    /// A ceiling that will be accepted, in won.
+    /// Who can bid on it: somebody of the demo who does not lead.
+    pub bidder: &'static str,
+    /// A ceiling of theirs that will be accepted, in won.
     pub next_bid: i64,
+    /// When it ends, unless a late bid extends it.
+    pub ends_at: Timestamp,
 }
 
 /// The demo market could not be set up.
@@ -47,7 +58,10 @@ pub enum DemoError {
     /// Postgres.
     #[error("the demo catalogue cannot be written")]
     Store(#[from] StoreError),
-    /// The catalogue.
+    /// What is due does not open.
+    #[error("the demo market cannot be opened")]
+    CatchUp(#[from] CatchUpError),
+    /// Nothing that is on sale can be bid on, not even what was just put there.
     #[error("the demo catalogue is empty")]
     Empty,
 }
@@ -70,10 +84,14 @@ const DEMO_ORIGINS: [&str; 4] = [
     "http://localhost:5173",
     "http://127.0.0.1:5173",
 ];
+/// What [`withdraw_client`] writes down, no time at which an operator can have disabled it: so that
+/// the next start with the stand-in knows whose doing it was.
+const WITHDRAWN_AT: Timestamp = Timestamp::EPOCH;
 /// Where a login may return to, on each of them.
 const DEMO_CALLBACKS: [&str; 2] = ["/callback", "/"];
 
-/// Registers the demo frontend; false when it was there already, perhaps changed or disabled.
+/// Registers the demo frontend, or enables it again if [`withdraw_client`] had disabled it; false
+/// when it stays as it is: it is there, or somebody removed it on purpose.
 ///
 /// # Errors
 /// When Postgres fails.
@@ -90,19 +108,44 @@ pub async fn register_client(store: &Store) -> Result<bool, StoreError> {
         created_at: wall_clock::now(),
         disabled_at: None,
     };
-    store.insert_client(&client).await
+    if store.insert_client(&client).await? {
+        return Ok(true);
+    }
+    let known = store.client(DEMO_CLIENT).await?;
+    if known.is_none_or(|known| known.disabled_at != Some(WITHDRAWN_AT)) {
+        return Ok(false);
+    }
+    let enabled = ClientChanges { disabled_at: Some(None), ..ClientChanges::default() };
+    store.change_client(DEMO_CLIENT, &enabled).await
 }
 
-/// Makes the users and puts everything on sale that is not; returns an auction to bid on.
+/// Disables the demo frontend where people do not log in at the stand-in; false when there is
+/// nothing to disable. Pages on everybody's own machine would get tokens of real people.
 ///
 /// # Errors
 /// When Postgres fails.
+pub async fn withdraw_client(store: &Store) -> Result<bool, StoreError> {
+    let known = store.client(DEMO_CLIENT).await?;
+    if known.is_none_or(|known| known.disabled_at.is_some()) {
+        return Ok(false);
+    }
+    let disabled =
+        ClientChanges { disabled_at: Some(Some(WITHDRAWN_AT)), ..ClientChanges::default() };
+    store.change_client(DEMO_CLIENT, &disabled).await
+}
+
+/// Makes the users, puts everything on sale that is not, and opens what is due; returns an auction
+/// to bid on.
+///
+/// # Errors
+/// When Postgres fails, or no auction opens.
 pub async fn prepare(
     store: &Store,
     exchange: &Exchange,
     cap: Amount,
     logs_in_at: LogsInAt,
 ) -> Result<Example, DemoError> {
+    let mut bidders = Vec::new();
     for demo_user in DEMO_USERS {
         let DemoUser { name, nickname, roles, kakao_id } = *demo_user;
         let user = User {
@@ -115,24 +158,72 @@ pub async fn prepare(
         if logs_in_at == LogsInAt::StandIn {
             store.link_kakao(user.id, kakao_id).await?;
         }
+        if roles.contains(&"bidder") {
+            bidders.push((name, user.id));
+        }
     }
     renew(store, exchange, cap, |item, _| item.starts_in_s).await?;
-    example(store).await?.ok_or(DemoError::Empty)
+    exchange.catch_up().await?;
+    if let Some(example) = example(store, exchange, &bidders).await? {
+        return Ok(example);
+    }
+    // Everything ends soon, or has been bid up as far as it goes: a second one of what lasts longest.
+    let item = DEMO_ITEMS.iter().max_by_key(|item| item.lasts_s).ok_or(DemoError::Empty)?;
+    let (seller, now) = (seller(store).await?, wall_clock::now());
+    let id = AuctionId(Uuid::now_v7());
+    put_on_sale(store, exchange, &[new_auction(id, scheduled(item, seller, cap, now), now)])
+        .await?;
+    exchange.catch_up().await?;
+    example(store, exchange, &bidders).await?.ok_or(DemoError::Empty)
 }
 
-/// The live auction that goes on longest, or the one that opens next.
-async fn example(store: &Store) -> Result<Option<Example>, StoreError> {
-    let on_sale = on_sale(store, seller(store).await?).await?;
-    let row =
-        on_sale.iter().max_by_key(|row| (row.starts_at <= wall_clock::now(), row.standing.ends_at));
-    Ok(row.map(|row| {
-        let minimum = row.standing.minimum_next_bid.unwrap_or(row.opening_price);
-        Example {
-            auction: row.id,
-            title: row.title.clone(),
-            next_bid: minimum.minor_units() + minimum.minor_units() / 5,
+/// Of the auctions that go on long enough the one that does so longest and on which one of the
+/// bidders can bid as it stands.
+async fn example(
+    store: &Store,
+    exchange: &Exchange,
+    bidders: &[(&'static str, UserId)],
+) -> Result<Option<Example>, StoreError> {
+    let until = wall_clock::now().plus_s(EXAMPLE_LIVE_S_MIN);
+    let mut live = on_sale(store, seller(store).await?).await?;
+    live.retain(|auction| auction.is_live && auction.ends_at >= until);
+    live.sort_by_key(|auction| std::cmp::Reverse(auction.ends_at));
+    for OnSale { id, title, ends_at, .. } in live {
+        let bidders = bidders.to_vec();
+        let read = exchange.read(id, move |state| {
+            bidders.into_iter().find_map(|(name, bidder)| {
+                let next_bid = acceptable_ceiling(state, bidder, wall_clock::now())?;
+                Some((name, next_bid))
+            })
+        });
+        // One that cannot be read at present is no good example.
+        if let Ok(Some((bidder, next_bid))) = read.await {
+            return Ok(Some(Example { auction: id, title, bidder, next_bid, ends_at }));
         }
-    }))
+    }
+    Ok(None)
+}
+
+/// A ceiling of this bidder that the rules would accept without ending the auction: with room for
+/// somebody else's bid in the meantime, if the cap and a buy-now price leave it.
+fn acceptable_ceiling(state: &State, bidder: UserId, now: Timestamp) -> Option<i64> {
+    let minimum = state.minimum_next_bid().minor_units();
+    let is_accepted = |ceiling: &i64| {
+        let Ok(ceiling) = Amount::new(*ceiling) else { return false };
+        let bid = PlaceBid {
+            bidder,
+            offer: Offer::Ceiling(ceiling),
+            expected_seq: None,
+            confirm_amount: None,
+            salt: Default::default(),
+            received_at: now,
+        };
+        let decided = decide(state, &Command::PlaceBid(bid), now);
+        decided.is_ok_and(|events| !events.iter().any(|event| matches!(event, Event::Bought(_))))
+    };
+    // Whoever leads already could only raise a ceiling, which is theirs to know.
+    let candidates = [minimum.saturating_add(minimum / 5), minimum];
+    candidates.into_iter().filter(|_| !state.is_leader(bidder)).find(is_accepted)
 }
 
 /// Puts on sale again what has ended, for as long as the process lives.
@@ -150,17 +241,9 @@ pub async fn keep_going(store: Store, exchange: Exchange, cap: Amount) {
     }
 }
 
-async fn on_sale(
-    store: &Store,
-    seller: UserId,
-) -> Result<Vec<crate::store::AuctionRow>, StoreError> {
-    let mut rows = Vec::new();
-    for status in ["live", "scheduled"] {
-        let filter =
-            Filter { status: Some(status.to_owned()), seller: Some(seller), ..Filter::default() };
-        rows.extend(store.auctions(&filter, Sort::Newest, None, 100).await?);
-    }
-    Ok(rows)
+async fn on_sale(store: &Store, seller: UserId) -> Result<Vec<OnSale>, StoreError> {
+    let titles: Vec<&str> = DEMO_ITEMS.iter().map(|item| item.title).collect();
+    store.on_sale(seller, &titles).await
 }
 
 async fn seller(store: &Store) -> Result<UserId, StoreError> {
@@ -173,7 +256,11 @@ async fn seller(store: &Store) -> Result<UserId, StoreError> {
     Ok(store.ensure_user(&user, wall_clock::now()).await?.id)
 }
 
-async fn renew(
+/// Puts on sale what is neither live nor scheduled; each so many seconds from now.
+///
+/// # Errors
+/// When Postgres fails.
+pub async fn renew(
     store: &Store,
     exchange: &Exchange,
     cap: Amount,
@@ -185,18 +272,26 @@ async fn renew(
     let missing: Vec<NewAuction> = DEMO_ITEMS
         .iter()
         .enumerate()
-        .filter(|(_, item)| on_sale.iter().all(|row| row.title != item.title))
+        .filter(|(_, item)| on_sale.iter().all(|auction| auction.title != item.title))
         .map(|(place, item)| {
             let starts_at = now.plus_s(starts_in_s(item, place));
             let id = AuctionId(Uuid::now_v7());
             new_auction(id, scheduled(item, seller, cap, starts_at), now)
         })
         .collect();
-    if missing.is_empty() {
+    put_on_sale(store, exchange, &missing).await
+}
+
+async fn put_on_sale(
+    store: &Store,
+    exchange: &Exchange,
+    new: &[NewAuction],
+) -> Result<(), StoreError> {
+    if new.is_empty() {
         return Ok(());
     }
-    store.create_auctions(&missing, None).await?;
-    for new in &missing {
+    store.create_auctions(new, None).await?;
+    for new in new {
         exchange.scheduled(new.item.id, new.item.starts_at);
     }
     Ok(())

@@ -118,6 +118,12 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Whether the data directory has its cluster already, so that a start need not make it.
+    pub fn is_made(data_dir: &Path) -> bool {
+        let home = place::existing_home(data_dir);
+        home.is_some_and(|home| home.join(place::CLUSTER).join("PG_VERSION").is_file())
+    }
+
     /// Whether [`Cluster::start`] found the server already running.
     pub fn was_adopted(&self) -> bool {
         self.adopted

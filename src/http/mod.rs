@@ -23,7 +23,7 @@ pub mod notifications;
 pub mod oauth;
 pub mod openapi;
 pub mod operations;
-mod page;
+pub mod page;
 pub mod problem;
 pub mod push;
 pub mod routes;
@@ -58,7 +58,6 @@ use actix_web::{
     web,
 };
 use utoipa_actix_web::AppExt;
-use utoipa_swagger_ui::SwaggerUi;
 
 use self::connections::{Connection, Connections, Guarded, Room};
 use crate::{
@@ -129,6 +128,10 @@ pub struct State {
     pub allowed_origins: Arc<[String]>,
     /// Whether pages on this machine's own loopback addresses may call too.
     pub allow_loopback_origins: bool,
+    /// Anybody can log in as anybody.
+    pub has_demo_login: bool,
+    /// What people's browsers are shown.
+    pub pages: Arc<page::Pages>,
     caught_up: Arc<AtomicBool>,
     closing: Arc<AtomicBool>,
 }
@@ -195,6 +198,8 @@ impl State {
             ),
             allowed_origins: config.allowed_origins.clone().into(),
             allow_loopback_origins: config.is_embedded(),
+            has_demo_login: config.has_demo_login() == Ok(true),
+            pages: Arc::default(),
             caught_up: Arc::default(),
             closing: Arc::default(),
         }
@@ -249,19 +254,13 @@ impl Site {
         }
     }
 
-    /// What stands besides the table: the document, the guest, and the answer to everything else.
+    /// What stands besides the table: the pages, the guest, and the answer to everything else.
     fn rest(&self, config: &mut web::ServiceConfig) {
         let Site::Exchange(guest) = self else {
             config.default_service(web::to(routes::not_here));
             return;
         };
-        let docs = SwaggerUi::new("/docs/{_:.*}")
-            .external_url_unchecked("/openapi.json", openapi::document().clone());
-        config
-            .service(service::get_openapi)
-            .service(docs)
-            .service(web::redirect("/docs", "/docs/"))
-            .default_service(web::to(routes::elsewhere));
+        config.configure(page::mount).default_service(web::to(routes::elsewhere));
         if let Some(guest) = guest {
             let scope = web::scope(guest.path).wrap_fn(context::leave_as_it_is);
             config.service(scope.configure(|config| (guest.mount)(config)));

@@ -291,9 +291,3 @@ pub async fn get_jwks(state: web::Data<State>) -> HttpResponse {
         .insert_header((header::CACHE_CONTROL, format!("public, max-age={KEY_SET_KEPT_S}")))
         .json(JwksBody { keys: state.tokens.jwks(wall_clock::now()) })
 }
-
-/// The API document, as `hoga openapi` prints it.
-#[get("/openapi.json")]
-pub async fn get_openapi() -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(super::openapi::document_text())
-}

@@ -23,6 +23,7 @@ mod log;
 mod logins;
 mod migrate;
 mod notify;
+mod on_sale;
 mod outbox;
 pub mod purges;
 mod push_subscriptions;
@@ -74,6 +75,7 @@ pub use self::{
     logins::{CodeBinding, Grant, GrantRow, GrantVerdict, LoginRow, NewFamily, TakenLogin},
     migrate::MigrateError,
     notify::{Audience, Consequences, NewFanout, News, PageTold, WorkedOff},
+    on_sale::OnSale,
     outbox::{OutboxRow, OutboxWaiting},
     push_subscriptions::{
         NewPushSubscription, PUSH_SUBSCRIPTIONS_PER_USER_MAX, PushSubscriptionRow, Subscribed,

@@ -3,6 +3,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::future::join_all;
 use hoga::{
+    config::{Config, DatabaseUrl},
     domain::time::Timestamp,
     embedded::{
         catalogue::DEMO_USERS,
@@ -13,6 +14,7 @@ use hoga::{
         Ask, BaseUrls, Blame, IdTokenFault, Kakao, KakaoConfig, KakaoError, KakaoUser, Place,
         Rubbish, SetupError, UNKNOWN_REFETCH_AFTER_S,
     },
+    store::ClientChanges,
     wall_clock,
 };
 use sha2::{Digest, Sha256};
@@ -373,7 +375,13 @@ async fn we_unlink_with_the_admin_key_and_twice_is_fine() {
 
 /// The embedded default, on the tests' own cluster.
 fn embedded() -> TestServer {
-    TestServer::spawn_with(|config| config.database_url = None)
+    TestServer::spawn_with(embed)
+}
+
+/// Its public URL is not this machine, so the demo's login has to be wanted.
+fn embed(config: &mut Config) {
+    config.database_url = None;
+    config.demo_login = Some(true);
 }
 
 /// On the port of the server, whatever its public URL is.
@@ -419,6 +427,11 @@ async fn a_configured_exchange_has_no_stand_in() {
     for server in [
         TestServer::spawn(),
         TestServer::spawn_with(|config| config.kakao = Some(app.clone())),
+        // Embedded, and nobody is to log in.
+        TestServer::spawn_with(|config| {
+            config.database_url = None;
+            config.demo_login = Some(false);
+        }),
         // Embedded, and with an app of its own at Kakao.
         TestServer::spawn_with(|config| {
             config.database_url = None;
@@ -430,6 +443,47 @@ async fn a_configured_exchange_has_no_stand_in() {
         }
         assert_eq!(server.state().kakao.is_some(), server.config.kakao.is_some());
     }
+}
+
+#[tokio::test]
+async fn the_demos_client_counts_only_where_people_log_in_at_the_stand_in() {
+    let standalone = KakaoServer::start();
+    let mut server = embedded();
+    let counts = |server: &TestServer| server.state().clients.get(demo::DEMO_CLIENT).is_some();
+    assert!(counts(&server));
+    let at_kakao = |config: &mut Config| {
+        config.demo_login = None;
+        config.kakao = Some(standalone.app());
+    };
+    let on_an_own_database = |config: &mut Config| {
+        let database = server.database.config().clone();
+        config.demo_login = None;
+        config.database_url = Some(DatabaseUrl(database));
+    };
+    let without_login = |config: &mut Config| config.demo_login = Some(false);
+    let changes: [&dyn Fn(&mut Config); 3] = [&at_kakao, &on_an_own_database, &without_login];
+    let configs = changes.map(|change| {
+        let mut config = server.config.clone();
+        change(&mut config);
+        config
+    });
+    let with_the_stand_in = server.config.clone();
+    for config in configs {
+        server.stop();
+        server.config = config;
+        server.start();
+        assert!(!counts(&server), "{:?}", server.config);
+        server.stop();
+        server.config = with_the_stand_in.clone();
+        server.start();
+        assert!(counts(&server), "it is there again with the stand-in");
+    }
+    // What an operator removed stays removed.
+    let removed =
+        ClientChanges { disabled_at: Some(Some(wall_clock::now())), ..ClientChanges::default() };
+    server.store.change_client(demo::DEMO_CLIENT, &removed).await.unwrap();
+    server.restart();
+    assert!(!counts(&server));
 }
 
 #[tokio::test]

@@ -161,37 +161,6 @@ async fn a_request_id_is_taken_or_made() {
     }
 }
 
-#[tokio::test]
-async fn the_docs_are_served_whole_from_here() {
-    let server = TestServer::spawn();
-    let anyone = server.anonymous();
-    let page = anyone.get("/docs/").await;
-    assert_eq!(page.status, 200);
-    let page = page.text().to_owned();
-    let mut assets: Vec<&str> = Vec::new();
-    for attribute in ["src=\"", "href=\""] {
-        assets.extend(page.split(attribute).skip(1).map(|rest| rest.split('"').next().unwrap()));
-    }
-    assert!(assets.len() >= 3, "{page}");
-    for asset in assets {
-        assert!(!asset.contains("//"), "{asset} lies outside");
-        let path = format!("/docs/{}", asset.trim_start_matches("./"));
-        let answer = anyone.get(&path).await;
-        assert_eq!(answer.status, 200, "{path}");
-        assert!(answer.bytes.len() > 50);
-    }
-    assert!(anyone.get("/docs/swagger-initializer.js").await.text().contains("/openapi.json"));
-}
-
-#[tokio::test]
-async fn the_api_document_is_served_as_it_is_printed() {
-    let server = TestServer::spawn();
-    let answer = server.anonymous().get("/openapi.json").await;
-    assert_eq!(answer.status, 200);
-    assert_eq!(answer.header("content-type"), Some("application/json"));
-    assert_eq!(answer.text(), openapi::document_text());
-}
-
 /// Every operation of the document, with its method and path.
 fn operations() -> Vec<(String, String, &'static Value)> {
     let paths = DOCUMENT["paths"].as_object().unwrap();

@@ -1,6 +1,6 @@
 //! Hoga as a user's browser meets it: the real program on its embedded default, pages on another
 //! origin, libraries that are not ours, and a real Chromium. The steps are in `login.mjs`,
-//! `streams.mjs`, `personal.mjs` and `cache.mjs`.
+//! `pages.mjs`, `streams.mjs`, `personal.mjs` and `cache.mjs`.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -144,6 +144,17 @@ fn people_log_in_from_a_frontend_on_another_origin() {
         (String::from_utf8_lossy(&driven.stdout), String::from_utf8_lossy(&driven.stderr));
     assert!(driven.status.success(), "{said}\n{wrong}");
     assert!(said.contains("every browser test passed"), "{said}");
+}
+
+#[test]
+fn the_pages_of_the_exchange_keep_their_own_policy_and_can_be_read_on_a_phone() {
+    let mut hoga = Hoga::new();
+    hoga.serve();
+    let driven = node("pages.mjs", &hoga).output().unwrap();
+    let (said, wrong) =
+        (String::from_utf8_lossy(&driven.stdout), String::from_utf8_lossy(&driven.stderr));
+    assert!(driven.status.success(), "{said}\n{wrong}");
+    assert!(said.contains("every page is as it should be"), "{said}");
 }
 
 #[test]

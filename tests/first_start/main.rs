@@ -1,0 +1,242 @@
+//! The first hour of a stranger: what the program prints when it starts without configuration, done
+//! as it stands; and what `scripts/setup` says while it installs.
+
+mod setup;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+use hoga::{domain::time::Timestamp, wall_clock};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+/// A private Postgres is made first; a machine under load may need long for a line.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// `hoga serve` as a stranger starts it, and everything that it has said.
+struct Started {
+    serving: Child,
+    /// Standard output up to "Ctrl-C".
+    said: String,
+    /// Standard error so far, once the program has ended.
+    log: Option<std::thread::JoinHandle<String>>,
+}
+
+/// The program, without anything that this test's own environment says.
+fn hoga(args: &[&str], home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hoga"));
+    command.args(args).env_clear().stdin(Stdio::null());
+    for kept in ["PATH", "HOGA_POSTGRES_BIN_DIR", "LLVM_PROFILE_FILE"] {
+        command.envs(std::env::var_os(kept).map(|value| (kept, value)));
+    }
+    command.env("HOGA_DATA_DIR", home.join("my shop"));
+    command
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+}
+
+impl Started {
+    /// Waits until it has said how to stop it, which is the last that it says.
+    fn on(home: &Path, port: u16) -> Started {
+        let mut serving = hoga(&["serve"], home)
+            .env("HOGA_BIND", format!("127.0.0.1:{port}"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (tell, heard) = mpsc::channel();
+        let out = BufReader::new(serving.stdout.take().unwrap());
+        std::thread::spawn(move || out.lines().try_for_each(|line| tell.send(line.unwrap())));
+        let mut err = serving.stderr.take().unwrap();
+        let log = std::thread::spawn(move || {
+            let mut log = String::new();
+            err.read_to_string(&mut log).unwrap();
+            log
+        });
+        let mut started = Started { serving, said: String::new(), log: Some(log) };
+        while !started.said.contains("Ctrl-C") {
+            let line = heard.recv_timeout(PATIENCE);
+            started.said +=
+                &line.unwrap_or_else(|_| panic!("nothing comes after {}", started.said));
+            started.said.push('\n');
+        }
+        started
+    }
+
+    /// The command that begins so, as it stands: up to the line that does not end with a backslash.
+    fn command(&self, beginning: &str) -> String {
+        let lines = self.said.lines().skip_while(|line| !line.trim_start().starts_with(beginning));
+        let mut command = String::new();
+        for line in lines {
+            command.push_str(line);
+            command.push('\n');
+            if !line.ends_with('\\') {
+                break;
+            }
+        }
+        assert!(!command.is_empty(), "no {beginning:?} in {}", self.said);
+        command
+    }
+
+    /// Ends it by a signal; what it has logged.
+    fn end(mut self, by: Signal) -> String {
+        signal(&self.serving, by);
+        self.serving.wait().unwrap();
+        self.log.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if matches!(self.serving.try_wait(), Ok(None)) {
+            signal(&self.serving, Signal::SIGTERM);
+            let _ = self.serving.wait();
+        }
+    }
+}
+
+/// In a directory that has nothing to do with it, and with nothing of ours in the environment.
+fn typed(command: &str) -> Output {
+    Command::new("sh")
+        .args(["-c", command])
+        .env_clear()
+        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn answer(command: &str) -> Value {
+    let output = typed(command);
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    serde_json::from_str(&out).unwrap_or_else(|_| panic!("{command} answered {out}{err}"))
+}
+
+fn fetched(url: &str) -> String {
+    let output = typed(&format!("curl --silent --show-error --fail --location '{url}'"));
+    assert!(output.status.success(), "{url}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A folder that Postgres's own user can enter.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::Builder::new().prefix("hoga-first-").tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+#[test]
+fn the_bid_that_a_start_prints_is_accepted_on_every_start() {
+    let (home, port) = (folder(), free_port());
+    // The last start finds what a killed one left.
+    for ended_by in [Signal::SIGTERM, Signal::SIGKILL, Signal::SIGTERM] {
+        let started = Started::on(home.path(), port);
+        let receipt = answer(&started.command("curl -X POST"));
+        assert_eq!(receipt["outcome"], "leading", "{receipt}\n{}", started.said);
+        let id = receipt["auction_id"].as_str().unwrap();
+        let auction: Value =
+            serde_json::from_str(&fetched(&format!("http://127.0.0.1:{port}/v1/auctions/{id}")))
+                .unwrap();
+        assert_eq!(auction["status"], "live", "{auction}");
+        let now = wall_clock::now();
+        let ends_at = Timestamp::parse(auction["ends_at"].as_str().unwrap()).unwrap();
+        assert!(ends_at >= now.plus_s(600), "{auction}");
+        started.end(ended_by);
+    }
+}
+
+#[test]
+fn everything_else_that_a_start_prints_works_as_it_is_printed() {
+    let (home, port) = (folder(), free_port());
+    let started = Started::on(home.path(), port);
+    let said = &started.said;
+    for step in
+        ["making a private Postgres in", "bringing the schema up to date", "the demo market"]
+    {
+        assert!(said.contains(step), "{step:?} is not in {said}");
+    }
+    // The stream does not end by itself.
+    let watch = started.command("curl -N");
+    let watching = typed(&format!("{} --silent --max-time 5", watch.trim()));
+    let told = String::from_utf8_lossy(&watching.stdout);
+    assert!(told.contains("event: snapshot"), "{watch} told {told}");
+    // A token for whoever is named, which counts.
+    let token = typed(&started.command("HOGA_DATA_DIR="));
+    let token = String::from_utf8(token.stdout).unwrap();
+    let me = answer(&format!(
+        "curl --silent http://127.0.0.1:{port}/v1/me -H 'Authorization: Bearer {}'",
+        token.trim()
+    ));
+    assert_eq!(me["nickname"], "민지", "{me}");
+    // Every address.
+    let addresses = said.split_whitespace().filter(|word| word.starts_with("http://127.0.0.1"));
+    let addresses: Vec<&str> =
+        addresses.filter(|url| !url.ends_with("/bids") && !url.ends_with("/events")).collect();
+    assert!(addresses.len() >= 3, "{addresses:?}");
+    for address in &addresses {
+        assert!(fetched(address).len() > 50, "{address}");
+    }
+    // The client and the redirect URI that it names can log in.
+    let metadata = addresses.iter().find(|url| url.contains("oauth-authorization-server")).unwrap();
+    let metadata: Value = serde_json::from_str(&fetched(metadata)).unwrap();
+    assert!(said.contains("client hc_demo"), "{said}");
+    for page in ["http://localhost:3000", "http://localhost:5173"] {
+        let login = fetched(&format!(
+            "{}?response_type=code&client_id=hc_demo&redirect_uri={page}/callback&state=x\
+             &code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256",
+            metadata["authorization_endpoint"].as_str().unwrap()
+        ));
+        assert!(login.contains("This is not Kakao."), "{login}");
+    }
+    // Ctrl-C ends it; and where nobody looks on nothing is coloured.
+    let said = said.clone();
+    let log = started.end(Signal::SIGINT);
+    assert!(log.contains("going down"), "{log}");
+    assert!(!log.contains('\u{1b}') && !said.contains('\u{1b}'), "{log}{said}");
+}
+
+#[test]
+fn a_start_that_would_let_strangers_be_anybody_stops_and_names_the_switch() {
+    let home = folder();
+    for (name, value) in [
+        ("HOGA_BIND", "0.0.0.0:0".to_owned()),
+        ("HOGA_PUBLIC_URL", "https://auction.example.com".to_owned()),
+    ] {
+        // One that does not stop by itself is stopped, with another code.
+        let mut limited = Command::new("timeout");
+        limited.env_clear().args([
+            &PATIENCE.as_secs().to_string(),
+            env!("CARGO_BIN_EXE_hoga"),
+            "serve",
+        ]);
+        let started = hoga(&[], home.path());
+        for (name, value) in started.get_envs() {
+            limited.envs(value.map(|value| (name, value)));
+        }
+        limited.env("HOGA_BIND", "127.0.0.1:0").env(name, &value).stdin(Stdio::null());
+        let output = limited.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("HOGA_DEMO_LOGIN") && said.contains("anybody"), "{said}");
+        assert!(!home.path().join("my shop").exists(), "nothing was made");
+    }
+}
