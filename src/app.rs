@@ -108,13 +108,11 @@ pub enum StartError {
     /// A broadcaster beside nothing.
     #[error("no `hoga serve` of this version has run on this database: start it first")]
     NoExchange,
-    /// A broadcaster that is to use something else than its exchange.
-    #[error(transparent)]
-    OtherExchange(#[from] ConfigError),
     /// Where Kakao is.
     #[error("nobody can log in; is HOGA_KAKAO_BASE_URL right?")]
     Kakao(#[from] SetupError),
-    /// Whether the stand-in for Kakao may be there.
+    /// A setting that does not go with what is there: a broadcaster that is to use something else
+    /// than its exchange, or a stand-in for Kakao where others than this machine are served.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The stand-in for Kakao.
@@ -346,7 +344,10 @@ impl Application {
 }
 
 fn connections(config: &Config) -> ConnectionsMax {
-    ConnectionsMax { people: config.connections.people, lists: config.connections.lists }
+    ConnectionsMax {
+        people: config.database_connections.people,
+        lists: config.database_connections.lists,
+    }
 }
 
 /// As many streams as are wanted, and as fit beside requests into the files that may be open.

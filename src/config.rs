@@ -19,7 +19,7 @@ pub struct Config {
     pub database_url: Option<DatabaseUrl>,
     /// `HOGA_DATABASE_CONNECTIONS_MAX` and `HOGA_LISTS_CONNECTIONS_MAX`: connections to Postgres for
     /// what people read and write, and for lists; 1 to 1,000.
-    pub connections: ConnectionsMax,
+    pub database_connections: ConnectionsMax,
     /// `HOGA_PUBLIC_URL`: how the outside reaches this server; the issuer of its tokens.
     pub public_url: String,
     /// Whether that was set, and does not merely follow from where to listen.
@@ -295,7 +295,7 @@ impl Config {
         Ok(Config {
             bind,
             database_url,
-            connections: connections(lookup)?,
+            database_connections: database_connections(lookup)?,
             vapid_subject: vapid_subject(lookup, &public_url)?,
             public_url,
             has_own_public_url: set(lookup, "HOGA_PUBLIC_URL").is_some(),
@@ -447,7 +447,7 @@ fn database_url(lookup: Lookup<'_>) -> Result<Option<DatabaseUrl>, ConfigError> 
     Ok(Some(DatabaseUrl(config)))
 }
 
-fn connections(lookup: Lookup<'_>) -> Result<ConnectionsMax, ConfigError> {
+fn database_connections(lookup: Lookup<'_>) -> Result<ConnectionsMax, ConfigError> {
     let problem = "must be 1 to 1000 connections";
     let count = |variable, default| {
         let count = whole(lookup, variable, problem, 1_000)?;

@@ -45,7 +45,7 @@ async fn broadcast(
 ) -> Result<(), Failed> {
     let application = Application::build_broadcaster(config, database, listener).await;
     let application = application.map_err(|error| {
-        let is_environment = matches!(error, StartError::OtherExchange(_));
+        let is_environment = matches!(error, StartError::Config(_));
         Failed { code: if is_environment { 2 } else { 1 }, error: Box::new(error) }
     })?;
     let stop = stop_signal()?;

@@ -33,7 +33,8 @@ where
     S::Future: 'static,
     B: MessageBody + 'static,
 {
-    let is_head = request.method() == Method::HEAD && !DOES_SOMETHING.contains(&operations::path(&request));
+    let is_head =
+        request.method() == Method::HEAD && !DOES_SOMETHING.contains(&operations::path(&request));
     if is_head {
         request.head_mut().method = Method::GET;
         request.extensions_mut().insert(HeadersAlone);
