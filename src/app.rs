@@ -31,7 +31,7 @@ use crate::{
     http::{self, Guest, Parts, Site, State, connections::Room},
     identity::{
         clients::Clients,
-        kakao::{BaseUrls, Kakao, KakaoConfig, SetupError, Unlinks},
+        kakao::{BaseUrls, Kakao, KakaoConfig, SetupError, Timeouts, Unlinks},
         keys::{KeyError, KeyFile, KeyRing},
         oauth::UnderWay,
         tokens::{TOKEN_LIFE_S_MAX, Tokens},
@@ -490,6 +490,7 @@ fn at_kakao(app: &KakaoApp) -> Result<Kakao, SetupError> {
         client_secret: app.client_secret.expose().to_owned(),
         admin_key: app.admin_key.as_ref().map(|key| key.expose().to_owned()),
         app_id: app.app_id,
+        timeouts: Timeouts::default(),
     })
 }
 
@@ -509,6 +510,7 @@ fn at_stand_in(stand_in: &StandIn, address: SocketAddr) -> Result<Kakao, SetupEr
         client_secret: app.client_secret.clone(),
         admin_key: Some(app.admin_key.clone()),
         app_id: Some(app.app_id),
+        timeouts: Timeouts::default(),
     })
 }
 

@@ -12,7 +12,7 @@ use hoga::{
     },
     identity::kakao::{
         Ask, BaseUrls, Blame, IdTokenFault, Kakao, KakaoConfig, KakaoError, KakaoUser, Place,
-        Rubbish, SetupError, UNKNOWN_REFETCH_AFTER_S,
+        Rubbish, SetupError, Timeouts, UNKNOWN_REFETCH_AFTER_S,
     },
     store::ClientChanges,
     wall_clock,
@@ -228,7 +228,7 @@ async fn a_slow_kakao_fails_fast_wherever_it_is_slow() {
         (Endpoint::Keys, Place::Keys),
         (Endpoint::User, Place::User),
     ] {
-        let kakao = server.kakao();
+        let kakao = server.kakao_with(|config| config.timeouts = Timeouts::default());
         let code = code(&kakao, MINJI).await;
         server.stand_in.set_fault(endpoint, Some(Fault::Slow));
         let login = log_in_with(&kakao, &code, wall_clock::now()).await;
@@ -241,7 +241,7 @@ async fn a_slow_kakao_fails_fast_wherever_it_is_slow() {
 #[tokio::test]
 async fn too_many_logins_at_a_slow_kakao_are_told_so_at_once() {
     let server = KakaoServer::start();
-    let kakao = server.kakao();
+    let kakao = server.kakao_with(|config| config.timeouts = Timeouts::default());
     server.stand_in.set_fault(Endpoint::Token, Some(Fault::Slow));
     let now = wall_clock::now();
     let logins = join_all((0..80).map(|_| log_in_with(&kakao, "any", now))).await;
@@ -514,6 +514,7 @@ fn an_address_that_is_no_url_is_told_before_anybody_logs_in() {
         client_secret: "secret".into(),
         admin_key: None,
         app_id: None,
+        timeouts: Timeouts::default(),
     });
     assert!(matches!(built, Err(SetupError::Url(_))));
 }

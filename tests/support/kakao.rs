@@ -6,13 +6,13 @@ use actix_web::dev::ServerHandle;
 use hoga::{
     config::{KakaoApp, Secret},
     embedded::kakao::{App, Person, StandIn},
-    identity::kakao::{BaseUrls, Kakao, KakaoConfig},
+    identity::kakao::{BaseUrls, Kakao, KakaoConfig, Timeouts},
 };
 use oauth2::url::Url;
 
 use super::{
     server::PUBLIC_URL,
-    wait::{blocking, promptly},
+    wait::{WAIT_MAX, blocking, promptly},
 };
 
 pub const CLIENT_ID: &str = "rest-key-of-hoga";
@@ -22,6 +22,9 @@ pub const APP_ID: i64 = 70_707;
 /// Who can log in.
 pub const MINJI: i64 = 4_001;
 pub const JUNHO: i64 = 4_002;
+
+/// A machine under load may need long for an answer that comes.
+const PATIENT: Timeouts = Timeouts { connect: WAIT_MAX, call: WAIT_MAX, login: WAIT_MAX };
 
 /// Where the test server's callback is.
 pub fn redirect_uri() -> String {
@@ -127,6 +130,7 @@ impl KakaoServer {
             client_secret: CLIENT_SECRET.to_owned(),
             admin_key: Some(ADMIN_KEY.to_owned()),
             app_id: Some(APP_ID),
+            timeouts: PATIENT,
         };
         change(&mut config);
         Kakao::new(config).expect("an adapter")

@@ -35,8 +35,6 @@ use crate::domain::time::Timestamp;
 
 /// What is asked for: the id_token, and how others see the user.
 const SCOPES: [&str; 2] = ["openid", "profile_nickname"];
-/// A login is three calls at most; all of them together take no longer.
-const LOGIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Characters of a nickname that are taken over.
 const NICKNAME_CHARS_MAX: usize = 30;
 /// How the admin key is sent, by us and to us.
@@ -78,6 +76,27 @@ impl BaseUrls {
     }
 }
 
+/// How long Kakao is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// A connection stands by then, or not at all.
+    pub connect: Duration,
+    /// From the first byte out to the last byte in.
+    pub call: Duration,
+    /// A login is three calls at most; all of them together take no longer.
+    pub login: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts {
+            connect: Duration::from_secs(1),
+            call: Duration::from_secs(3),
+            login: Duration::from_secs(5),
+        }
+    }
+}
+
 /// What [`Kakao::new`] needs.
 pub struct KakaoConfig {
     /// Where it is.
@@ -90,6 +109,8 @@ pub struct KakaoConfig {
     pub admin_key: Option<String>,
     /// The number that webhooks name the app by, if it is to be checked.
     pub app_id: Option<i64>,
+    /// How long each step may take.
+    pub timeouts: Timeouts,
 }
 
 /// The adapter cannot be built.
@@ -195,6 +216,7 @@ struct Inner {
     app_id: Option<i64>,
     wire: Wire,
     jwks: Jwks,
+    login_timeout: Duration,
 }
 
 impl fmt::Debug for Kakao {
@@ -209,15 +231,25 @@ impl Kakao {
     /// # Errors
     /// When an address is no URL, or there is no TLS.
     pub fn new(config: KakaoConfig) -> Result<Kakao, SetupError> {
-        let KakaoConfig { base_urls, client_id, client_secret, admin_key, app_id } = config;
+        let KakaoConfig { base_urls, client_id, client_secret, admin_key, app_id, timeouts } =
+            config;
         let oauth = Client::new(ClientId::new(client_id.clone()))
             .set_client_secret(ClientSecret::new(client_secret))
             .set_auth_uri(AuthUrl::new(format!("{}/oauth/authorize", base_urls.browser))?)
             .set_token_uri(TokenUrl::new(format!("{}/oauth/token", base_urls.auth))?)
             .set_auth_type(AuthType::RequestBody);
-        let wire = Wire::new(base_urls == BaseUrls::kakao())?;
+        let wire = Wire::new(base_urls == BaseUrls::kakao(), timeouts)?;
         let jwks = Jwks::new(wire.clone(), format!("{}/.well-known/jwks.json", base_urls.auth));
-        let inner = Inner { oauth, base_urls, client_id, admin_key, app_id, wire, jwks };
+        let inner = Inner {
+            oauth,
+            base_urls,
+            client_id,
+            admin_key,
+            app_id,
+            wire,
+            jwks,
+            login_timeout: timeouts.login,
+        };
         Ok(Kakao { inner: Arc::new(inner) })
     }
 
@@ -259,7 +291,7 @@ impl Kakao {
             let user = self.user_data(tokens.access_token().secret()).await?;
             if sub == user.id.to_string() { Ok(user) } else { Err(KakaoError::AnotherUser) }
         };
-        let in_time = tokio::time::timeout(LOGIN_TIMEOUT, logging_in).await;
+        let in_time = tokio::time::timeout(self.inner.login_timeout, logging_in).await;
         in_time.unwrap_or(Err(KakaoError::TimedOut(Place::Login)))
     }
 
@@ -369,6 +401,7 @@ mod tests {
             client_secret: "client-secret".into(),
             admin_key: Some("admin-secret".into()),
             app_id: Some(77),
+            timeouts: Timeouts::default(),
         })
         .expect("an adapter")
     }

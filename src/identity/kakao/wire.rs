@@ -12,13 +12,12 @@ use oauth2::{
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::sync::Semaphore;
 
-use super::error::{KakaoError, Place, Rubbish};
+use super::{
+    Timeouts,
+    error::{KakaoError, Place, Rubbish},
+};
 use crate::tls;
 
-/// A connection stands by then, or not at all.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// From the first byte out to the last byte in.
-const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes of an answer that are read; Kakao's have a few thousand.
 const ANSWER_BYTES_MAX: usize = 64 * 1_024;
 /// Calls under way at once; past it logins wait a moment.
@@ -49,14 +48,14 @@ impl Wire {
     ///
     /// # Errors
     /// When there is no TLS.
-    pub(super) fn new(may_use_proxy: bool) -> Result<Wire, reqwest::Error> {
+    pub(super) fn new(may_use_proxy: bool, timeouts: Timeouts) -> Result<Wire, reqwest::Error> {
         tls::provide();
         let builder = reqwest::Client::builder();
         let http = if may_use_proxy { builder } else { builder.no_proxy() }
             // A redirect would carry codes and secrets to wherever it points.
             .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(CALL_TIMEOUT)
+            .connect_timeout(timeouts.connect)
+            .timeout(timeouts.call)
             .pool_max_idle_per_host(IDLE_MAX)
             .build()?;
         Ok(Wire { http, turns: Arc::new(Semaphore::new(CALLS_MAX)) })
