@@ -186,7 +186,11 @@ mod tests {
             money::{Amount, Currency, Money},
             time::Timestamp,
         },
-        events::{bus::TakeError, hash::Hash, log::After},
+        events::{
+            bus::TakeError,
+            hash::Hash,
+            log::{After, Minimum},
+        },
     };
 
     /// Takes nothing the first time.
@@ -228,7 +232,13 @@ mod tests {
             at,
             data: "{}".to_owned(),
             hash: Hash::ZERO,
-            after: After { bid_count: 1, ends_at: at, leader: None, price },
+            after: After {
+                bid_count: 1,
+                ends_at: at,
+                leader: None,
+                minimum_next_bid: Minimum::Of(price.amount),
+                price,
+            },
         }])
     }
 

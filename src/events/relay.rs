@@ -389,6 +389,10 @@ mod tests {
 
         fn resume(&self) {}
 
+        fn opened(&self) -> BoxFuture<'_, ()> {
+            Box::pin(std::future::pending())
+        }
+
         fn standing(&self) -> BusStanding {
             BusStanding::Up
         }

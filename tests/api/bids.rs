@@ -4,7 +4,7 @@ use hoga::http::bids::{OutcomeWord, ReceiptBody};
 use serde_json::{Value, json};
 
 use super::log::assert_chained;
-use crate::support::{Answer, TestServer, an_auction, fresh_key, in_ms, in_s, in_time, with};
+use crate::support::{Answer, TestServer, an_auction, fresh_key, in_s, in_time, with};
 
 #[track_caller]
 fn receipt(answer: &Answer) -> ReceiptBody {

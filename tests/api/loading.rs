@@ -12,13 +12,11 @@ use hoga::{
 use serde_json::json;
 use tokio_postgres::NoTls;
 
-use crate::{
-    log::assert_chain_goes_on,
-    support::{
-        Bidder, Seller, TestServer, an_auction, eventually, logs,
-        long_log::{grow, replayed},
-        with,
-    },
+use super::log::assert_chain_goes_on;
+use crate::support::{
+    Bidder, Seller, TestServer, an_auction, eventually, logs,
+    long_log::{grow, replayed},
+    with,
 };
 
 /// Longer than two parts, and than what a snapshot is made of.

@@ -5,7 +5,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::support::{Answer, TestServer, an_auction, auctions::Soon, in_time, logs, with};
+use crate::support::{Answer, TestServer, an_auction, auctions::Soon, in_ms, in_time, logs, with};
 
 fn sha256_hex(bytes: &[u8]) -> String {
     const_hex::encode(Sha256::digest(bytes))

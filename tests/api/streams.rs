@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
+use super::webhooks::Shop;
 use crate::support::{
     Bidder, TestServer, an_auction, eventually, in_time,
     streams::{Events, Told},
     with,
 };
-use crate::webhooks::Shop;
 
 async fn bids(bidders: [&Bidder; 2], id: &str, from: i64, count: i64) {
     for n in 0..count {

@@ -5,7 +5,7 @@ use hoga::{
     exchange::state_form::{FORMAT, decode, encode},
 };
 
-use crate::house::*;
+use super::house::*;
 
 /// What format 1 makes of the auction below.
 const FORMAT_1: &str = "\
