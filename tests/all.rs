@@ -1,6 +1,10 @@
 //! Every integration test, in one program: what they share is compiled and linked once, and those
 //! that wait for something leave the processor to the others.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::duplicate_mod,
+    reason = "crash and rabbit hold one market against servers of their own"
+)]
 
 mod architecture;
 mod embedded_cluster;

@@ -146,7 +146,11 @@ impl<'de> Deserializer<'de> for Node {
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self {
             Node::Null => visitor.visit_none(),
-            some => visitor.visit_some(some),
+            some @ (Node::Bool(_)
+            | Node::Number(_)
+            | Node::Text(_)
+            | Node::Array(_)
+            | Node::Object(_)) => visitor.visit_some(some),
         }
     }
 
@@ -158,7 +162,11 @@ impl<'de> Deserializer<'de> for Node {
     ) -> Result<V::Value, Error> {
         match self {
             object @ Node::Object(_) => object.deserialize_any(visitor),
-            other => Err(Error::invalid_type(other.unexpected(), &"an object")),
+            other @ (Node::Null
+            | Node::Bool(_)
+            | Node::Number(_)
+            | Node::Text(_)
+            | Node::Array(_)) => Err(Error::invalid_type(other.unexpected(), &"an object")),
         }
     }
 
@@ -174,7 +182,9 @@ impl<'de> Deserializer<'de> for Node {
                 let entries = MapDeserializer::new(fields.into_iter());
                 visitor.visit_enum(MapAccessDeserializer::new(entries))
             }
-            other => Err(Error::invalid_type(other.unexpected(), &visitor)),
+            other @ (Node::Null | Node::Bool(_) | Node::Number(_) | Node::Array(_)) => {
+                Err(Error::invalid_type(other.unexpected(), &visitor))
+            }
         }
     }
 

@@ -210,6 +210,7 @@ async fn a_timer_that_was_missed_is_found_in_the_database() {
     let id = in_time(async |soon| {
         let id = sora.sells(with(an_auction(), json!({"ends_at": soon.in_ms(1_500)}))).await;
         // The clock is made to forget it, as a lost note would.
+        sora.auction_once(&id, "live").await;
         let state = server.state().clone();
         state.exchange.scheduled(AuctionId(id.parse().unwrap()), wall_clock::now().plus_s(86_400));
         assert_eq!(sora.auction(&id).await["status"], "live", "not closed yet");

@@ -75,7 +75,7 @@ async fn the_front_page_asks_the_database_once_for_all_who_look_at_it_at_the_sam
         })
         .collect();
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
-                   AND datname = current_database() AND query LIKE '%FROM standings s JOIN%'";
+                   AND datname = current_database() AND application_name = 'hoga lists'";
     eventually("one reads", || async { (server.database.number(waiting).await > 0).then_some(()) })
         .await;
     // Another request, which is answered after those that came before it.

@@ -135,7 +135,7 @@ async fn the_end_is_compared_in_sequence_not_before_a_lock_is_waited_for() {
         let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
         let ends_at = soon.in_ms(1_200);
         let id = sora.sells(with(an_auction(), json!({"ends_at": ends_at}))).await;
-        assert_eq!(minji.bidding(&id).await["status"], "live");
+        sora.auction_once(&id, "live").await;
         let hold = format!(
             "BEGIN; LOCK TABLE events IN EXCLUSIVE MODE; \
              SELECT pg_sleep_until('{ends_at}'::timestamptz + interval '0.8 s'); COMMIT"
@@ -173,12 +173,12 @@ async fn a_price_beyond_32_bits_is_exact() {
     let server = TestServer::spawn();
     let sora = server.seller("sora").await;
     let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
-    let price = 999_999_999_001_i64;
+    let price = 999_999_990_001_i64;
     let id =
         sora.sells(with(an_auction(), json!({"opening_price": 2_147_483_648_i64 * 100}))).await;
     let bid = json!({"amount": price, "confirm_amount": price});
     minji.bid(&id, &bid).await.with_status(201);
-    let last = json!({"max_amount": 1_000_000_000_000_i64});
+    let last = json!({"max_amount": price + 999});
     let answer = junho.bid(&id, &last).await.refused(409, "bid_too_low");
     assert_eq!(answer["minimum_next_bid"]["amount"], price + 1_000);
     assert_eq!(sora.auction(&id).await["price"]["amount"], price);

@@ -512,7 +512,9 @@ async fn a_refresh_token_lives_thirty_days_and_a_login_half_a_year() {
     assert_eq!(house.server.database.number(days).await, 10);
     house.server.database.rows("UPDATE refresh_families SET expires_at = now()").await;
     denied(&house.refresh(&tokens["refresh_token"]).await, 400, "invalid_grant");
-    assert_eq!(house.revoked_because().await, "NULL", "nobody did anything wrong");
+    // The family may have been purged by now, for it has ended.
+    let revoked = "SELECT count(*) FROM refresh_families WHERE revoked_because IS NOT NULL";
+    assert_eq!(house.server.database.number(revoked).await, 0, "nobody did anything wrong");
 }
 
 #[tokio::test]

@@ -90,7 +90,7 @@ async fn a_method_that_a_path_lacks_is_told_however_it_is_written() {
     let server = TestServer::spawn();
     let anyone = server.anonymous().client;
     let answer = raw(&anyone, Method::PUT, "/%761/auctions").await;
-    assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, POST")));
+    assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, POST, HEAD")));
     assert_eq!(raw(&anyone, Method::GET, "/%761/nothing").await.status, 404);
 }
 

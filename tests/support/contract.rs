@@ -184,12 +184,10 @@ fn fields_conform(schema: &Value, fields: &Map<String, Value>, place: &str) -> R
         }
     }
     let Some(properties) = schema["properties"].as_object() else {
-        let values = fields.iter().filter(|_| schema["additionalProperties"].is_object());
-        return values
-            .map(|(name, value)| {
-                conforms(&schema["additionalProperties"], value, &format!("{place}.{name}"))
-            })
-            .collect();
+        let mut values = fields.iter().filter(|_| schema["additionalProperties"].is_object());
+        return values.try_for_each(|(name, value)| {
+            conforms(&schema["additionalProperties"], value, &format!("{place}.{name}"))
+        });
     };
     for (name, value) in fields {
         let Some(property) = properties.get(name) else {

@@ -11,7 +11,10 @@ mod faults;
 mod keys;
 mod page;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use actix_web::{App as WebApp, HttpResponse, HttpServer, dev::Server, web};
 
@@ -30,6 +33,8 @@ const CALLBACK_PATH: &str = "/oauth/kakao/callback";
 const DEMO_APP_ID: i64 = 1;
 /// Threads that serve it on a port of its own.
 const WORKERS: usize = 1;
+/// How long a connection may be idle, and a request take to come.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of a request's body, at most.
 const BODY_BYTES_MAX: usize = 16 * 1_024;
 
@@ -152,7 +157,10 @@ impl StandIn {
             let stand_in = stand_in.clone();
             WebApp::new().configure(move |config| stand_in.mount(config))
         };
-        Ok(HttpServer::new(app).workers(WORKERS).disable_signals().listen(listener)?.run())
+        let server = HttpServer::new(app).workers(WORKERS).disable_signals();
+        // As patient as Kakao, also on a machine that is busy with other tests.
+        let server = server.keep_alive(PATIENCE).client_request_timeout(PATIENCE);
+        Ok(server.listen(listener)?.run())
     }
 
     /// From now on new tokens are signed with a new key; the one before stays known.

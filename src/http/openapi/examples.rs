@@ -100,7 +100,9 @@ impl Composer<'_> {
 
     fn add_to_media(&self, media: &mut Value) {
         if !media["example"].is_null() || !media["examples"].is_null() {
-            media.as_object_mut().map(|media| media.retain(|_, value| !value.is_null()));
+            if let Some(media) = media.as_object_mut() {
+                media.retain(|_, value| !value.is_null());
+            }
             return;
         }
         media["example"] = if let Some(frame) = media["x-frame-schema"].as_object() {
@@ -109,7 +111,9 @@ impl Composer<'_> {
         } else {
             self.compose(&media["schema"], "", 0)
         };
-        media.as_object_mut().map(|media| media.retain(|_, value| !value.is_null()));
+        if let Some(media) = media.as_object_mut() {
+            media.retain(|_, value| !value.is_null());
+        }
     }
 
     /// An example of a schema that stands in this field.

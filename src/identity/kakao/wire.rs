@@ -24,6 +24,9 @@ const ANSWER_BYTES_MAX: usize = 64 * 1_024;
 const CALLS_MAX: usize = 64;
 /// How long a call waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a connection stays open unused: shorter than servers keep one, so that none is used that
+/// is just being closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Connections kept open for the next call, for each host.
 const IDLE_MAX: usize = 8;
 
@@ -57,6 +60,7 @@ impl Wire {
             .connect_timeout(timeouts.connect)
             .timeout(timeouts.call)
             .pool_max_idle_per_host(IDLE_MAX)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .build()?;
         Ok(Wire { http, turns: Arc::new(Semaphore::new(CALLS_MAX)) })
     }
