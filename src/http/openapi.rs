@@ -1,5 +1,5 @@
 //! The API document: OpenAPI 3.1, collected from the handlers, with the errors of each operation
-//! from one table; then [`refine`] says what derives cannot.
+//! from one table; then `refine` says what derives cannot.
 
 mod events;
 mod examples;

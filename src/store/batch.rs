@@ -308,7 +308,7 @@ impl BatchWriter {
     /// Connects for one lane. The connection must be driven while the writer is used.
     ///
     /// # Errors
-    /// When Postgres does not take the connection, or does not say within [`CONNECT_TIMEOUT`] that the
+    /// When Postgres does not take the connection, or does not say within `CONNECT_TIMEOUT` that the
     /// lane may use it.
     pub async fn connect(
         config: &tokio_postgres::Config,
