@@ -298,3 +298,30 @@ async fn through_a_trusted_proxy_each_address_has_so_many_requests_at_once() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn nothing_follows_a_stream_on_its_connection() {
+    let server = TestServer::spawn();
+    let id = server.seller("sora").await.sells(an_auction()).await;
+    let request = format!("GET /v1/auctions/{id}/events HTTP/1.1\r\nHost: hoga.test\r\n\r\n");
+    let ahead = "GET / HTTP/1.1\r\nHost: hoga.test\r\n\r\n".repeat(3_000);
+    let mut stream = sending(2, &server, format!("{request}{ahead}").as_bytes()).await;
+    let told = until_closed(&mut stream).await;
+    assert!(told.matches("HTTP/1.1 ").count() <= 1, "{told}");
+}
+
+#[tokio::test]
+async fn requests_that_are_sent_ahead_are_answered_each_in_its_own_form() {
+    let server = TestServer::spawn();
+    let requests = "GET /v1/auctions?limit=1 HTTP/1.1\r\nHost: hoga.test\r\n\r\n\
+                    HEAD /healthz HTTP/1.1\r\nHost: hoga.test\r\n\r\n\
+                    GET /v1/time HTTP/1.1\r\nHost: hoga.test\r\nConnection: close\r\n\r\n";
+    let mut stream = sending(2, &server, requests.as_bytes()).await;
+    let told = until_closed(&mut stream).await;
+    let answers: Vec<&str> = told.split("HTTP/1.1 200 OK\r\n").skip(1).collect();
+    assert_eq!(answers.len(), 3, "{told}");
+    let body = |answer: &str| answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+    assert!(body(answers[0]).is_some_and(|body| body.starts_with("{\"items\"")), "{told}");
+    assert_eq!(body(answers[1]).as_deref(), Some(""), "{told}");
+    assert!(body(answers[2]).is_some_and(|body| body.contains("server_time")), "{told}");
+}

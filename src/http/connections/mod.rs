@@ -149,6 +149,8 @@ pub struct Connection {
     /// three bits.
     doing: AtomicU64,
     is_shed: AtomicBool,
+    /// Bytes wait to be read until its request is answered.
+    has_sent_ahead: AtomicBool,
     waker: AtomicWaker,
     registry: Arc<Connections>,
 }
@@ -189,6 +191,19 @@ impl Connection {
     /// no longer than the head of another request.
     pub fn is_answered(&self) {
         self.does(if self.is_in(Phase::Body) { Phase::Head } else { Phase::Idle });
+        if self.has_sent_ahead.swap(false, Ordering::Relaxed) {
+            self.waker.wake();
+        }
+    }
+
+    /// There is something to read, which waits until its request is answered.
+    fn has_sent_ahead(&self) {
+        self.has_sent_ahead.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it carries a stream, or is to end.
+    fn is_released(&self) -> bool {
+        self.kind.load(Ordering::Relaxed) == Kind::Released as u8
     }
 
     /// It carries a stream from now on, and nothing after it.
@@ -317,6 +332,7 @@ impl Connections {
             kind: AtomicU8::new(kind as u8),
             doing: AtomicU64::new((self.now_ms() << 3) | Phase::Head as u64),
             is_shed: AtomicBool::new(false),
+            has_sent_ahead: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             registry: Arc::clone(self),
         });
