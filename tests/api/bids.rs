@@ -480,6 +480,7 @@ async fn the_same_key_with_another_request_is_refused() {
     let server = TestServer::spawn();
     let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
     let (id, other) = (sora.sells(an_auction()).await, sora.sells(an_auction()).await);
+    sora.auction_once(&other, "live").await;
     let key = fresh_key();
     let seq =
         minji.bid_with_key(&id, &key, &json!({"amount": 10_000})).await.with_status(201)["seq"]

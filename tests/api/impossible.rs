@@ -40,6 +40,7 @@ async fn no_bid_is_accepted_after_the_end_whatever_is_held_in_memory() {
         let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
         let id = sora.sells(with(an_auction(), json!({"ends_at": soon.in_ms(1_000)}))).await;
         // In memory and live from here on.
+        sora.auction_once(&id, "live").await;
         assert_eq!(minji.bidding(&id).await["status"], "live");
         (server, sora, minji, id)
     })

@@ -224,7 +224,7 @@ async fn several_nodes_fire_each_reminder_once() {
 async fn a_reminder_fires_by_the_clock() {
     let server = TestServer::spawn_with(|config| config.notifications.reminder_leads_s = vec![60]);
     let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
-    let id = sora.sells(with(an_auction(), json!({"ends_at": in_ms(61_500)}))).await;
+    let id = sora.sells(with(an_auction(), json!({"ends_at": in_ms(66_000)}))).await;
     minji.watches(&id).await.with_status(204);
     let told = minji.told("ending_soon").await;
     assert_eq!(told["data"], json!({"ends_at": sora.auction(&id).await["ends_at"], "lead_s": 60}));

@@ -37,7 +37,7 @@ fn shared() -> &'static Shared {
         // Nothing here has to survive the machine; what kills processes has clusters of its own.
         let options = ClusterOptions::new(data_dir())
             .with_setting("fsync", "off")
-            .with_setting("max_connections", "300")
+            .with_setting("max_connections", "1000")
             .with_setting("shared_buffers", "64MB");
         let cluster = Cluster::start(options).expect("the shared cluster starts");
         let template = blocking(prepare(&cluster));
