@@ -138,7 +138,7 @@ async fn the_cap_is_accepted_and_one_more_is_not() {
     let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
     let id = sora.sells(an_auction()).await;
     let over = minji.offers_up_to(&id, 500_001).await.refused(422, "over_cap");
-    assert_eq!(over["cap"], 500_000);
+    assert_eq!(over["cap"], json!({"amount": 500_000, "currency": "KRW"}));
     minji.offers_up_to(&id, 500_000).await.with_status(201);
 }
 

@@ -63,7 +63,10 @@ fn every_request_and_every_answer_has_an_example_that_fits() {
 fn every_schema_field_parameter_and_header_is_described() {
     let mut silent = Vec::new();
     let mut ask = |thing: &Value, what: String| {
-        if thing["description"].as_str().is_none_or(|text| text.trim().is_empty()) {
+        // What may not be there at all says nothing.
+        if *thing != false
+            && thing["description"].as_str().is_none_or(|text| text.trim().is_empty())
+        {
             silent.push(what);
         }
     };

@@ -14,7 +14,7 @@ const BASE_URL: &str = "https://auction.example.com";
 /// The request of the examples.
 const REQUEST_ID: &str = "01935b2e-7c1a-7000-8000-00000000002a";
 /// A stream of the examples, as it comes.
-const STREAM: &str = "retry: 2718\n\nid: 41\nevent: snapshot\ndata: ";
+const STREAM: &str = "retry: 2718\n\nid: 42\nevent: snapshot\ndata: ";
 
 /// By field, parameter and schema; an object adds to what is composed, and its `-` takes away.
 static GIVEN: LazyLock<Value> = LazyLock::new(|| {
@@ -170,7 +170,8 @@ impl Composer<'_> {
 
     fn compose_object(&self, schema: &Value, depth: usize) -> Value {
         let properties = schema["properties"].as_object().into_iter().flatten();
-        let there = properties.filter(|(_, property)| property["type"] != "null");
+        let there =
+            properties.filter(|(_, property)| property["type"] != "null" && **property != false);
         let fields =
             there.map(|(name, property)| (name.clone(), self.compose(property, name, depth + 1)));
         fields.collect::<Map<_, _>>().into()
