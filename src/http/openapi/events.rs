@@ -307,7 +307,7 @@ fn schemas_of(kind: &Kind) -> [(String, Value); 5] {
 fn frame(event: Value, data: &str) -> Value {
     json!({
         "event": event,
-        "id": {"type": "string", "description": "What `Last-Event-ID` resumes after: the sequence number; on a stream of many auctions `<auction_id>:<seq>`."},
+        "id": {"type": "string", "description": "What `Last-Event-ID` resumes after: the sequence number; on a stream of many auctions `<auction_id>:<seq>`; there blocks of an id alone come between events, see the operation."},
         "data": described(reference(data), "JSON on one line."),
     })
 }

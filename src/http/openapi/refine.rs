@@ -382,6 +382,11 @@ fn describe_parameters(document: &mut Value) {
     }
 }
 
+/// How a browser resumes a stream of many auctions.
+const POSITIONS: &str = " Whenever all is told that there is, a block without data says only `id: #<hash of the list>:<seq>,<seq>,…`: \
+    the last sequence number of each auction, in the order in which they were asked for. It is no event; sent back as \
+    `Last-Event-ID` with the same list it resumes each of them.";
+
 /// What comes over a stream; its schema is of one event, as a reader of streams gives it.
 fn describe_streams(document: &mut Value) {
     for (_, _, operation) in operations(document) {
@@ -390,11 +395,13 @@ fn describe_streams(document: &mut Value) {
             Some("watch_my_events") => "InboxFrame",
             _ => continue,
         };
+        let is_of_many = operation["operationId"] == "watch_events";
         let answer = &mut operation["responses"]["200"];
         answer["description"] = format!(
             "Server-sent events, each a `{frame}`: `event` and `id` as they are, `data` as JSON. A \
              comment every 15 s keeps the stream alive; `retry:` says how many milliseconds to wait \
-             before coming back, each viewer another number."
+             before coming back, each viewer another number.{}",
+            if is_of_many { POSITIONS } else { "" }
         )
         .into();
         answer["content"]["text/event-stream"]["x-frame-schema"] = reference(frame);
