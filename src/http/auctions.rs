@@ -37,9 +37,9 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[schema(as = NewAuction, example = json!({
     "title": "조선 백자 달항아리", "category": "art", "opening_price": 1_000_000,
-    "ends_at": "2026-12-01T09:00:00.000Z",
+    "ends_at": "2036-12-01T09:00:00.000Z",
     "soft_close": {"trigger_window_s": 300, "extension_s": 300, "mode": "extend",
-                   "max_ends_at": "2026-12-01T12:00:00.000Z"}
+                   "max_ends_at": "2036-12-01T12:00:00.000Z"}
 }))]
 pub struct NewAuctionBody {
     /// One line.
@@ -147,7 +147,7 @@ pub struct AuctionChangesBody {
 /// When the relisted auction runs. Everything else is taken from the unsold one.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = Relisting, example = json!({"ends_at": "2026-12-02T09:00:00.000Z"}))]
+#[schema(as = Relisting, example = json!({"ends_at": "2036-12-02T09:00:00.000Z"}))]
 pub struct RelistBody {
     /// Left out: now.
     #[serde(default)]

@@ -248,6 +248,16 @@ pub async fn buy_auction(
         Command::BuyNow(BuyNow { buyer: bidder.0, expected_price, received_at })
     })
     .await
+    .map_err(|problem| Problem { advice: advice_to_buyers(problem.code), ..problem })
+}
+
+/// It was another price that moved than with bids.
+fn advice_to_buyers(code: Code) -> Option<(&'static str, &'static str)> {
+    let advice = (
+        "The buy-now price is not this amount. Read buy_now_price of the auction, then decide.",
+        "즉시 구매가가 이 금액이 아닙니다. 경매의 buy_now_price를 확인한 뒤 결정하세요.",
+    );
+    (code == Code::PriceMoved).then_some(advice)
 }
 
 /// Why a bid is taken back.

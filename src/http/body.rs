@@ -99,6 +99,13 @@ fn wrong<T>(
         Err(error) => (error.path().to_string(), error.inner().to_string()),
     };
     let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+    // The path ends at the object that lacks it.
+    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    let field = match missing {
+        Some(name) if field.is_empty() || field == "." => name.to_owned(),
+        Some(name) => format!("{field}.{name}"),
+        None => field,
+    };
     Problem::field(field, message)
 }
 

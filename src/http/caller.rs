@@ -70,10 +70,20 @@ fn with_role(request: &HttpRequest, role: Role, without: Code) -> Result<UserId,
     if caller.has(role) { Ok(caller.user) } else { Err(without.into()) }
 }
 
+/// What helps somebody who may not sell yet where sellers are approved.
+fn advice_to_apply(code: Code) -> Option<(&'static str, &'static str)> {
+    let advice = (
+        "Apply with POST /v1/me/seller-application; once it is approved, refresh the token.",
+        "POST /v1/me/seller-application으로 신청하고, 승인된 뒤 토큰을 갱신하세요.",
+    );
+    (code == Code::Forbidden).then_some(advice)
+}
+
 fn seller(request: &HttpRequest) -> Result<UserId, Problem> {
     let state = request.app_data::<web::Data<State>>().ok_or(Code::Internal)?;
     match state.sellers {
-        SellerModel::Approved => with_role(request, Role::Seller, Code::Forbidden),
+        SellerModel::Approved => with_role(request, Role::Seller, Code::Forbidden)
+            .map_err(|problem| Problem { advice: advice_to_apply(problem.code), ..problem }),
         SellerModel::Everybody => with_role(request, Role::Seller, Code::Forbidden)
             .or_else(|_| with_role(request, Role::Bidder, Code::Forbidden)),
     }

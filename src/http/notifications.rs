@@ -331,18 +331,25 @@ pub async fn get_notification_preferences(
 
 /// Set the caller's notification preferences
 ///
-/// Every kind that is not named is told, and pushed.
+/// Every kind that is not named is told, and pushed. With `If-Match`, only while they are as they
+/// were read.
 #[utoipa::path(put, path = "/me/notifications/preferences", operation_id = "set_notification_preferences",
     tag = "notifications", request_body = PreferencesBody,
+    params(("If-Match" = Option<String>, Header, description = "The ETag that was read")),
     responses((status = 200, body = PreferencesBody, description = "Set", headers(("ETag" = String)))))]
 #[put("/me/notifications/preferences")]
 pub async fn set_notification_preferences(
     state: web::Data<State>,
     user: User,
+    request: HttpRequest,
     Json(mut preferences): Json<PreferencesBody>,
 ) -> Result<HttpResponse, Problem> {
     preferences.sort();
     let user = user.0.user;
+    if request.headers().contains_key(header::IF_MATCH) {
+        let before = preferences_of(&state, user).await?;
+        body::unless_stale(&request, &body::tag_of(&before))?;
+    }
     let not_pushed = preferences.push_muted.as_deref().map(words);
     if !state.store.mute(user, &words(&preferences.muted), not_pushed.as_deref()).await? {
         return Err(Code::TokenInvalid.into());

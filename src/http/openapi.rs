@@ -179,7 +179,7 @@ const ERRORS: &[(&str, &[&[Code]])] = {
         ("list_notifications", &[&[InvalidQuery, InvalidCursor]]),
         ("read_notifications", &[BODY]),
         ("get_notification_preferences", &[]),
-        ("set_notification_preferences", &[BODY]),
+        ("set_notification_preferences", &[BODY, &[PreconditionFailed]]),
         ("list_keyword_alerts", &[&[InvalidQuery, InvalidCursor]]),
         ("create_keyword_alert", &[BODY, &[KeywordAlertLimitReached]]),
         ("delete_keyword_alert", &[&[InvalidId]]),

@@ -121,7 +121,7 @@ codes! {
     Forbidden "forbidden" 403 "The caller may not do this" "권한이 없습니다"
         "Ask somebody whose role allows it." "해당 권한이 있는 사용자로 요청하세요.";
     NotRegistered "not_registered" 403 "The caller is not registered as a bidder" "입찰자로 등록되어 있지 않습니다"
-        "Register as a bidder first." "먼저 입찰자로 등록하세요.";
+        "The account lacks the role bidder: an admin gives it; then refresh the token." "계정에 bidder 역할이 없습니다. 관리자에게 역할을 받은 뒤 토큰을 갱신하세요.";
     OwnAuction "own_auction" 403 "Sellers do not bid on their own auctions" "자신의 경매에는 입찰할 수 없습니다"
         "Nothing can be done." "입찰할 수 없는 경매입니다.";
     NotYourBid "not_your_bid" 403 "The bid is somebody else's" "다른 사람의 입찰입니다"
@@ -371,6 +371,8 @@ pub struct Problem {
     pub code: Code,
     /// What was found, where the table's text is not enough. English.
     pub found: Option<String>,
+    /// What to do, in English and Korean, where the table's advice would not help.
+    pub advice: Option<(&'static str, &'static str)>,
     /// What is wrong in the body.
     pub errors: Vec<FieldError>,
     /// What keeps the caller from leaving.
@@ -399,6 +401,7 @@ impl From<Code> for Problem {
         Problem {
             code,
             found: None,
+            advice: None,
             errors: Vec::new(),
             open: Vec::new(),
             refused: None,
@@ -446,9 +449,27 @@ impl Problem {
         Problem { errors, ..Problem::from(Code::InvalidRequest) }
     }
 
+    /// What helps here, where it is not what the table says.
+    fn what_to_do(&self, language: Language) -> &'static str {
+        let is_called_off = self.code == Code::AuctionNotLive
+            && self.refused.as_deref().is_some_and(|refused| refused.starts_at.is_none());
+        let (english, korean) = match self.advice {
+            Some(advice) => advice,
+            None if is_called_off => (
+                "It was called off: nothing is decided in it any more.",
+                "취소된 경매라 더 이상 입찰할 수 없습니다.",
+            ),
+            None => return self.code.what_to_do(language),
+        };
+        match language {
+            Language::English => english,
+            Language::Korean => korean,
+        }
+    }
+
     /// The body, in a language, for a request.
     pub fn body(&self, language: Language, base_url: &str, request_id: &str) -> ProblemBody {
-        let what_to_do = self.code.what_to_do(language);
+        let what_to_do = self.what_to_do(language);
         let detail = match &self.found {
             Some(found) => format!("{found} {what_to_do}"),
             None => what_to_do.to_owned(),
@@ -469,7 +490,10 @@ impl Problem {
             ends_at: snapshot.map(|s| s.ends_at.to_string()),
             seq: snapshot.map(|s| s.seq),
             starts_at: refused.and_then(|refused| refused.starts_at).map(|at| at.to_string()),
-            cap: refused.and_then(|refused| refused.cap).map(Amount::minor_units),
+            cap: refused.and_then(|refused| refused.cap).zip(snapshot).map(|(amount, at)| {
+                let currency = at.price.currency;
+                MoneyBody::from(Money { amount, currency })
+            }),
             errors: self.errors.clone(),
             open: self.open.clone(),
             retry_after_ms: self.retry_after_ms,
@@ -527,9 +551,9 @@ pub struct ProblemBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     pub starts_at: Option<String>,
-    /// The highest offer that is accepted, in minor units.
+    /// The highest offer that is accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cap: Option<i64>,
+    pub cap: Option<MoneyBody>,
     /// What is wrong in the body.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,

@@ -343,7 +343,9 @@ async fn a_scheduled_auction_is_called_off_by_its_seller() {
     assert_eq!(sora.log_types(&id).await, ["auction.scheduled", "auction.withdrawn"]);
     sora.delete(&id, "*").await.refused(409, "auction_not_editable");
     let minji = server.bidder("minji").await;
-    minji.offers(&id, 10_000).await.refused(409, "auction_not_live");
+    let refused = minji.offers(&id, 10_000).await.refused(409, "auction_not_live");
+    let advice = refused["detail"].as_str().unwrap();
+    assert!(advice.contains("called off") && !advice.contains("Wait"), "{advice}");
 }
 
 #[tokio::test]

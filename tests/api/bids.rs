@@ -138,7 +138,7 @@ async fn the_cap_is_accepted_and_one_more_is_not() {
     let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
     let id = sora.sells(an_auction()).await;
     let over = minji.offers_up_to(&id, 500_001).await.refused(422, "over_cap");
-    assert_eq!(over["cap"], 500_000);
+    assert_eq!(over["cap"], json!({"amount": 500_000, "currency": "KRW"}));
     minji.offers_up_to(&id, 500_000).await.with_status(201);
 }
 
@@ -160,7 +160,9 @@ async fn only_a_bidder_bids() {
     let path = format!("/v1/auctions/{id}/bids");
     let bid = json!({"amount": 10_000});
     for caller in [&hana.client, &admin.client] {
-        caller.post_with_key(&path, &fresh_key(), &bid).await.refused(403, "not_registered");
+        let refused = caller.post_with_key(&path, &fresh_key(), &bid).await;
+        let refused = refused.refused(403, "not_registered");
+        assert!(refused["detail"].as_str().unwrap().contains("an admin gives"), "{refused}");
     }
     let nobody = server.anonymous();
     nobody.post_with_key(&path, &fresh_key(), &bid).await.refused(401, "unauthenticated");
@@ -185,7 +187,8 @@ async fn buying_now_ends_the_auction_at_that_price() {
     let sora = server.seller("sora").await;
     let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
     let id = sora.sells(with(an_auction(), json!({"buy_now_price": 80_000}))).await;
-    minji.buys(&id, &json!({"amount": 79_999})).await.refused(409, "price_moved");
+    let moved = minji.buys(&id, &json!({"amount": 79_999})).await.refused(409, "price_moved");
+    assert!(moved["detail"].as_str().unwrap().contains("buy_now_price"), "{moved}");
     let bought = minji.buys(&id, &json!({"amount": 80_000})).await;
     let receipt = receipt(&bought);
     assert_eq!(receipt.outcome, OutcomeWord::Bought);

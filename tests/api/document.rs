@@ -1,7 +1,7 @@
 //! The API document by itself: examples that fit, descriptions, closed sets, and `HEAD`.
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{
     TestServer, an_auction,
@@ -63,7 +63,10 @@ fn every_request_and_every_answer_has_an_example_that_fits() {
 fn every_schema_field_parameter_and_header_is_described() {
     let mut silent = Vec::new();
     let mut ask = |thing: &Value, what: String| {
-        if thing["description"].as_str().is_none_or(|text| text.trim().is_empty()) {
+        // What may not be there at all says nothing.
+        if *thing != false
+            && thing["description"].as_str().is_none_or(|text| text.trim().is_empty())
+        {
             silent.push(what);
         }
     };
@@ -200,4 +203,32 @@ async fn an_id_has_one_form() {
     for other in [id.to_uppercase(), id.replace('-', ""), format!("urn:uuid:{id}")] {
         sora.get(&format!("/v1/auctions/{other}")).await.refused(404, "invalid_id");
     }
+}
+
+#[test]
+fn what_is_left_out_of_a_request_is_not_null() {
+    let text = DOCUMENT.to_string();
+    assert!(!text.contains("\"default\":null"));
+}
+
+#[tokio::test]
+async fn a_field_that_is_missing_is_named() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let missing = json!({"title": "x", "ends_at": "2036-12-01T09:00:00.000Z"});
+    let problem = sora.post("/v1/auctions", &missing).await.refused(422, "invalid_request");
+    assert_eq!(problem["errors"][0]["field"], "opening_price", "{problem}");
+    let mut deep = an_auction();
+    deep["soft_close"] = json!({"trigger_window_s": 300});
+    let problem = sora.post("/v1/auctions", &deep).await.refused(422, "invalid_request");
+    assert_eq!(problem["errors"][0]["field"], "soft_close.extension_s", "{problem}");
+}
+
+#[tokio::test]
+async fn the_samples_ask_for_headers_without_waiting_for_a_body() {
+    let server = TestServer::spawn();
+    let page = server.anonymous().get("/docs").await;
+    let page = String::from_utf8(page.bytes.to_vec()).unwrap();
+    assert!(page.contains("curl --head"));
+    assert!(!page.contains("-X HEAD"));
 }

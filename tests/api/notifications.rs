@@ -279,6 +279,21 @@ async fn the_applicant_is_told_what_was_decided() {
 }
 
 #[tokio::test]
+async fn preferences_that_changed_since_they_were_read_are_not_overwritten() {
+    let server = TestServer::spawn();
+    let minji = server.bidder("minji").await;
+    let path = "/v1/me/notifications/preferences";
+    let read = minji.get(path).await.tag();
+    let set = |tag: String, kind: &str| {
+        let request = minji.request(reqwest::Method::PUT, path).header("if-match", tag);
+        minji.send(request.json(&json!({"muted": [kind]})))
+    };
+    set(read.clone(), "won").await.with_status(200);
+    set(read, "lost").await.refused(412, "precondition_failed");
+    assert_eq!(minji.get(path).await.with_status(200)["muted"], json!(["won"]));
+}
+
+#[tokio::test]
 async fn muted_kinds_are_not_told() {
     let server = TestServer::spawn();
     let sora = server.seller("sora").await;

@@ -60,7 +60,9 @@ async fn an_application_is_approved_and_then_its_user_sells_as_the_company() {
     );
     assert_eq!(application["user_id"], sora.id.to_string());
     assert_eq!(sora.get(MINE).await.with_status(200), application);
-    sora.post("/v1/auctions", &an_auction()).await.refused(403, "forbidden");
+    let refused = sora.post("/v1/auctions", &an_auction()).await.refused(403, "forbidden");
+    let advice = refused["detail"].as_str().unwrap();
+    assert!(advice.contains("POST /v1/me/seller-application"), "{advice}");
 
     let approved = admin.approves(application["id"].as_str().unwrap()).await.with_status(200);
     assert_eq!((&approved["status"], &approved["reason"]), (&json!("approved"), &Value::Null));

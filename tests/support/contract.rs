@@ -100,6 +100,9 @@ pub fn operation(method: &str, path: &str) -> Option<&'static Value> {
 
 /// As much of JSON Schema as the document uses; a field that it does not describe is an error.
 pub fn conforms(schema: &Value, value: &Value, place: &str) -> Result<(), String> {
+    if *schema == false {
+        return Err(format!("{place} may not be there: {value}"));
+    }
     if let Some(reference) = schema["$ref"].as_str() {
         let pointer = reference.trim_start_matches('#');
         let referred = DOCUMENT.pointer(pointer).ok_or(format!("{reference} leads nowhere"))?;

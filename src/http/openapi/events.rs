@@ -307,7 +307,7 @@ fn schemas_of(kind: &Kind) -> [(String, Value); 5] {
 fn frame(event: Value, data: &str) -> Value {
     json!({
         "event": event,
-        "id": {"type": "string", "description": "What `Last-Event-ID` resumes after: the sequence number; on a stream of many auctions `<auction_id>:<seq>`."},
+        "id": {"type": "string", "description": "What `Last-Event-ID` resumes after: the sequence number; on a stream of many auctions `<auction_id>:<seq>`; there blocks of an id alone come between events, see the operation."},
         "data": described(reference(data), "JSON on one line."),
     })
 }
@@ -393,16 +393,148 @@ fn add_personal(add: &mut impl FnMut(&str, Value) -> Option<Value>) {
         ),
     );
     add("InboxResetFrame", object("The inbox is to be read anew.", reset_frame("InboxReset"), &[]));
-    let kind = described(reference("NotificationKind"), "The kind of the notification.");
-    add(
-        "NotificationFrame",
-        object("A notification.", with(frame(kind, "Notification"), json!({"id": id})), &[]),
-    );
-    let options = ["InboxSnapshotFrame", "InboxResetFrame", "NotificationFrame"].map(reference);
-    add(
-        "InboxFrame",
-        json!({"description": "One event of the caller's own stream.", "oneOf": options}),
-    );
+    let mut kinds = Vec::new();
+    let mut frames = vec![
+        ("snapshot".to_owned(), "InboxSnapshotFrame".to_owned()),
+        ("reset".to_owned(), "InboxResetFrame".to_owned()),
+    ];
+    for told in TOLD {
+        let named = |ending: &str| format!("{}{ending}", told.stem);
+        add(&named("Notification"), notification(told));
+        let event = word(told.word, "The kind of the notification.");
+        let frame = with(frame(event, &named("Notification")), json!({"id": id}));
+        add(&named("NotificationFrame"), object(told.says, frame, &[]));
+        kinds.push((told.word.to_owned(), named("Notification")));
+        frames.push((told.word.to_owned(), named("NotificationFrame")));
+    }
+    let says = "Something that the user is told. Its words are the frontend's: they follow from kind and data.";
+    add("Notification", union(says, "kind", &kinds));
+    add("InboxFrame", union("One event of the caller's own stream.", "event", &frames));
+}
+
+/// A kind of notification, how its schemas are called, and what it says.
+struct Told {
+    word: &'static str,
+    stem: &'static str,
+    says: &'static str,
+    /// What its words are made of, and what of it is not always there.
+    data: fn() -> Value,
+    optional: &'static [&'static str],
+}
+
+const TOLD: &[Told] = &[
+    told("outbid", "Outbid", "Somebody else leads now.", stood),
+    told(
+        "leading_again",
+        "LeadingAgain",
+        "The user leads again, because somebody else's bid was taken back.",
+        stood,
+    ),
+    told("bid_retracted", "BidTakenBack", "A bid in the user's auction was taken back.", stood),
+    told(
+        "highest_bid_changed",
+        "HighestBidChanged",
+        "Of an auction that the user watches. Told at most every few seconds, as it stands then.",
+        stood,
+    ),
+    told(
+        "opening_soon",
+        "OpeningSoon",
+        "An auction that the user watches opens soon.",
+        || json!({"starts_at": time("From when bids are taken."), "lead_s": lead()}),
+    ),
+    told(
+        "ending_soon",
+        "EndingSoon",
+        "An auction that the user watches ends soon.",
+        || json!({"ends_at": time("The end as it stood then."), "lead_s": lead()}),
+    ),
+    told(
+        "extended",
+        "Extended",
+        "The end of an auction moved that the user watches or has bid in.",
+        stood,
+    ),
+    told("won", "Won", "The user won.", ended),
+    Told { optional: &["price"], ..told("lost", "Lost", "The user bid, and did not win.", ended) },
+    told("sold", "Sold", "The user's auction ended with a winner.", ended),
+    Told {
+        optional: &["price"],
+        ..told("unsold", "Unsold", "The user's auction ended without one.", ended)
+    },
+    told("order_due", "OrderDue", "A purchase is to be paid. Not sent yet.", nothing),
+    told(
+        "order_overdue",
+        "OrderOverdue",
+        "A purchase was not paid in time. Not sent yet.",
+        nothing,
+    ),
+    told("payment", "Payment", "A payment has come. Not sent yet.", nothing),
+    told("refund", "Refund", "A payment goes back. Not sent yet.", nothing),
+    told(
+        "keyword_alert",
+        "Listed",
+        "Something was listed that one of the user's alerts is for.",
+        || {
+            json!({
+                "price": described(money(), "The opening price."),
+                "starts_at": time("From when bids are taken."),
+                "ends_at": time("The end as it stood then."),
+            })
+        },
+    ),
+    told(
+        "seller_application_decided",
+        "SellerApplicationDecided",
+        "The user's seller application was decided.",
+        || json!({"status": described(reference("Verdict"), "What was decided of the application.")}),
+    ),
+];
+
+const fn told(
+    word: &'static str,
+    stem: &'static str,
+    says: &'static str,
+    data: fn() -> Value,
+) -> Told {
+    Told { word, stem, says, data, optional: &[] }
+}
+
+fn nothing() -> Value {
+    json!({})
+}
+
+fn lead() -> Value {
+    json!({"type": "integer", "format": "int64", "description": "How long before it was to be said, in seconds."})
+}
+
+fn stood() -> Value {
+    json!({
+        "price": described(money(), "The visible price then."),
+        "bid_count": {"type": "integer", "format": "int32", "minimum": 0, "description": "How many bids stood then."},
+        "ends_at": time("The end as it stood then."),
+    })
+}
+
+fn ended() -> Value {
+    json!({
+        "result": described(reference("AuctionResult"), "How the auction ended."),
+        "price": described(money(), "The final price; not there where nobody bid."),
+    })
+}
+
+fn notification(told: &Told) -> Value {
+    let fields = json!({
+        "id": {"type": "integer", "format": "int64", "minimum": 1, "description": "Rises with every notification."},
+        "kind": word(told.word, "What it is about."),
+        "subject_id": {"type": "string", "format": "uuid", "description": "The auction, or the seller application."},
+        "auction": nullable(reference("AuctionMentioned"), "The auction that it is about."),
+        "data": object("What its words are made of.", (told.data)(), told.optional),
+        "at": time("When it happened."),
+        "read_at": with(time("When it was read; null while it was not."), json!({"type": ["string", "null"]})),
+        "server_time": server_time(),
+    });
+    object(told.says, fields, &["server_time"])
 }
 
 fn add_webhooks(add: &mut impl FnMut(&str, Value) -> Option<Value>) {
@@ -463,6 +595,15 @@ fn webhook(word: &str, message: &str) -> Value {
 mod tests {
     use super::*;
     use crate::domain::auction::Event;
+
+    #[test]
+    fn every_kind_of_notification_has_its_schemas() {
+        let mut described: Vec<&str> = TOLD.iter().map(|told| told.word).collect();
+        described.sort_unstable();
+        let mut known = crate::notify::Kind::ALL.map(|kind| kind.word()).to_vec();
+        known.sort_unstable();
+        assert_eq!(described, known);
+    }
 
     #[test]
     fn every_type_of_event_has_its_schemas() {

@@ -13,8 +13,6 @@ const DEPTH_MAX: usize = 12;
 const BASE_URL: &str = "https://auction.example.com";
 /// The request of the examples.
 const REQUEST_ID: &str = "01935b2e-7c1a-7000-8000-00000000002a";
-/// A stream of the examples, as it comes.
-const STREAM: &str = "retry: 2718\n\nid: 41\nevent: snapshot\ndata: ";
 
 /// By field, parameter and schema; an object adds to what is composed, and its `-` takes away.
 static GIVEN: LazyLock<Value> = LazyLock::new(|| {
@@ -60,6 +58,7 @@ struct Composer<'a> {
 
 impl Composer<'_> {
     fn add_to(&self, operation: &mut Value) {
+        let is_of_many = operation["operationId"] == "watch_events";
         for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
             let name = parameter["name"].as_str().unwrap_or_default();
             if parameter["required"] == true && parameter["example"].is_null() {
@@ -72,7 +71,7 @@ impl Composer<'_> {
             }
         }
         if let Some(body) = operation["requestBody"]["content"].as_object_mut() {
-            body.values_mut().for_each(|media| self.add_to_media(media));
+            body.values_mut().for_each(|media| self.add_to_media(media, false));
         }
         for answer in operation["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
             for header in answer["headers"].as_object_mut().into_iter().flatten() {
@@ -81,7 +80,7 @@ impl Composer<'_> {
                 header["example"] = GIVEN["headers"][name]["example"].clone();
             }
             if let Some(content) = answer["content"].as_object_mut() {
-                content.values_mut().for_each(|media| self.add_to_media(media));
+                content.values_mut().for_each(|media| self.add_to_media(media, is_of_many));
             }
             if answer["headers"].is_null() {
                 answer.as_object_mut().map(|answer| answer.remove("headers"));
@@ -98,7 +97,7 @@ impl Composer<'_> {
         }
     }
 
-    fn add_to_media(&self, media: &mut Value) {
+    fn add_to_media(&self, media: &mut Value, is_of_many: bool) {
         if !media["example"].is_null() || !media["examples"].is_null() {
             if let Some(media) = media.as_object_mut() {
                 media.retain(|_, value| !value.is_null());
@@ -107,7 +106,9 @@ impl Composer<'_> {
         }
         media["example"] = if let Some(frame) = media["x-frame-schema"].as_object() {
             let frame = self.compose(&Value::Object(frame.clone()), "", 0);
-            format!("{STREAM}{}\n\n", frame["data"]).into()
+            let id = if is_of_many { &frame["data"]["auction_id"] } else { &Value::Null };
+            let id = id.as_str().map_or_else(|| "42".to_owned(), |auction| format!("{auction}:42"));
+            format!("retry: 2718\n\nid: {id}\nevent: snapshot\ndata: {}\n\n", frame["data"]).into()
         } else {
             self.compose(&media["schema"], "", 0)
         };
@@ -125,6 +126,9 @@ impl Composer<'_> {
             if !given.is_null() {
                 return given.clone();
             }
+        }
+        if schema["$ref"] == "#/components/schemas/Money" && GIVEN["money"][field].is_object() {
+            return GIVEN["money"][field].clone();
         }
         if let Some(reference) = schema["$ref"].as_str() {
             return self.compose_named(reference.rsplit('/').next().unwrap_or(""), depth);
@@ -170,7 +174,8 @@ impl Composer<'_> {
 
     fn compose_object(&self, schema: &Value, depth: usize) -> Value {
         let properties = schema["properties"].as_object().into_iter().flatten();
-        let there = properties.filter(|(_, property)| property["type"] != "null");
+        let there =
+            properties.filter(|(_, property)| property["type"] != "null" && **property != false);
         let fields =
             there.map(|(name, property)| (name.clone(), self.compose(property, name, depth + 1)));
         fields.collect::<Map<_, _>>().into()

@@ -2,6 +2,8 @@
 //! the shapes of requests, closed sets whose words other layers own, one form of ids, streams,
 //! webhooks, examples, and `HEAD`.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::{events, examples};
@@ -18,15 +20,19 @@ const UUID: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9
 
 /// Everything, in the order in which one pass needs another.
 pub(super) fn refine(document: &mut Value) {
+    require_what_is_always_sent(document);
     if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
         schemas.extend(events::schemas());
         schemas.extend(requests());
         // Of the request as it is read, of which the union says more.
         schemas.remove("IncrementKind");
+        // Of which each kind of notification has its own part.
+        schemas.remove("NotificationData");
     }
     document["webhooks"] = events::webhooks().into();
     change_fields(document);
     everywhere(document, &mut one_form_of_ids);
+    everywhere(document, &mut no_default_of_null);
     everywhere(document, &mut describe_what_may_be_null);
     describe_parameters(document);
     describe_streams(document);
@@ -37,7 +43,8 @@ pub(super) fn refine(document: &mut Value) {
 /// Requests of which a field decides what others may be, and increments, which are answered too.
 fn requests() -> Map<String, Value> {
     let amount = |description: &str| json!({"type": "integer", "format": "int64", "minimum": 1, "maximum": Amount::CAP_MAX.minor_units(), "description": description});
-    let absent = |description: &str| json!({"type": "null", "description": description});
+    // No value at all, so that types made of it have no such field: not even one of null.
+    let absent = || json!(false);
     let object = |description: &str, required: &[&str], properties: Value| json!({"type": "object", "description": description, "required": required, "properties": properties, "additionalProperties": false});
     let one_of = |description: &str, names: &[&str]| {
         let options: Vec<Value> = names.iter().map(|name| reference(name)).collect();
@@ -57,11 +64,11 @@ fn requests() -> Map<String, Value> {
         "NewBid": one_of("A bid in minor units of the auction's currency: exact, or up to a ceiling.", &["NewExactBid", "NewCeilingBid"]),
         "NewExactBid": object("A bid of the price itself.", &["amount"], json!({
             "amount": amount("The price itself."),
-            "max_amount": absent("Not with `amount`."),
+            "max_amount": absent(),
             "expected_seq": expected_seq, "confirm_amount": confirm_amount,
         })),
         "NewCeilingBid": object("A bid up to a ceiling.", &["max_amount"], json!({
-            "amount": absent("Not with `max_amount`."),
+            "amount": absent(),
             "max_amount": amount("The exchange bids up to it. Private."),
             "expected_seq": expected_seq, "confirm_amount": confirm_amount,
         })),
@@ -77,11 +84,11 @@ fn requests() -> Map<String, Value> {
         "IncrementHouseTable": object("A table of the house.", &["kind", "table"], json!({
             "kind": kind("table", "Rules on the current price."),
             "table": reference_described("TableName", "Which."),
-            "rules": absent("Not with `table`."),
+            "rules": absent(),
         })),
         "IncrementOwnTable": object("A table of the seller's own.", &["kind", "rules"], json!({
             "kind": kind("table", "Rules on the current price."),
-            "table": absent("Not with `rules`."),
+            "table": absent(),
             "rules": {"type": "array", "minItems": 1, "maxItems": RULES_MAX, "items": reference("IncrementRule"), "description": "On the current price, the last rule with `below` null."},
         })),
         "NewKeywordAlert": {
@@ -97,10 +104,10 @@ fn requests() -> Map<String, Value> {
         "ReadNotifications": one_of("What the caller has read: some, or all up to one.", &["ReadSome", "ReadUpTo"]),
         "ReadSome": object("Some notifications.", &["ids"], json!({
             "ids": {"type": "array", "maxItems": 1_000, "items": {"type": "integer", "format": "int64"}, "description": "Those that are not the caller's are left alone."},
-            "up_to": absent("Not with `ids`."),
+            "up_to": absent(),
         })),
         "ReadUpTo": object("All up to one.", &["up_to"], json!({
-            "ids": absent("Not with `up_to`."),
+            "ids": absent(),
             "up_to": {"type": "integer", "format": "int64", "description": "This one and all before it."},
         })),
     });
@@ -243,6 +250,71 @@ fn everywhere(value: &mut Value, change: &mut impl FnMut(&mut Map<String, Value>
     }
 }
 
+/// Fields of answers that are not always there; of these schemas, any field that may be null.
+const NOT_ALWAYS_SENT: &[(&str, &[&str])] = &[
+    ("Auction", &["reserve_price"]),
+    ("Receipt", &["ceiling_salt"]),
+    ("Client", &["secret"]),
+    ("Webhook", &["secret"]),
+    ("Problem", &[]),
+    ("OpenMatter", &[]),
+];
+
+/// What only answers have is there even where it is null, which derives cannot know.
+fn require_what_is_always_sent(document: &mut Value) {
+    let (mut asked, mut answered) = (BTreeSet::new(), BTreeSet::new());
+    for (_, _, operation) in operations(document) {
+        names_in(&operation["requestBody"], &mut asked);
+        names_in(&operation["responses"], &mut answered);
+    }
+    let schemas = &mut document["components"]["schemas"];
+    with_what_they_name(schemas, &mut asked);
+    with_what_they_name(schemas, &mut answered);
+    for name in answered.difference(&asked) {
+        let not_always = NOT_ALWAYS_SENT.iter().find(|(schema, _)| schema == name);
+        let not_always = not_always.map(|(_, fields)| *fields);
+        let Some(schema) = schemas.get_mut(name) else { continue };
+        let fields = schema["properties"].as_object().into_iter().flat_map(Map::keys);
+        let always = |field: &&String| !not_always.unwrap_or(&[]).contains(&field.as_str());
+        let required: Vec<String> = fields.filter(always).cloned().collect();
+        if !required.is_empty() && not_always != Some(&[]) {
+            schema["required"] = required.into();
+        }
+    }
+}
+
+/// The schemas that are named anywhere in it.
+fn names_in(value: &Value, names: &mut BTreeSet<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| names_in(item, names)),
+        Value::Object(fields) => {
+            let name = fields.get("$ref").and_then(Value::as_str);
+            let name = name.and_then(|path| path.strip_prefix("#/components/schemas/"));
+            names.extend(name.map(str::to_owned));
+            fields.values().for_each(|value| names_in(value, names));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Adds what these schemas name, and what that names.
+fn with_what_they_name(schemas: &Value, names: &mut BTreeSet<String>) {
+    let mut known = 0;
+    while known < names.len() {
+        known = names.len();
+        for name in names.clone() {
+            names_in(&schemas[&name], names);
+        }
+    }
+}
+
+/// What is left out of a request stays as it is, and null takes it away: null is no default.
+fn no_default_of_null(schema: &mut Map<String, Value>) {
+    if schema.get("default").is_some_and(Value::is_null) {
+        schema.remove("default");
+    }
+}
+
 fn one_form_of_ids(schema: &mut Map<String, Value>) {
     if schema.get("format").is_some_and(|format| format == "uuid") {
         schema.insert("pattern".into(), UUID.into());
@@ -310,6 +382,11 @@ fn describe_parameters(document: &mut Value) {
     }
 }
 
+/// How a browser resumes a stream of many auctions.
+const POSITIONS: &str = " Whenever all is told that there is, a block without data says only `id: #<hash of the list>:<seq>,<seq>,…`: \
+    the last sequence number of each auction, in the order in which they were asked for. It is no event; sent back as \
+    `Last-Event-ID` with the same list it resumes each of them.";
+
 /// What comes over a stream; its schema is of one event, as a reader of streams gives it.
 fn describe_streams(document: &mut Value) {
     for (_, _, operation) in operations(document) {
@@ -318,11 +395,13 @@ fn describe_streams(document: &mut Value) {
             Some("watch_my_events") => "InboxFrame",
             _ => continue,
         };
+        let is_of_many = operation["operationId"] == "watch_events";
         let answer = &mut operation["responses"]["200"];
         answer["description"] = format!(
             "Server-sent events, each a `{frame}`: `event` and `id` as they are, `data` as JSON. A \
              comment every 15 s keeps the stream alive; `retry:` says how many milliseconds to wait \
-             before coming back, each viewer another number."
+             before coming back, each viewer another number.{}",
+            if is_of_many { POSITIONS } else { "" }
         )
         .into();
         answer["content"]["text/event-stream"]["x-frame-schema"] = reference(frame);

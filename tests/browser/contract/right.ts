@@ -64,6 +64,56 @@ export async function sell(): Promise<string | undefined> {
   return data?.id;
 }
 
+/** What is left out stays, null takes away. */
+export async function edit(id: string, etag: string): Promise<void> {
+  await exchange.PATCH("/v1/auctions/{id}", {
+    params: { path: { id }, header: { "If-Match": etag } },
+    body: { title: "항아리" } satisfies Schemas["AuctionChanges"],
+  });
+  await exchange.PATCH("/v1/auctions/{id}", {
+    params: { path: { id }, header: { "If-Match": etag } },
+    body: { reserve_price: null } satisfies Schemas["AuctionChanges"],
+  });
+  await exchange.PATCH("/v1/me", { body: { nickname: "소라" } satisfies Schemas["MeChanges"] });
+  await exchange.PATCH("/v1/me/addresses/{id}", {
+    params: { path: { id } },
+    body: { line2: null } satisfies Schemas["AddressChanges"],
+  });
+}
+
+/** Requests that were made elsewhere. */
+export const send = {
+  bid: (id: string, body: Schemas["NewBid"]) =>
+    exchange.POST("/v1/auctions/{id}/bids", {
+      params: { path: { id }, header: { "Idempotency-Key": crypto.randomUUID() } },
+      body,
+    }),
+  auction: (body: Schemas["NewAuction"]) => exchange.POST("/v1/auctions", { body }),
+  read: (body: Schemas["ReadNotifications"]) =>
+    exchange.POST("/v1/me/notifications/read", { body }),
+};
+
+/** Another one like it. */
+export const again = (sold: Schemas["Auction"], ends_at: string) => {
+  const { title, category, increment, buy_now_price } = sold;
+  return send.auction({
+    title,
+    category,
+    increment,
+    opening_price: sold.opening_price.amount,
+    buy_now_price: buy_now_price?.amount ?? null,
+    ends_at,
+  });
+};
+
+/** What is always sent is never undefined. */
+export const always = (auction: Schemas["Auction"], me: Schemas["Me"]): (string | number | null)[] => [
+  auction.leader_alias,
+  auction.result,
+  me.birth_year,
+  me.profile_consent_at,
+];
+
 /** A bid, and what is to be said of a refusal. */
 export async function bid(id: string, ceiling: number): Promise<string> {
   const { data, error } = await exchange.POST("/v1/auctions/{id}/bids", {
@@ -133,14 +183,16 @@ export function said(entry: Schemas["LogEntry"]): string {
 export function notified(frame: Schemas["InboxFrame"]): number {
   if (frame.event === "snapshot") return frame.data.unread;
   if (frame.event === "reset") return 0;
-  return frame.data.kind === "outbid" ? 2 : 1;
+  if (frame.event === "outbid") return frame.data.data.price.amount;
+  if (frame.event === "won") return frame.data.data.result === "sold" ? 2 : 3;
+  return 1;
 }
 
 export async function readAll(): Promise<number | undefined> {
   const inbox = await exchange.GET("/v1/me/notifications", { params: { query: { unread: true } } });
   const newest = inbox.data?.items[0];
   if (!newest) return 0;
-  const body = { up_to: newest.id };
+  const body = { up_to: newest.id } satisfies Schemas["ReadNotifications"];
   return (await exchange.POST("/v1/me/notifications/read", { body })).data?.unread;
 }
 

@@ -52,7 +52,7 @@ export const misspelt = [
   // @ts-expect-error
   notification.kind === "outbidden",
   // @ts-expect-error
-  notification.data.result === "won",
+  notification.data.result,
   // @ts-expect-error
   delivery.type === "bid.accepted",
   // @ts-expect-error
@@ -113,6 +113,16 @@ export const refused = () => [
   exchange.DELETE("/v1/auctions/{id}", { params: { path: params.path } }),
   // @ts-expect-error
   exchange.GET("/v1/auction/{id}", { params: { path: params.path } }),
+];
+
+// openapi-fetch lets what it does not know pass; `satisfies` does not.
+export const unknown = [
+  // @ts-expect-error
+  { title: "항아리", opening_prise: 1 } satisfies Schemas["AuctionChanges"],
+  // @ts-expect-error
+  { nickname: "소라", nick_name: "소라" } satisfies Schemas["MeChanges"],
+  // @ts-expect-error
+  { amount: 1, expected_sec: 2 } satisfies Schemas["NewBid"],
 ];
 
 const bid = (bid: Schemas["NewBid"]) => bid;

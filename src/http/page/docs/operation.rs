@@ -174,7 +174,11 @@ impl<'a> Operation<'a> {
         html! {
             @for (kind, media) in entries(content) {
                 p class="caption" { code { (kind) } }
-                (schema::body(&self.document, &media["schema"]))
+                @if media["x-frame-schema"].is_object() {
+                    (schema::body(&self.document, &media["x-frame-schema"]))
+                } @else {
+                    (schema::body(&self.document, &media["schema"]))
+                }
                 @for (title, example) in self.examples(media) {
                     p class="caption" { (self.document.say("Example", "예시")) " " (title) }
                     pre tabindex="0" { (example.as_str().map_or_else(|| schema::pretty(example), str::to_owned)) }

@@ -102,9 +102,11 @@ impl Call {
 
     fn curl(&self) -> String {
         let mut lines = vec![match (self.is_stream, self.method.as_str()) {
-            (true, _) => format!("curl -N {}", in_quotes(&self.url)),
+            (true, "GET") => format!("curl -N {}", in_quotes(&self.url)),
             (false, "GET") => format!("curl {}", in_quotes(&self.url)),
-            (false, method) => format!("curl -X {method} {}", in_quotes(&self.url)),
+            // With `-X HEAD` curl would wait for a body that never comes.
+            (_, "HEAD") => format!("curl --head {}", in_quotes(&self.url)),
+            (_, method) => format!("curl -X {method} {}", in_quotes(&self.url)),
         }];
         for (name, value) in &self.headers {
             lines.push(match value {

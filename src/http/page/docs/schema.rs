@@ -68,7 +68,8 @@ fn whole(document: &Document<'_>, schema: &Value, depth: usize) -> Markup {
         }
         @if has_fields {
             ul class="fields" {
-                @for (name, field) in entries(&schema["properties"]) {
+                // One that may not be there at all is none to read of.
+                @for (name, field) in entries(&schema["properties"]).filter(|(_, f)| **f != false) {
                     (self::field(document, name, field, required(name), depth))
                 }
             }
