@@ -7,4 +7,5 @@
 pub mod auction;
 pub mod id;
 pub mod money;
+pub mod text;
 pub mod time;

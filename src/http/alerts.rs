@@ -12,6 +12,7 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::{
+    domain::text::is_visible_line,
     notify::{KEYWORD_CHARS_MAX, KEYWORD_CHARS_MIN, folded},
     store::{AlertAdded, AlertRow},
     wall_clock,
@@ -39,7 +40,7 @@ impl NewAlertBody {
     fn row(self) -> Result<AlertRow, Problem> {
         let keyword = self.keyword.as_deref().map(folded);
         let is_usable = |text: &String, least, most| {
-            (least..=most).contains(&text.chars().count()) && !text.contains(char::is_control)
+            (least..=most).contains(&text.chars().count()) && is_visible_line(text)
         };
         if keyword.as_ref().is_some_and(|k| !is_usable(k, KEYWORD_CHARS_MIN, KEYWORD_CHARS_MAX)) {
             let message =

@@ -792,7 +792,9 @@ pub async fn list_auctions(
     let (sort, order) = query.sort.unwrap_or_default().sort();
     let after = query.cursor.as_deref().map(|text| body::read_cursor(order, text)).transpose()?;
     let filter = query.filter()?;
+    let share = state.lists.take(&state.limits, &request).await?;
     let rows = state.store.auctions(&filter, sort, after, limit + 1).await?;
+    drop(share);
     let (rows, next_cursor) = body::page(rows, limit, |row| {
         body::write_cursor(order, Page { key: sort_key(sort, row), id: row.id })
     });

@@ -393,7 +393,9 @@ pub async fn list_bids(
             page.key
         }
     };
+    let share = state.lists.take(&state.limits, &request).await?;
     let rows = state.store.of_lists().bids_before(id, before, limit + 1).await?;
+    drop(share);
     if rows.is_empty() && state.store.log_head(id).await?.is_none() {
         return Err(Code::AuctionNotFound.into());
     }

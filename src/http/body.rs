@@ -78,7 +78,13 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         Err(error) if error.is_data() || error.to_string().starts_with(OUT_OF_RANGE) => {
             // Once more, slowly, for the path to what is wrong.
             let reader = &mut serde_json::Deserializer::from_slice(bytes);
-            return Err(wrong(serde_path_to_error::deserialize::<_, Node>(reader), &error));
+            let mut problem = wrong(serde_path_to_error::deserialize::<_, Node>(reader), &error);
+            if is_in_negative_number(bytes, error.line(), error.column()) {
+                for field in problem.errors.iter_mut().filter(|one| one.message == OUT_OF_RANGE) {
+                    BELOW_RANGE.clone_into(&mut field.message);
+                }
+            }
+            return Err(problem);
         }
         Err(error) => {
             let found = format!("Line {}, column {}.", error.line(), error.column());
@@ -111,9 +117,20 @@ fn wrong<T>(
 
 /// What `serde_json` says of a number beyond every float.
 const OUT_OF_RANGE: &str = "number out of range";
+/// What we say of one below every float.
+const BELOW_RANGE: &str = "negative number out of range";
+
+/// Whether the number in which reading stopped, before or at its end, has a minus.
+fn is_in_negative_number(bytes: &[u8], line: usize, column: usize) -> bool {
+    let line = bytes.split(|byte| *byte == b'\n').nth(line.saturating_sub(1)).unwrap_or_default();
+    let read = &line[..column.min(line.len())];
+    let is_of_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
+    let number = read.iter().rposition(|byte| !is_of_number(byte)).map_or(0, |before| before + 1);
+    read.get(number) == Some(&b'-')
+}
 
 impl Problem {
-    /// Whether it is that this field holds a number beyond every float.
+    /// Whether it is that this field holds a number above every float.
     pub fn is_out_of_range(&self, field: &str) -> bool {
         self.errors.iter().any(|error| error.field == field && error.message == OUT_OF_RANGE)
     }

@@ -45,7 +45,12 @@ pub(super) fn caller(request: &HttpRequest) -> Result<Option<Arc<Caller>>, Code>
 }
 
 fn check(request: &HttpRequest) -> Result<Option<Arc<Caller>>, Code> {
-    let Some(value) = request.headers().get(header::AUTHORIZATION) else { return Ok(None) };
+    let mut values = request.headers().get_all(header::AUTHORIZATION);
+    let Some(value) = values.next() else { return Ok(None) };
+    // Of two tokens nobody can say whose request it is.
+    if values.next().is_some() {
+        return Err(Code::TokenInvalid);
+    }
     let token = value
         .to_str()
         .ok()

@@ -285,8 +285,7 @@ impl About {
                 .transpose()?;
         }
         let who = || caller(request.request()).ok().flatten();
-        let counted =
-            operations::counted(request.method(), self.operation, operations::path(request));
+        let counted = operations::counted(self.operation);
         let Some((told, admitted)) = state.limits.admit(request, counted, &state.clients, who)
         else {
             return Ok(());

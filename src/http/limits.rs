@@ -470,7 +470,7 @@ mod tests {
             tokens.check(token, wall_clock::now()).ok()
         };
         let operation = operations::of(&request);
-        let counted = operations::counted(request.method(), operation, operations::path(&request));
+        let counted = operations::counted(operation);
         limits.admit(&request, counted, clients, caller).expect("limited").1
     }
 

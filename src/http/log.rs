@@ -115,7 +115,9 @@ pub async fn get_log(
         let found = format!("after_seq must be 0 or more, limit 1 to {ENTRIES_MAX}.");
         return Err(Problem::found(Code::InvalidQuery, found));
     }
+    let share = state.lists.take(&state.limits, &request).await?;
     let page = state.store.of_lists().log_after(id, after_seq, limit, BYTES_MAX).await?;
+    drop(share);
     if page.rows.is_empty() && state.store.log_head(id).await?.is_none() {
         return Err(Code::AuctionNotFound.into());
     }

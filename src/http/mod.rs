@@ -17,6 +17,7 @@ pub mod context;
 pub mod failures;
 pub mod head;
 pub mod limits;
+pub mod lists;
 pub mod log;
 pub mod me;
 pub mod notifications;
@@ -66,7 +67,7 @@ use crate::{
     events::bus::Bus,
     exchange::Exchange,
     identity::{
-        clients::Clients,
+        clients::{Clients, is_loopback_origin},
         kakao::{Kakao, Unlinks},
         oauth::UnderWay,
         tokens::Tokens,
@@ -124,6 +125,10 @@ pub struct State {
     pub limits: limits::Limits,
     /// Who is connected.
     pub connections: Arc<Connections>,
+    /// What the database says to health checks.
+    pub health: Arc<service::Health>,
+    /// Who has how many lists under way.
+    pub lists: Arc<lists::Shares>,
     /// The origins whose pages may call.
     pub allowed_origins: Arc<[String]>,
     /// Whether pages on this machine's own loopback addresses may call too.
@@ -196,6 +201,8 @@ impl State {
                 &config.connections,
                 &config.rate_limits.trusted_proxies,
             ),
+            health: Arc::default(),
+            lists: Arc::new(lists::Shares::of(config.database_connections.lists)),
             allowed_origins: config.allowed_origins.clone().into(),
             allow_loopback_origins: config.is_embedded(),
             has_demo_login: config.has_demo_login() == Ok(true),
@@ -381,7 +388,7 @@ pub fn cors(state: &State) -> Cors {
             let Some(origin) = origin.to_str().ok().filter(|_| is_open) else { return false };
             clients.allows_origin(origin)
                 || origins.iter().any(|allowed| allowed == origin)
-                || (allow_loopback && is_loopback(origin))
+                || (allow_loopback && is_loopback_origin(origin))
         })
         .allowed_methods([
             Method::GET,
@@ -413,10 +420,4 @@ pub fn cors(state: &State) -> Cors {
         ])
         .max_age(PREFLIGHT_KEPT_S)
         .block_on_origin_mismatch(false)
-}
-
-fn is_loopback(origin: &str) -> bool {
-    let Some(host) = origin.strip_prefix("http://") else { return false };
-    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-    matches!(host, "localhost" | "127.0.0.1" | "[::1]")
 }

@@ -20,7 +20,7 @@ use super::{
 /// As what a request counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counted {
-    /// Not at all: health checks, preflights, what never changes.
+    /// Not at all: health checks, what never changes.
     Not,
     /// Among an address's steps of logins.
     AsLogin,
@@ -136,18 +136,10 @@ fn find(method: &Method, path: &str) -> Option<&'static Operation> {
         .find(|operation| operation.path.is_match(path))
 }
 
-/// As what a request counts. What is none of the operations counts where one could be: somebody who
-/// tries paths is somebody who asks.
-pub fn counted(method: &Method, operation: Option<&Operation>, path: &str) -> Counted {
-    if method == Method::OPTIONS {
-        return Counted::Not;
-    }
-    let is_near = || ["/v1/", "/webhooks/"].iter().any(|start| path.starts_with(start));
-    match operation {
-        Some(operation) => operation.counted,
-        None if is_near() => Counted::AsRequest,
-        None => Counted::Not,
-    }
+/// As what a request counts. What is none of the operations counts too: a page costs what a list
+/// costs, and somebody who tries paths is somebody who asks. Preflights are answered before.
+pub fn counted(operation: Option<&Operation>) -> Counted {
+    operation.map_or(Counted::AsRequest, |operation| operation.counted)
 }
 
 /// The methods that a path has, separated by commas, for those who come with another one; `None`
@@ -175,7 +167,7 @@ mod tests {
 
     fn counted_as(method: Method, uri: &str) -> Counted {
         let request = TestRequest::default().method(method).uri(uri).to_srv_request();
-        counted(request.method(), of(&request), path(&request))
+        counted(of(&request))
     }
 
     #[test]
@@ -197,7 +189,14 @@ mod tests {
             (Method::POST, "/oauth/token", Counted::OnceClientIsKnown),
             (Method::GET, "/healthz", Counted::Not),
             (Method::GET, "/health%7A", Counted::Not),
-            (Method::OPTIONS, "/v1/auctions", Counted::Not),
+            (Method::GET, "/problems/not_found", Counted::Not),
+            (Method::GET, "/", Counted::AsRequest),
+            (Method::GET, "/x", Counted::AsRequest),
+            (Method::GET, "/docs", Counted::AsRequest),
+            (Method::GET, "/openapi.json", Counted::AsRequest),
+            (Method::GET, "/assets/x.css", Counted::AsRequest),
+            (Method::POST, "/healthz", Counted::AsRequest),
+            (Method::OPTIONS, "/v1/auctions", Counted::AsRequest),
         ] {
             assert_eq!(counted_as(method.clone(), uri), as_what, "{method} {uri}");
         }

@@ -1,6 +1,6 @@
 //! The service itself: time, health, the explanations of problems, and the API document.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::{HttpResponse, get, http::header, web};
 use serde::{Deserialize, Serialize};
@@ -13,11 +13,53 @@ use super::{
 use crate::{
     events::bus::{BusStanding, Trouble},
     identity::keys::KEY_SET_KEPT_S,
+    store::{OutboxWaiting, Store},
     telemetry, wall_clock,
 };
 
 /// Commits in the outbox that are looked at for the metrics; how many there are beyond is reckoned.
 const OUTBOX_COUNTED_MAX: i64 = 200;
+/// For how long an answer of the database is kept for those who ask for health or metrics.
+const HEALTH_KEPT: Duration = Duration::from_secs(1);
+
+/// What the database says to health checks and metrics. They count in no budget and must not wait for
+/// people, so they ask over the connections of the floor; and of them at most one each at a time, and
+/// one a second, so that the floor never waits for them either.
+#[derive(Default)]
+pub struct Health {
+    database: Kept<bool>,
+    outbox: Kept<Option<OutboxWaiting>>,
+}
+
+impl Health {
+    async fn database(&self, store: &Store) -> bool {
+        self.database.get(async || store.of_floor().ping().await.is_ok()).await
+    }
+
+    async fn outbox(&self, store: &Store) -> Option<OutboxWaiting> {
+        let ask = async || store.of_floor().outbox_waiting(OUTBOX_COUNTED_MAX).await.ok();
+        self.outbox.get(ask).await
+    }
+}
+
+/// The last answer, and when it came.
+#[derive(Default)]
+struct Kept<T>(tokio::sync::Mutex<Option<(Instant, T)>>);
+
+impl<T: Copy> Kept<T> {
+    /// Who comes while it is asked for waits for that answer.
+    async fn get(&self, ask: impl AsyncFnOnce() -> T) -> T {
+        let mut kept = self.0.lock().await;
+        if let Some((at, answer)) = *kept
+            && at.elapsed() < HEALTH_KEPT
+        {
+            return answer;
+        }
+        let answer = ask().await;
+        *kept = Some((Instant::now(), answer));
+        answer
+    }
+}
 
 /// The exchange's clock.
 #[derive(Debug, Serialize, ToSchema)]
@@ -151,7 +193,7 @@ pub struct ReadinessBody {
 pub async fn get_readiness(state: web::Data<State>) -> HttpResponse {
     let caught_up = state.is_caught_up();
     let lanes = state.exchange.is_ready();
-    let database = state.store.ping().await.is_ok();
+    let database = state.health.database(&state.store).await;
     let bus = BusWord::of(bus_standing(&state));
     let is_ready = caught_up && lanes && database;
     let status = ReadyWord::of(is_ready);
@@ -190,7 +232,7 @@ pub struct StreamsReadinessBody {
         (status = 503, body = StreamsReadinessBody, description = "Not now", content_type = "application/json")))]
 #[get("/readyz")]
 pub async fn get_readiness_of_streams(state: web::Data<State>) -> HttpResponse {
-    let database = state.store.ping().await.is_ok();
+    let database = state.health.database(&state.store).await;
     let bus = BusWord::of(bus_standing(&state));
     let is_ready = database && !state.is_closing();
     let status = ReadyWord::of(is_ready);
@@ -217,7 +259,7 @@ pub async fn get_metrics(state: web::Data<State>) -> HttpResponse {
     gauge("hoga_viewers", state.hub.viewers());
     gauge("hoga_ready", usize::from(state.is_caught_up() && state.exchange.is_ready()));
     gauge("hoga_bus_up", usize::from(bus_standing(&state) == BusStanding::Up));
-    if let Ok(waiting) = state.store.outbox_waiting(OUTBOX_COUNTED_MAX).await {
+    if let Some(waiting) = state.health.outbox(&state.store).await {
         gauge("hoga_outbox_commits", usize::try_from(waiting.commits).unwrap_or(0));
         gauge("hoga_outbox_events", usize::try_from(waiting.events).unwrap_or(0));
         let seconds = Duration::from_millis(u64::try_from(waiting.oldest_ms).unwrap_or(0));

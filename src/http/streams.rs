@@ -219,13 +219,20 @@ pub async fn watch_my_events(
     let last = last.as_deref().map(personal::parse_last).transpose()?;
     if head::is_wanted(&request) {
         // A ticket opens a stream; it is not spent on this.
-        if query.ticket.is_none() {
-            caller(&request)?.ok_or(Code::Unauthenticated)?;
-        }
+        match query.ticket {
+            Some(ticket) => {
+                let hash = secret::hash(&ticket);
+                user_of(state.store.look_at_ticket(hash, wall_clock::now()).await?)?
+            }
+            None => caller(&request)?.ok_or(Code::Unauthenticated)?.user,
+        };
         return Ok(streaming(futures_util::stream::empty()));
     }
     let user = match query.ticket {
-        Some(ticket) => user_of_ticket(&state, &ticket).await?,
+        Some(ticket) => {
+            let hash = secret::hash(&ticket);
+            user_of(state.store.take_ticket(hash, wall_clock::now()).await?)?
+        }
         None => caller(&request)?.ok_or(Code::Unauthenticated)?.user,
     };
     // Counted with the streams of auctions.
@@ -234,8 +241,8 @@ pub async fn watch_my_events(
     Ok(streaming(state.personal.watch(user, last, place).await?))
 }
 
-async fn user_of_ticket(state: &State, ticket: &str) -> Result<UserId, Problem> {
-    match state.store.take_ticket(secret::hash(ticket), wall_clock::now()).await? {
+fn user_of(ticket: TicketTaken) -> Result<UserId, Problem> {
+    match ticket {
         TicketTaken::Good(user) => Ok(user),
         TicketTaken::Expired => Err(Code::TicketExpired.into()),
         TicketTaken::Used => {

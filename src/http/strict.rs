@@ -1,7 +1,8 @@
 //! JSON that is read to the letter: a field stands once, and what is to be an object is one.
 //!
 //! Serde lets an array stand for a struct, its fields by position, at every level, and a map takes
-//! the last of two equal keys. Neither is in the API document, and both let a request mean something
+//! the last of two equal keys, and an enum may be an object whose one key is the word. None of it is in
+//! the API document, and all of it lets a request mean something
 //! that no client ever meant. A type that is tagged or flattened (`#[serde(tag)]`, `untagged`,
 //! `flatten`) would hide its structs from this: requests have none.
 
@@ -11,7 +12,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{
         Error as _, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor,
-        value::{MapAccessDeserializer, MapDeserializer, SeqDeserializer},
+        value::{MapDeserializer, SeqDeserializer},
     },
     forward_to_deserialize_any,
 };
@@ -178,13 +179,11 @@ impl<'de> Deserializer<'de> for Node {
     ) -> Result<V::Value, Error> {
         match self {
             Node::Text(word) => visitor.visit_enum(word.into_deserializer()),
-            Node::Object(fields) => {
-                let entries = MapDeserializer::new(fields.into_iter());
-                visitor.visit_enum(MapAccessDeserializer::new(entries))
-            }
-            other @ (Node::Null | Node::Bool(_) | Node::Number(_) | Node::Array(_)) => {
-                Err(Error::invalid_type(other.unexpected(), &visitor))
-            }
+            other @ (Node::Null
+            | Node::Bool(_)
+            | Node::Number(_)
+            | Node::Array(_)
+            | Node::Object(_)) => Err(Error::invalid_type(other.unexpected(), &"a word")),
         }
     }
 
@@ -267,6 +266,15 @@ mod tests {
         }
         assert!(read(r#"{"words": []}"#).is_err());
         assert!(read(r#"{"kind": ["two"]}"#).is_err());
+    }
+
+    #[test]
+    fn a_word_is_text_alone() {
+        assert_eq!(read(r#"{"kind": "two"}"#).expect("a word").kind, Kind::Two);
+        for text in [r#"{"kind": {"two": null}}"#, r#"{"kind": {}}"#, r#"{"kind": 1}"#] {
+            let error = read(text).expect_err(text);
+            assert!(error.contains("expected a word"), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use crate::domain::{
     id::UserId,
+    text::is_visible_line,
     time::{SeoulDay, Timestamp},
 };
 
@@ -59,7 +60,7 @@ pub enum Unfit {
 /// When it is empty, too long, or has characters that nobody can see.
 pub fn line(text: &str, chars_max: usize) -> Result<String, Unfit> {
     let text = text.trim();
-    if text.chars().any(is_unseen) {
+    if !is_visible_line(text) {
         return Err(Unfit::Control);
     }
     if (1..=chars_max).contains(&text.chars().count()) {
@@ -67,16 +68,6 @@ pub fn line(text: &str, chars_max: usize) -> Result<String, Unfit> {
     } else {
         Err(Unfit::Length(chars_max))
     }
-}
-
-/// Controls, and the marks that turn text around or take no room: a name made of them looks like
-/// nothing, or like somebody else's.
-fn is_unseen(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}' | '\u{200c}' | '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{feff}')
-        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fffd}')
-        // The fillers of Hangul; the joiner of emoji stays.
-        || matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}')
 }
 
 /// How others see somebody.

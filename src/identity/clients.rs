@@ -20,7 +20,7 @@ use url::Url;
 
 use super::secret;
 use crate::{
-    domain::time::Timestamp,
+    domain::{text::is_visible_line, time::Timestamp},
     store::{CLIENTS_MAX, ClientChanges, ClientRow, ClientsStamp, Store, StoreError},
 };
 
@@ -242,8 +242,8 @@ impl Faults {
 }
 
 fn check_name(name: &str) -> Result<(), String> {
-    let is_name = (1..=NAME_CHARS_MAX).contains(&name.trim().chars().count())
-        && !name.chars().any(char::is_control);
+    let is_name =
+        (1..=NAME_CHARS_MAX).contains(&name.trim().chars().count()) && is_visible_line(name);
     if is_name {
         Ok(())
     } else {
@@ -320,6 +320,13 @@ fn check_origin(origin: &str) -> Result<(), String> {
 fn authority(uri: &str) -> &str {
     let Some((_, rest)) = uri.split_once("://") else { return "" };
     rest.split(['/', '?']).next().unwrap_or_default()
+}
+
+/// Whether a browser sends this `Origin` for a page of this machine's own.
+pub fn is_loopback_origin(origin: &str) -> bool {
+    Url::parse(origin).is_ok_and(|url| {
+        url.scheme() == "http" && is_loopback(&url) && url.origin().ascii_serialization() == origin
+    })
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -446,6 +453,26 @@ mod tests {
             requests_per_second: None,
             bids_per_second: None,
             disabled: false,
+        }
+    }
+
+    #[test]
+    fn an_origin_of_this_machine_is_read_as_a_browser_sends_it() {
+        for ours in ["http://localhost", "http://localhost:5173", "http://[::1]", "http://[::1]:80"]
+        {
+            let is_default_port = ours.ends_with(":80");
+            assert_eq!(is_loopback_origin(ours), !is_default_port, "{ours}");
+        }
+        for other in [
+            "http://localhost:evil.example",
+            "http://localhost.evil.example",
+            "http://localhost:1:2",
+            "http://localhost@evil.example",
+            "https://localhost",
+            "http://localhost/",
+            "null",
+        ] {
+            assert!(!is_loopback_origin(other), "{other}");
         }
     }
 

@@ -150,6 +150,10 @@ const USE_TICKET: &str = "
       AND u.id = t.user_id AND u.left_at IS NULL
     RETURNING t.user_id";
 
+const USER_OF_TICKET: &str = "
+    SELECT t.user_id FROM stream_tickets t JOIN users u ON u.id = t.user_id
+    WHERE t.ticket_hash = $1 AND t.used_at IS NULL AND t.expires_at > $2 AND u.left_at IS NULL";
+
 const FIND_TICKET: &str = "SELECT used_at IS NOT NULL FROM stream_tickets WHERE ticket_hash = $1";
 
 const PURGE_TICKETS: &str = "DELETE FROM stream_tickets WHERE expires_at < $1";
@@ -391,8 +395,29 @@ impl Store {
         hash: [u8; 32],
         now: Timestamp,
     ) -> Result<TicketTaken, StoreError> {
+        self.ticket(USE_TICKET, hash, now).await
+    }
+
+    /// What taking a ticket would give; it can still be taken.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn look_at_ticket(
+        &self,
+        hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<TicketTaken, StoreError> {
+        self.ticket(USER_OF_TICKET, hash, now).await
+    }
+
+    async fn ticket(
+        &self,
+        good: &str,
+        hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<TicketTaken, StoreError> {
         let reader = self.reader().await?;
-        if let Some(row) = reader.query_opt(USE_TICKET, &[&hash.as_slice(), &now]).await? {
+        if let Some(row) = reader.query_opt(good, &[&hash.as_slice(), &now]).await? {
             return Ok(TicketTaken::Good(row.get(0)));
         }
         let found = reader.query_opt(FIND_TICKET, &[&hash.as_slice()]).await?;

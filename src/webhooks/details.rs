@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::signing::SigningSecret;
 use crate::{
-    domain::{auction::Event, time::Timestamp},
+    domain::{auction::Event, text::is_visible_line, time::Timestamp},
     outgoing::{SendError, Sender, Target},
     store::{NewWebhook, WebhookChanges},
 };
@@ -116,8 +116,8 @@ async fn check_url(text: &str, sender: &Sender) -> Result<Target, String> {
 }
 
 fn check_description(text: &str) -> Result<(), String> {
-    let is_good = (1..=DESCRIPTION_CHARS_MAX).contains(&text.chars().count())
-        && !text.chars().any(char::is_control);
+    let is_good =
+        (1..=DESCRIPTION_CHARS_MAX).contains(&text.chars().count()) && is_visible_line(text);
     if is_good {
         Ok(())
     } else {

@@ -227,6 +227,66 @@ async fn huge_negative_and_zero_amounts_are_refused() {
 }
 
 #[tokio::test]
+async fn a_number_beyond_every_float_is_an_offer_only_where_it_is_positive() {
+    let floor = Floor::open().await;
+    for field in ["amount", "max_amount"] {
+        for number in ["-1e400", "-1e99999999999", "\n -1e400 "] {
+            let body = format!("{{\"{field}\": {number}}}");
+            let answer = floor.minji.post_bytes(&floor.bids, body).await;
+            assert_eq!(fields(&answer), [field], "{number}");
+        }
+        let body = format!("{{\"{field}\": 1e400}}");
+        floor.minji.post_bytes(&floor.bids, body).await.refused(422, "over_cap");
+    }
+    floor.nothing_was_written().await;
+}
+
+#[tokio::test]
+async fn a_word_written_as_an_object_is_refused() {
+    let floor = Floor::open().await;
+    for (field, value) in [
+        ("currency", json!({"KRW": null})),
+        ("currency", json!({"KRW": {}})),
+        ("currency", json!(["KRW"])),
+    ] {
+        let answer = floor.sora.create_auction(&with(an_auction(), json!({field: value}))).await;
+        assert_eq!(fields(&answer), [field]);
+    }
+    floor.nothing_was_written().await;
+}
+
+#[tokio::test]
+async fn what_is_one_line_has_no_breaks_and_no_marks_that_nobody_sees() {
+    let floor = Floor::open().await;
+    for unseen in ["a\nb", "a\u{202e}b", "a\u{2066}b", "a\u{200b}b", "a\u{2028}b"] {
+        for (field, value) in [
+            ("title", json!(unseen)),
+            ("category", json!(unseen)),
+            ("image_keys", json!([unseen])),
+            ("attributes", json!({unseen: "x"})),
+        ] {
+            let auction = with(an_auction(), json!({field: value}));
+            assert_eq!(fields(&floor.sora.create_auction(&auction).await), [field], "{unseen:?}");
+        }
+    }
+    floor.nothing_was_written().await;
+    // A description has lines, and so may the value of an attribute.
+    let lines = json!({"description": "a\nb", "attributes": {"size": "a\nb"}});
+    floor.sora.sells(with(an_auction(), lines)).await;
+}
+
+#[tokio::test]
+async fn two_tokens_are_refused() {
+    let floor = Floor::open().await;
+    let bearer = format!("Bearer {}", floor.minji.token());
+    for second in [bearer.as_str(), "Bearer x"] {
+        let request = floor.server.anonymous().request(Method::GET, "/v1/me");
+        let request = request.header("authorization", &bearer).header("authorization", second);
+        floor.server.anonymous().send(request).await.refused(401, "token_invalid");
+    }
+}
+
+#[tokio::test]
 async fn the_largest_amount_there_is_is_over_the_cap_and_overflows_nothing() {
     let floor = Floor::open().await;
     let largest = 9_007_199_254_740_991_i64;

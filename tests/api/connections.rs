@@ -174,6 +174,38 @@ async fn health_is_answered_while_everybody_else_waits_for_postgres() {
     assert!(time.starts_with("HTTP/1.1 200"), "{time}");
 }
 
+/// Those who ask for health count in no budget: what they ask of the database must not be theirs alone
+/// to have, and not be had over the connections of people.
+#[tokio::test]
+async fn health_and_metrics_wait_for_nobody_who_holds_the_connections_of_people() {
+    let server = TestServer::spawn_with(|config| config.database_connections.people = 2);
+    let sora = server.seller("sora").await;
+    let id = sora.sells(an_auction()).await;
+    let (client, connection) =
+        server.database.config().connect(tokio_postgres::NoTls).await.expect("connected");
+    tokio::spawn(connection);
+    client.batch_execute("BEGIN; LOCK TABLE auctions").await.expect("locked");
+    let mut waiting = Vec::new();
+    for last in 2..5 {
+        let request = get(&format!("/v1/auctions/{id}"));
+        waiting.push(sending(last, &server, request.as_bytes()).await);
+    }
+    eventually("people's connections are all held", || async {
+        let held = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                    AND application_name = 'hoga reader' AND wait_event_type = 'Lock'";
+        (server.database.number(held).await == 2).then_some(())
+    })
+    .await;
+    for path in ["/readyz", "/metrics"] {
+        let answer = asked(9, &server, &get(path)).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    }
+    let held = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                AND application_name = 'hoga reader' AND wait_event_type = 'Lock'";
+    assert_eq!(server.database.number(held).await, 2, "people wait yet");
+    client.batch_execute("ROLLBACK").await.expect("unlocked");
+}
+
 #[tokio::test]
 async fn a_request_must_come_in_time_as_a_whole() {
     let server = TestServer::spawn_with(impatient);

@@ -179,6 +179,12 @@ async fn head_of_a_stream_opens_none_and_spends_no_ticket() {
         assert!(head.bytes.is_empty(), "{path}");
     }
     assert_eq!(anyone.stream(&mine, None).await.next().await.unwrap().event, "snapshot");
+    // What a `GET` would be refused for, `HEAD` is refused for too: a used ticket, and a made-up one.
+    for path in [mine.as_str(), "/v1/me/events?ticket=bogus"] {
+        let head = anyone.send(anyone.request(Method::HEAD, path)).await;
+        assert_eq!(head.status, anyone.get(path).await.status, "{path}");
+        assert_eq!(head.status, 401, "{path}");
+    }
     let missing = format!("/v1/auctions/{}/events", uuid::Uuid::now_v7());
     assert_eq!(anyone.send(anyone.request(Method::HEAD, &missing)).await.status, 404);
 }

@@ -36,6 +36,8 @@ async fn a_path_that_is_written_otherwise_counts_all_the_same() {
     for (method, ways, budget) in [
         (Method::GET, ["/v1/auctions", "/%761/auctions", "/v1/%61uctions"], "\"requests\""),
         (Method::GET, ["/%761/x", "/v%31/y", "/%76%31/z"], "\"requests\""),
+        (Method::GET, ["/", "/docs", "/openapi.json"], "\"requests\""),
+        (Method::GET, ["/x", "/assets/x", "/assets/y.js"], "\"requests\""),
         (
             Method::POST,
             ["/v1/auctions/x/bid%73", "/%761/auctions/x/bids", "/v1/auctions/x/%62ids"],

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::increment::Increment;
 use crate::domain::{
     money::{Amount, Currency},
+    text::is_visible_line,
     time::Timestamp,
 };
 
@@ -122,9 +123,11 @@ impl Item {
             }
         };
         check(
-            !self.title.is_empty() && is_text(&self.title, TITLE_CHARS_MAX),
+            !self.title.is_empty()
+                && is_text(&self.title, TITLE_CHARS_MAX)
+                && is_visible_line(&self.title),
             "title",
-            format!("must have 1 to {TITLE_CHARS_MAX} characters"),
+            format!("must have 1 to {TITLE_CHARS_MAX} characters, all visible, on one line"),
         );
         check(
             is_text(&self.description, DESCRIPTION_CHARS_MAX),
@@ -134,7 +137,7 @@ impl Item {
         check(
             self.category.as_deref().is_none_or(is_word),
             "category",
-            format!("must have 1 to {WORD_CHARS_MAX} characters"),
+            format!("must have 1 to {WORD_CHARS_MAX} characters, all visible, on one line"),
         );
         check(
             self.image_keys.len() <= IMAGES_MAX && self.image_keys.iter().all(|key| is_word(key)),
@@ -164,7 +167,7 @@ fn in_canonical_order<S: Serializer>(
 }
 
 fn is_word(text: &str) -> bool {
-    !text.is_empty() && is_text(text, WORD_CHARS_MAX)
+    !text.is_empty() && is_text(text, WORD_CHARS_MAX) && is_visible_line(text)
 }
 
 /// Short enough, and without the one character that Postgres does not keep.
