@@ -392,8 +392,9 @@ fn start_bus(
         Some(broker) => {
             let bus = RabbitMq::start(broker, consumers);
             let hub = Hub::start(bus.subscribe(), store.clone(), options);
-            hub.hold_against(store.clone());
-            (Arc::new(bus), hub)
+            let bus: Arc<dyn Bus> = Arc::new(bus);
+            hub.hold_against(store.clone(), Arc::downgrade(&bus));
+            (bus, hub)
         }
         None => {
             let bus = InProcessBus::start(&store.of_floor(), consumers);

@@ -92,10 +92,8 @@ fn describe() {
     describe_gauge!("hoga_outbox_events", "Events that wait to be published");
     describe_gauge!("hoga_outbox_oldest_seconds", "How long the oldest of them waits");
     describe_gauge!("hoga_bus_up", "1 when the bus takes and brings events");
-    describe_counter!(
-        "hoga_bus_lost_total",
-        "Times that streams read an auction's events from the log because the bus did not bring them"
-    );
+    describe_counter!("hoga_bus_lost_total", "Events that the bus did not bring to the streams");
+    describe_counter!("hoga_bus_late_total", "Events that the bus brought to the streams late");
     describe_counter!("hoga_relay_published_total", "Events given to the bus");
     describe_counter!("hoga_relay_confirmed_total", "Events that are safe with the bus");
     describe_counter!("hoga_relay_returned_total", "Messages that no queue took");

@@ -16,7 +16,10 @@ use futures_util::{
     StreamExt,
     stream::{self, FuturesUnordered},
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 
 use super::{
     CatchUpError, Exchange,
@@ -35,6 +38,8 @@ const NOTES_WAITING_MAX: usize = 65_536;
 const HORIZON_MS: i64 = 60_000;
 /// How often Postgres is asked for due times.
 const READ_EVERY: Duration = Duration::from_secs(5);
+/// How soon Postgres is asked again after it could not be: what became due meanwhile waits for it.
+const READ_AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// Due times that are read at once, and held in memory at most.
 const HELD_MAX: usize = 200_000;
 /// An auction whose command could not be sent is tried again after this.
@@ -69,6 +74,8 @@ type Note = (AuctionId, Option<(Timestamp, What)>);
 pub struct ClockHandle {
     notes: mpsc::Sender<Note>,
     missed: Arc<AtomicBool>,
+    look: Arc<Notify>,
+    blind: Arc<AtomicBool>,
 }
 
 impl ClockHandle {
@@ -78,11 +85,24 @@ impl ClockHandle {
             self.missed.store(true, Ordering::Release);
         }
     }
+
+    /// What is due is read now: something that was sent may have come to nothing.
+    pub fn look(&self) {
+        self.missed.store(true, Ordering::Release);
+        self.look.notify_one();
+    }
+
+    /// Whether what is due could not be read the last time, or what was read then was not sent yet.
+    pub fn is_blind(&self) -> bool {
+        self.blind.load(Ordering::Acquire)
+    }
 }
 
 pub(super) struct Clock {
     notes: mpsc::Receiver<Note>,
     missed: Arc<AtomicBool>,
+    look: Arc<Notify>,
+    blind: Arc<AtomicBool>,
     store: Store,
     due: Agenda,
     /// Auctions that were heard of or sent something since the last reading began: what it finds of
@@ -122,34 +142,41 @@ impl Agenda {
 impl Clock {
     pub fn new(store: Store) -> (ClockHandle, Clock) {
         let (sender, notes) = mpsc::channel(NOTES_WAITING_MAX);
-        let missed = Arc::new(AtomicBool::new(false));
-        let handle = ClockHandle { notes: sender, missed: Arc::clone(&missed) };
+        let (missed, look, blind) = <(Arc<AtomicBool>, Arc<Notify>, Arc<AtomicBool>)>::default();
+        let handle = ClockHandle {
+            notes: sender,
+            missed: Arc::clone(&missed),
+            look: Arc::clone(&look),
+            blind: Arc::clone(&blind),
+        };
         let (due, changed) = Default::default();
-        (handle, Clock { notes, missed, store, due, changed })
+        (handle, Clock { notes, missed, look, blind, store, due, changed })
     }
 
     /// Runs until the exchange refuses new commands.
     pub async fn run(self, exchange: Exchange) {
         let is_closing = || exchange.inner.closing.load(Ordering::Acquire);
         let send = |id, what: What| exchange.dispatch(id, what.command());
-        self.run_with(send, is_closing).await;
+        let store = self.store.clone();
+        self.run_with(|| read_near(store.clone()), send, is_closing).await;
     }
 
     /// What is due is sent at its time, also while Postgres is being read or does not answer.
-    async fn run_with(
+    async fn run_with<R: Future<Output = Result<Vec<Due>, StoreError>>>(
         mut self,
+        read: impl Fn() -> R,
         send: impl Fn(AuctionId, What) -> Result<(), Failure>,
         is_closing: impl Fn() -> bool,
     ) {
         let mut read_at = Instant::now();
-        let mut notes = Vec::new();
+        let (mut notes, look) = (Vec::new(), Arc::clone(&self.look));
         // At most one.
         let mut reading = FuturesUnordered::new();
         while !is_closing() {
             let is_time = Instant::now() >= read_at;
             if reading.is_empty() && (is_time || self.missed.swap(false, Ordering::AcqRel)) {
                 self.changed.clear();
-                reading.push(read_near(self.store.clone()));
+                reading.push(read());
                 read_at = Instant::now() + READ_EVERY;
             }
             self.send_due(&send);
@@ -162,7 +189,15 @@ impl Clock {
                     }
                     self.take(&mut notes);
                 }
-                Some(rows) = reading.next() => self.take_read(rows),
+                Some(rows) = reading.next() => {
+                    let is_blind = !self.take_read(rows);
+                    if is_blind {
+                        read_at = Instant::now() + READ_AGAIN_AFTER;
+                    }
+                    self.send_due(&send);
+                    self.blind.store(is_blind, Ordering::Release);
+                }
+                () = look.notified() => {}
                 () = tokio::time::sleep_until(wake_at) => {}
                 () = tokio::time::sleep_until(read_at), if reading.is_empty() => {}
             }
@@ -182,17 +217,26 @@ impl Clock {
         }
     }
 
-    /// What was read counts, but for auctions that were heard of since the reading began.
-    fn take_read(&mut self, rows: Result<Vec<Due>, StoreError>) {
+    /// What was read counts, but for auctions that were heard of since the reading began. False when
+    /// nothing could be read.
+    fn take_read(&mut self, rows: Result<Vec<Due>, StoreError>) -> bool {
+        let was_blind = self.blind.load(Ordering::Acquire);
         match rows {
             Ok(rows) => {
+                if was_blind {
+                    tracing::info!("the clock reads again what is due");
+                }
                 for row in rows.iter().filter(|row| !self.changed.contains(&row.id)) {
                     self.due.set(row.id, Some((row.at, what(row))));
                 }
+                true
             }
             Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "the clock cannot read what is due");
+                if !was_blind {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(error, "the clock cannot read what is due; it tries again");
+                }
+                false
             }
         }
     }
@@ -285,7 +329,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_due_is_sent_while_postgres_does_not_answer() {
         let (postgres, store) = silent();
-        let (handle, clock) = Clock::new(store);
+        let (handle, clock) = Clock::new(store.clone());
         let id = AuctionId(Uuid::from_u128(7));
         handle.note(id, Some((wall_clock::now(), What::Close)));
         let sent = RefCell::new(None);
@@ -293,8 +337,51 @@ mod tests {
             *sent.borrow_mut() = Some((id, what, is_given_up(&postgres)));
             Ok(())
         };
-        clock.run_with(send, || sent.borrow().is_some()).await;
+        let read = || read_near(store.clone());
+        clock.run_with(read, send, || sent.borrow().is_some()).await;
         assert_eq!(sent.take(), Some((id, What::Close, false)), "the reading goes on");
+    }
+
+    #[tokio::test]
+    async fn a_reading_that_fails_is_followed_by_another_soon_and_the_clock_is_blind_until_then() {
+        let (_listener, store) = silent();
+        let (handle, clock) = Clock::new(store);
+        let id = AuctionId(Uuid::from_u128(7));
+        let (readings, sent) = (RefCell::new(Vec::new()), RefCell::new(None));
+        let read = || {
+            let mut readings = readings.borrow_mut();
+            readings.push((Instant::now(), handle.is_blind()));
+            let due = Due { id, at: wall_clock::now(), is_opening: false };
+            let rows = if readings.len() > 2 { Ok(vec![due]) } else { Err(StoreError::Busy) };
+            std::future::ready(rows)
+        };
+        let send = |id, what| {
+            *sent.borrow_mut() = Some((id, what, handle.is_blind()));
+            Ok(())
+        };
+        clock.run_with(read, send, || sent.borrow().is_some()).await;
+        assert_eq!(sent.take(), Some((id, What::Close, true)), "what was found is sent first");
+        assert!(!handle.is_blind());
+        let (times, blind): (Vec<Instant>, Vec<bool>) = readings.take().into_iter().unzip();
+        assert_eq!(blind, [false, true, true]);
+        for pause in times.windows(2).map(|pair| pair[1] - pair[0]) {
+            assert!((READ_AGAIN_AFTER..READ_EVERY).contains(&pause), "{pause:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_due_is_read_when_something_may_have_come_to_nothing() {
+        let (_listener, store) = silent();
+        let (handle, clock) = Clock::new(store);
+        let (begun, readings) = (Instant::now(), RefCell::new(0));
+        let read = || {
+            *readings.borrow_mut() += 1;
+            // As if a lane had connected again meanwhile.
+            handle.look();
+            std::future::ready(Ok(Vec::new()))
+        };
+        clock.run_with(read, |_, _| Ok(()), || *readings.borrow() == 2).await;
+        assert!(begun.elapsed() < READ_EVERY);
     }
 
     #[tokio::test]

@@ -220,6 +220,8 @@ impl Lane {
                 Ok((writer, lost)) => {
                     pause = RECONNECT_PAUSE;
                     self.connected.store(true, Ordering::Release);
+                    // What it was sent before may have come to nothing.
+                    self.clock.look();
                     self.serve(&writer, &lost).await;
                     self.connected.store(false, Ordering::Release);
                 }

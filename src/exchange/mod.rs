@@ -249,6 +249,12 @@ impl Exchange {
             && self.inner.lanes.iter().all(LaneHandle::is_connected)
     }
 
+    /// Whether the clock knows what is due: not after Postgres could not be asked, until it could be and
+    /// what became due meanwhile was sent.
+    pub fn knows_what_is_due(&self) -> bool {
+        !self.inner.clock.is_blind()
+    }
+
     /// How many lanes have their connection.
     pub fn lanes_connected(&self) -> usize {
         self.inner.lanes.iter().filter(|lane| lane.is_connected()).count()

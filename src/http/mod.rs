@@ -217,9 +217,9 @@ impl State {
         self.caught_up.store(true, Ordering::Release);
     }
 
-    /// Whether everything overdue has been opened or closed.
+    /// Whether everything overdue has been opened or closed, as far as the clock can read it.
     pub fn is_caught_up(&self) -> bool {
-        self.caught_up.load(Ordering::Acquire)
+        self.caught_up.load(Ordering::Acquire) && self.exchange.knows_what_is_due()
     }
 
     /// From now on connections are closed after their answer.

@@ -25,7 +25,8 @@ const IDS_MAX: usize = 1_000;
 /// The order of the list, in its cursors.
 const ORDER: &str = "notifications";
 
-/// The kinds of notifications.
+/// The kinds of notifications. `outbid` and `leading_again` are told only if it is still so when the
+/// notifier comes to it, as a rule within half a second after the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = NotificationKind)]

@@ -168,7 +168,8 @@ pub async fn get_health() -> HttpResponse {
 pub struct ReadinessBody {
     /// Whether requests should be sent here.
     status: ReadyWord,
-    /// Every auction that was overdue at the start has been opened or closed.
+    /// Every auction that was overdue at the start has been opened or closed, and what became due since
+    /// can be read.
     caught_up: bool,
     /// Every lane has its connection.
     lanes: bool,

@@ -7,7 +7,7 @@
 use std::{
     num::NonZero,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -36,6 +36,7 @@ use super::{
 use crate::{
     domain::id::AuctionId,
     events::{
+        bus::Bus,
         envelope::Envelope,
         feed::{Feed, Heard},
         in_process::{COMMITS_KEPT_MAX, Committed},
@@ -126,8 +127,8 @@ impl Hub {
     }
 
     /// From now on what the bus brings is held against the log, and what it loses is read there.
-    pub fn hold_against(&self, store: Store) {
-        tokio::spawn(check::run(store, Arc::downgrade(&self.inner)));
+    pub fn hold_against(&self, store: Store, bus: Weak<dyn Bus>) {
+        tokio::spawn(check::run(store, bus, Arc::downgrade(&self.inner)));
     }
 
     /// Whether the bus loses events, which [`Hub::hold_against`] finds out.
