@@ -19,7 +19,10 @@ pub mod token;
 pub mod verify;
 pub mod webhooks;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
@@ -149,7 +152,7 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
     // These need no configuration, so a wrong one is no reason to refuse them.
     match command {
         Command::Openapi => {
-            print!("{}", openapi::document_text());
+            say(&openapi::document_text())?;
             return Ok(ExitCode::SUCCESS);
         }
         Command::Verify(args) => return verify::run(&args),
@@ -179,6 +182,25 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         Command::Roles(args) => roles::run(&config, &args),
         Command::DeadLetters(args) => dead_letters::run(&config, &args),
         Command::Openapi | Command::Verify(_) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// On standard output. That nobody reads on is no failure: `head` has what it wanted.
+///
+/// # Errors
+/// What else keeps it from being written, such as a full disk.
+pub fn say(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// A line of a server's, which goes on whoever reads it.
+fn say_if_heard(line: &str) {
+    if let Err(error) = say(&format!("{line}\n")) {
+        tracing::warn!(%error, "standard output cannot be written to");
     }
 }
 
