@@ -7,7 +7,6 @@ use crate::{
     app::{self, Application, StartError},
     config::Config,
     live::FOLLOWED_EVERY,
-    telemetry,
 };
 
 /// There is no exchange to tell of.
@@ -24,7 +23,7 @@ struct NoExchange {
 /// # Errors
 /// What could not be started, in words that say what to do.
 pub fn run(config: &Config) -> Result<ExitCode, Failed> {
-    telemetry::init();
+    super::start_logging()?;
     let listener = app::listen(config)?;
     let database = Database::open(config)?;
     app::expect_many_connections();

@@ -15,7 +15,6 @@ use crate::{
     config::Config,
     domain::time::Timestamp,
     embedded::{demo, lock::DataDirLock, postgres::Cluster},
-    telemetry,
 };
 
 /// `hoga serve`
@@ -23,14 +22,20 @@ use crate::{
 /// # Errors
 /// What could not be started, in words that say what to do.
 pub fn run(config: &Config) -> Result<ExitCode, Failed> {
-    telemetry::init();
+    super::start_logging()?;
     let wrong = |error| Failed { code: 2, error: Box::new(error) };
     config.has_demo_login().map_err(wrong)?;
+    // A port that the system chooses is nobody else's, and everything else names it.
+    let chosen = (config.bind.port() == 0).then(|| app::listen(config)).transpose()?;
+    let config = &match &chosen {
+        Some(listener) => config.clone().listening_on(listener.local_addr()?),
+        None => config.clone(),
+    };
     let lock = config
         .is_embedded()
         .then(|| DataDirLock::acquire(&config.data_dir, &config.public_url))
         .transpose()?;
-    let listener = app::listen(config)?;
+    let listener = chosen.map_or_else(|| app::listen(config), Ok)?;
     let progress = if config.is_embedded() { Progress::to_terminal() } else { Progress::to_log() };
     let outcome = actix::System::new().block_on(serve(config, listener, progress));
     drop(lock);
@@ -126,6 +131,12 @@ async fn make_ready(
         let example = demo::prepare(&state.store, &state.exchange, state.bid_cap, at).await?;
         actix::spawn(demo::keep_going(state.store.clone(), state.exchange.clone(), state.bid_cap));
         said = welcome(config, &example, has_login);
+    }
+    if config.lacks_public_url() {
+        said.push_str(&format!(
+            "\nOthers than this machine cannot reach {public_url}: set HOGA_PUBLIC_URL to the address \
+             that they use."
+        ));
     }
     Ok(said)
 }
