@@ -9,8 +9,8 @@ help: ## This list
 
 run: ## Set up what is missing and start the exchange on its embedded default
 	@scripts/setup
-	@[ -x "$${CARGO_TARGET_DIR:-target}/quick/hoga" ] || echo "make run: compiling Hoga and the libraries that it uses. The first time takes about 5 minutes on two cores, later starts seconds."
-	cargo run --profile quick -- serve
+	@[ -x "$${CARGO_TARGET_DIR:-target}/quick/hoga" ] || echo "make run: compiling Hoga and the libraries that it uses. The first time takes about 5 minutes on two cores, and the last crate, hoga itself, longest; later starts take seconds."
+	@scripts/run
 
 test: ## Set up what is missing and pass every test, on a private Postgres
 	@scripts/setup test

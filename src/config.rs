@@ -1,7 +1,9 @@
 //! The environment, read once into types. What is wrong is named with its variable.
 
 use std::{
-    env, fmt,
+    env,
+    ffi::OsString,
+    fmt,
     net::{IpAddr, SocketAddr},
     num::NonZeroU32,
     path::PathBuf,
@@ -261,6 +263,52 @@ pub struct ConfigError {
     pub problem: String,
 }
 
+/// Every variable that is read, here and by [`crate::telemetry`] and [`crate::embedded`].
+const VARIABLES: &[&str] = &[
+    "HOGA_ALLOWED_ORIGINS",
+    "HOGA_AMQP_PREFIX",
+    "HOGA_AMQP_URL",
+    "HOGA_BIDS_PER_SECOND_MAX",
+    "HOGA_BID_CAP",
+    "HOGA_BIND",
+    "HOGA_CONNECTIONS_MAX",
+    "HOGA_CONNECTIONS_PER_ADDRESS_MAX",
+    "HOGA_DATABASE_CONNECTIONS_MAX",
+    "HOGA_DATABASE_URL",
+    "HOGA_DATA_DIR",
+    "HOGA_DEMO",
+    "HOGA_DEMO_LOGIN",
+    "HOGA_HTTP_WORKERS",
+    "HOGA_KAKAO_ADMIN_KEY",
+    "HOGA_KAKAO_APP_ID",
+    "HOGA_KAKAO_BASE_URL",
+    "HOGA_KAKAO_CLIENT_ID",
+    "HOGA_KAKAO_CLIENT_SECRET",
+    "HOGA_LANES",
+    "HOGA_LISTS_CONNECTIONS_MAX",
+    "HOGA_LOG",
+    "HOGA_LOGINS_PER_MINUTE_MAX",
+    "HOGA_LOG_FORMAT",
+    "HOGA_NOTIFICATIONS_KEPT_DAYS",
+    "HOGA_OUTGOING_LOOPBACK",
+    "HOGA_POSTGRES_BIN_DIR",
+    "HOGA_PRICE_NOTIFICATIONS_EVERY_S",
+    "HOGA_PUBLIC_URL",
+    "HOGA_REMINDER_LEADS",
+    "HOGA_REQUESTS_PER_SECOND_MAX",
+    "HOGA_REQUEST_TIMEOUT_S",
+    "HOGA_SELLERS",
+    "HOGA_SIGNING_KEY_FILE",
+    "HOGA_STREAMS_MAX",
+    "HOGA_STREAMS_PER_ADDRESS_MAX",
+    "HOGA_STREAMS_PER_USER_MAX",
+    "HOGA_TRUSTED_PROXIES",
+    "HOGA_VAPID_KEY_FILE",
+    "HOGA_VAPID_SUBJECT",
+    "HOGA_WEBHOOKS",
+    "HOGA_WEBHOOKS_KEPT_DAYS",
+];
+
 /// How a variable is looked up; the process's own environment outside tests.
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -270,6 +318,9 @@ impl Config {
     /// # Errors
     /// The first variable that cannot be used.
     pub fn from_env() -> Result<Config, ConfigError> {
+        if let Some(variable) = unreadable(|name| env::var_os(name)) {
+            return Err(ConfigError { variable, problem: "must be UTF-8".into() });
+        }
         Config::read(&|name| env::var(name).ok())
     }
 
@@ -359,6 +410,22 @@ impl Config {
         Ok(self)
     }
 
+    /// Where it listens in truth, if the system was to choose a port (0).
+    #[must_use]
+    pub fn listening_on(mut self, address: SocketAddr) -> Config {
+        self.bind = address;
+        if !self.has_own_public_url {
+            self.public_url = format!("http://{address}");
+        }
+        self
+    }
+
+    /// Whether others may be meant to call, and the public URL leads nobody here: it names every
+    /// address of this machine (0.0.0.0), which is one of none.
+    pub fn lacks_public_url(&self) -> bool {
+        !self.has_own_public_url && self.bind.ip().is_unspecified()
+    }
+
     /// Whether the embedded default is wanted.
     pub fn is_embedded(&self) -> bool {
         self.database_url.is_none()
@@ -410,6 +477,22 @@ fn demo_login(lookup: Lookup<'_>, has_stand_in: bool) -> Result<Option<bool>, Co
         return Err(ConfigError { variable, problem: problem.into() });
     }
     Ok(wanted)
+}
+
+/// The first variable whose value is no text. Passing over it would start something else than what
+/// was asked for.
+fn unreadable(lookup: impl Fn(&str) -> Option<OsString>) -> Option<&'static str> {
+    VARIABLES.iter().copied().find(|name| lookup(name).is_some_and(|v| v.to_str().is_none()))
+}
+
+/// What begins like a variable of Hoga's and is none, such as one that is misspelt.
+pub fn unknown_variables(names: impl Iterator<Item = OsString>) -> Vec<String> {
+    let mut unknown: Vec<String> = names
+        .map(|name| name.to_string_lossy().into_owned())
+        .filter(|name| name.starts_with("HOGA_") && !VARIABLES.contains(&name.as_str()))
+        .collect();
+    unknown.sort();
+    unknown
 }
 
 /// An empty variable counts as one that is not there.
@@ -491,8 +574,44 @@ fn amqp_prefix(lookup: Lookup<'_>) -> Result<Option<String>, ConfigError> {
 }
 
 fn public_url(lookup: Lookup<'_>, bind: SocketAddr) -> Result<String, ConfigError> {
-    let url = base_url(lookup, "HOGA_PUBLIC_URL", "https://auction.example.com")?;
-    Ok(url.unwrap_or_else(|| format!("http://{bind}")))
+    let variable = "HOGA_PUBLIC_URL";
+    let Some(text) = set(lookup, variable) else { return Ok(format!("http://{bind}")) };
+    match public_url_problem(&text) {
+        None => Ok(text.trim_end_matches('/').to_owned()),
+        Some(problem) => {
+            let problem = format!("{problem}; it is such as https://auction.example.com");
+            Err(ConfigError { variable, problem })
+        }
+    }
+}
+
+/// Paths are put behind it, and browsers compare it: scheme, host and port are all that it may have.
+fn public_url_problem(text: &str) -> Option<&'static str> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let Some(rest) = rest else { return Some("must begin with http:// or https://") };
+    // These a URL parser passes over or mends.
+    if rest.starts_with('/') || rest.is_empty() {
+        return Some("must name a host");
+    }
+    if rest.contains(|c: char| c == '\\' || c.is_whitespace() || c.is_control()) {
+        return Some("must be a URL, without spaces and backslashes");
+    }
+    let url = match url::Url::parse(text) {
+        Ok(url) => url,
+        Err(url::ParseError::InvalidPort) => return Some("must have a port of 1 to 65535, or none"),
+        Err(url::ParseError::EmptyHost) => return Some("must name a host"),
+        Err(_) => return Some("must be a URL"),
+    };
+    if !url.username().is_empty() || url.password().is_some() || rest.contains('@') {
+        return Some("must not hold a user or a password");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Some("must not have a query or a fragment");
+    }
+    if url.path() != "/" {
+        return Some("must not have a path");
+    }
+    (url.port() == Some(0)).then_some("must have a port of 1 to 65535, or none")
 }
 
 /// Who is not named is the public URL, if it is one that push services can reach.
@@ -838,6 +957,73 @@ mod tests {
         assert!(!may(&[database]));
         assert!(may(&[database, ("HOGA_OUTGOING_LOOPBACK", "on")]));
         assert!(!may(&[("HOGA_OUTGOING_LOOPBACK", "off")]));
+    }
+
+    #[test]
+    fn a_public_url_is_scheme_host_and_port() {
+        let url = |value| read(&[("HOGA_PUBLIC_URL", value)]).map(|config| config.public_url);
+        for good in ["https://auction.example.com", "http://localhost:8080", "http://[::1]:8080"] {
+            assert_eq!(url(good).as_deref(), Ok(good));
+        }
+        assert_eq!(url("https://hoga.test/").as_deref(), Ok("https://hoga.test"));
+        for (wrong, said) in [
+            ("https://me:secret@hoga.test", "password"),
+            ("https://me@hoga.test", "user"),
+            ("https://@hoga.test", "user"),
+            ("https://hoga.test/shop", "path"),
+            ("https://hoga.test?x=1", "query"),
+            ("https://hoga.test:99999", "port"),
+            ("https://hoga.test:0", "port"),
+            ("https://hoga.test:web", "port"),
+            ("https://:443", "host"),
+            ("https:///hoga.test", "host"),
+            ("https://", "host"),
+            ("https://hoga test", "spaces"),
+            ("hoga.test", "http://"),
+        ] {
+            let error = url(wrong).expect_err(wrong);
+            assert_eq!(error.variable, "HOGA_PUBLIC_URL");
+            assert!(error.problem.contains(said) && !error.problem.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn whoever_listens_everywhere_without_a_public_url_is_reached_by_nobody_through_it() {
+        let login = ("HOGA_DEMO_LOGIN", "off");
+        let lacks = |variables: &[_]| read(variables).expect("a config").lacks_public_url();
+        assert!(!lacks(&[]));
+        assert!(lacks(&[login, ("HOGA_BIND", "0.0.0.0:8080")]));
+        assert!(lacks(&[login, ("HOGA_BIND", "[::]:8080")]));
+        let url = ("HOGA_PUBLIC_URL", "https://hoga.test");
+        assert!(!lacks(&[login, ("HOGA_BIND", "0.0.0.0:8080"), url]));
+    }
+
+    #[test]
+    fn a_port_that_the_system_chose_is_the_one_that_is_told() {
+        let chosen = SocketAddr::from(([127, 0, 0, 1], 4_711));
+        let on = |variables: &[_]| read(variables).expect("a config").listening_on(chosen);
+        assert_eq!(on(&[("HOGA_BIND", "127.0.0.1:0")]).public_url, "http://127.0.0.1:4711");
+        assert_eq!(on(&[("HOGA_PUBLIC_URL", "https://h.test")]).public_url, "https://h.test");
+    }
+
+    #[test]
+    fn a_variable_that_is_misspelt_or_no_text_is_named() {
+        use std::os::unix::ffi::OsStringExt;
+        let names = ["HOGA_BIND", "HOGA_BINDS", "HOME", "HOGA_LOG"].map(OsString::from);
+        assert_eq!(unknown_variables(names.into_iter()), ["HOGA_BINDS"]);
+        let broken = |name: &str| (name == "HOGA_LOG").then(|| OsString::from_vec(vec![0xff]));
+        assert_eq!(unreadable(broken), Some("HOGA_LOG"));
+        assert_eq!(unreadable(|_| Some("text".into())), None);
+    }
+
+    #[test]
+    fn every_variable_that_the_readme_lists_is_known() {
+        for word in include_str!("../README.md").split('`') {
+            let is_name = word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+            if word.starts_with("HOGA_") && is_name {
+                assert!(VARIABLES.contains(&word), "{word}");
+            }
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub enum PrivateFileError {
         source: io::Error,
     },
     /// Others than its owner may read or write it.
-    #[error("others than its owner may use {path} (mode {mode:04o}); type: chmod 600 {path}")]
+    #[error("others than its owner may use the keys in {path} (mode {mode:04o}); type: chmod 600 {path}")]
     Exposed {
         /// Which.
         path: PathBuf,
@@ -46,27 +46,31 @@ pub enum PrivateFileError {
 /// What is in the file, if it is there.
 ///
 /// # Errors
-/// When it cannot be read, others may read it, or it is no text of ours.
+/// When it cannot be read, others may read it, or it is no text of ours. To close a file to others
+/// is advised only where it holds a key: a wrong path may lead to one that the system needs open.
 pub fn read(path: &Path) -> Result<Option<String>, PrivateFileError> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(failed(path)(source)),
     };
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(PrivateFileError::Exposed { path: path.into(), mode });
-    }
-    if metadata.len() > FILE_BYTES_MAX {
+    if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
         return Err(PrivateFileError::NotText(path.into()));
     }
+    let mode = metadata.permissions().mode() & 0o777;
     match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+        Ok(text) if mode & 0o077 == 0 => Ok(Some(text)),
+        Ok(text) if holds_key(&text) => Err(PrivateFileError::Exposed { path: path.into(), mode }),
+        Ok(_) => Err(PrivateFileError::NotText(path.into())),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             Err(PrivateFileError::NotText(path.into()))
         }
         Err(source) => Err(failed(path)(source)),
     }
+}
+
+fn holds_key(text: &str) -> bool {
+    text.lines().any(|line| line.trim() == PEM_BEGIN)
 }
 
 /// Written beside and renamed, so that a full disk leaves the old file whole.
@@ -150,4 +154,23 @@ pub fn parts(text: &str) -> Option<Vec<Part<'_>>> {
         }
     }
     Some(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_closed_to_others_only_if_it_holds_a_key() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        let said = |text: &str| {
+            fs::write(&path, text).expect("it is written");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("it is opened");
+            read(&path).expect_err("it is open to others").to_string()
+        };
+        assert!(said(&pem(b"a key")).contains("chmod 600"));
+        assert!(!said("root:x:0:0:root:/root:/bin/bash\n").contains("chmod"));
+        assert!(!read(folder.path()).expect_err("a folder").to_string().contains("chmod"));
+    }
 }

@@ -3,34 +3,68 @@
 //! Must never carry a ceiling, a token or personal data: whoever logs names ids, and a metric has
 //! no label that a user can choose.
 
-use std::{io::IsTerminal, sync::OnceLock, time::Duration};
+use std::{env::VarError, io::IsTerminal, sync::OnceLock, time::Duration};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
+use crate::config::ConfigError;
+
 /// Starts logging: `HOGA_LOG` says how much (`info` by default, or filters such as
 /// `hoga=debug`), `HOGA_LOG_FORMAT=json` how. A second call changes nothing.
-pub fn init() {
-    let filter = EnvFilter::new(filters(std::env::var("HOGA_LOG").ok()));
+///
+/// # Errors
+/// When one of them cannot be used.
+pub fn init() -> Result<(), ConfigError> {
+    let filter = filter(set("HOGA_LOG")?)?;
+    let is_json = is_json(set("HOGA_LOG_FORMAT")?.as_deref())?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(has_colours(&std::io::stderr()))
         .with_writer(std::io::stderr);
-    let is_json = std::env::var("HOGA_LOG_FORMAT").is_ok_and(|format| format == "json");
     let outcome = if is_json { builder.json().try_init() } else { builder.try_init() };
     if outcome.is_err() {
         tracing::debug!("logging was started before");
+    }
+    Ok(())
+}
+
+/// An empty variable counts as one that is not there.
+fn set(variable: &'static str) -> Result<Option<String>, ConfigError> {
+    match std::env::var(variable) {
+        Ok(value) => Ok(Some(value.trim().to_owned()).filter(|value| !value.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => {
+            Err(ConfigError { variable, problem: "must be UTF-8".into() })
+        }
+    }
+}
+
+fn is_json(format: Option<&str>) -> Result<bool, ConfigError> {
+    match format {
+        None | Some("text") => Ok(false),
+        Some("json") => Ok(true),
+        Some(_) => Err(ConfigError {
+            variable: "HOGA_LOG_FORMAT",
+            problem: "must be json or text".into(),
+        }),
     }
 }
 
 /// What is logged, as the operator wants it. What RabbitMQ's client has to say stands in our own line
 /// about it, unless it is asked for.
 fn filters(wanted: Option<String>) -> String {
-    let is_good = |filters: &String| EnvFilter::try_new(filters).is_ok();
-    let wanted = wanted.filter(is_good).unwrap_or_else(|| {
+    let wanted = wanted.unwrap_or_else(|| {
         "info,actix_server=warn,refinery_core=warn,tokio_postgres=warn".to_owned()
     });
     if wanted.contains("lapin") { wanted } else { format!("{wanted},lapin=off") }
+}
+
+fn filter(wanted: Option<String>) -> Result<EnvFilter, ConfigError> {
+    EnvFilter::try_new(filters(wanted)).map_err(|error| ConfigError {
+        variable: "HOGA_LOG",
+        problem: format!("must be filters such as info or hoga=debug: {error}"),
+    })
 }
 
 /// Where people look on; not in files and pipes, nor where `NO_COLOR` says so (no-color.org).
@@ -132,6 +166,17 @@ mod tests {
         assert!(filters(None).ends_with(",lapin=off"));
         assert_eq!(filters(Some("info".to_owned())), "info,lapin=off");
         assert_eq!(filters(Some("info,lapin=warn".to_owned())), "info,lapin=warn");
-        assert_eq!(filters(Some("=nonsense=".to_owned())), filters(None));
+    }
+
+    #[test]
+    fn what_is_to_be_logged_and_how_is_said_in_words_that_are_known() {
+        let filtered = |wanted: &str| filter(Some(wanted.to_owned())).map(drop);
+        assert_eq!(filtered("warn,hoga=debug"), Ok(()));
+        for wrong in ["=nonsense=", "hoga=loud"] {
+            assert_eq!(filtered(wrong).expect_err(wrong).variable, "HOGA_LOG");
+        }
+        assert_eq!(is_json(None), Ok(false));
+        assert_eq!(is_json(Some("json")), Ok(true));
+        assert_eq!(is_json(Some("xml")).expect_err("xml").variable, "HOGA_LOG_FORMAT");
     }
 }

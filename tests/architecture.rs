@@ -10,7 +10,7 @@ use std::{
 const MAY_USE: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("wall_clock", &["domain"]),
-    ("telemetry", &[]),
+    ("telemetry", &["config"]),
     ("config", &["domain"]),
     ("private_file", &[]),
     ("tls", &[]),

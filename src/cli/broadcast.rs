@@ -7,7 +7,6 @@ use crate::{
     app::{self, Application, StartError},
     config::Config,
     live::FOLLOWED_EVERY,
-    telemetry,
 };
 
 /// There is no exchange to tell of.
@@ -24,7 +23,7 @@ struct NoExchange {
 /// # Errors
 /// What could not be started, in words that say what to do.
 pub fn run(config: &Config) -> Result<ExitCode, Failed> {
-    telemetry::init();
+    super::start_logging()?;
     let listener = app::listen(config)?;
     let database = Database::open(config)?;
     app::expect_many_connections();
@@ -51,13 +50,14 @@ async fn broadcast(
     let stop = stop_signal()?;
     let address = application.address;
     if config.amqp_url.is_some() {
-        println!("Hoga's streams are ready on {address}, and hear of events from RabbitMQ.");
+        let said = "and hear of events from RabbitMQ.";
+        super::say_if_heard(&format!("Hoga's streams are ready on {address}, {said}"));
         return Ok(application.run_until(stop).await?);
     }
-    println!(
+    super::say_if_heard(&format!(
         "Hoga's streams are ready on {address}. No bus is configured (HOGA_AMQP_URL): following the log in \
          Postgres, so that an event is told up to {} ms and two queries after its commit.",
         FOLLOWED_EVERY.as_millis()
-    );
+    ));
     Ok(application.run_until(stop).await?)
 }

@@ -147,7 +147,7 @@ pub fn run(config: &Config, args: ClientArgs) -> Result<ExitCode, Failed> {
         })
     });
     database.leave()?;
-    print!("{}", outcome?);
+    super::say(&outcome?)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -64,7 +64,7 @@ pub fn run(config: &Config, args: &DeadLetterArgs) -> Result<ExitCode, Failed> {
         })
     });
     database.leave()?;
-    print!("{}", outcome?);
+    super::say(&outcome?)?;
     Ok(ExitCode::SUCCESS)
 }
 

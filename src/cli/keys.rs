@@ -57,19 +57,19 @@ pub fn run(config: &Config, args: &KeysArgs) -> Result<ExitCode, Failed> {
     match &args.command {
         KeysCommand::List => {
             let ring = KeyRing::load(file)?.ok_or_else(|| KeyError::Missing(file.clone()))?;
-            print!("{}", listed(&ring, now));
+            super::say(&listed(&ring, now))?;
         }
         KeysCommand::Rotate { now: at_once } => {
             let life_s = token_life_s(config);
             let next = KeyRing::change(file, |ring| ring.rotate(now, *at_once, life_s))?;
-            println!("{} {}", next.key.kid(), from_when(&next, now));
+            super::say(&format!("{} {}\n", next.key.kid(), from_when(&next, now)))?;
         }
         KeysCommand::Drop { kid } => {
             let signing = KeyRing::change(file, |ring| {
                 ring.drop_key(kid, now)?;
                 Ok(ring.signing(now).kid().to_owned())
             })?;
-            println!("{kid} is gone; {signing} signs");
+            super::say(&format!("{kid} is gone; {signing} signs\n"))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -19,11 +19,23 @@ pub mod token;
 pub mod verify;
 pub mod webhooks;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
-use crate::{config::Config, http::openapi};
+use crate::{
+    app::StartError,
+    config::{self, Config},
+    embedded::{lock::LockError, postgres::ClusterError},
+    http::openapi,
+    identity::keys::KeyError,
+    notify::push::web_push::vapid::VapidError,
+    store::DatabaseError,
+    telemetry,
+};
 
 /// Hoga, an auction exchange server.
 ///
@@ -129,8 +141,24 @@ pub struct Failed {
 
 impl<E: std::error::Error + 'static> From<E> for Failed {
     fn from(error: E) -> Failed {
-        Failed { code: 1, error: Box::new(error) }
+        Failed { code: if is_of_environment(&error) { 2 } else { 1 }, error: Box::new(error) }
     }
+}
+
+/// Whether a variable leads to what cannot be used; the error names it.
+fn is_of_environment(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| {
+        matches!(cause.downcast_ref(), Some(StartError::Config(_)))
+            || matches!(cause.downcast_ref(), Some(LockError::File { .. }))
+            || matches!(cause.downcast_ref(), Some(ClusterError::NoPrograms { .. }))
+            || matches!(cause.downcast_ref(), Some(VapidError::File(_) | VapidError::Malformed(_)))
+            || matches!(cause.downcast_ref(), Some(DatabaseError::TooFewConnections { .. }))
+            || matches!(
+                cause.downcast_ref(),
+                Some(KeyError::File { .. } | KeyError::Malformed(_) | KeyError::Exposed { .. })
+            )
+    })
 }
 
 /// Runs the command line of this process.
@@ -149,7 +177,7 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
     // These need no configuration, so a wrong one is no reason to refuse them.
     match command {
         Command::Openapi => {
-            print!("{}", openapi::document_text());
+            say(&openapi::document_text())?;
             return Ok(ExitCode::SUCCESS);
         }
         Command::Verify(args) => return verify::run(&args),
@@ -166,6 +194,11 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         | Command::Token(_) => {}
     }
     let config = Config::from_env().map_err(|error| Failed { code: 2, error: Box::new(error) })?;
+    if !matches!(command, Command::Serve | Command::Broadcast) {
+        for name in config::unknown_variables(environment_names()) {
+            eprintln!("hoga: {name} {IS_UNKNOWN}");
+        }
+    }
     match command {
         Command::Serve => serve::run(&config),
         Command::Broadcast => broadcast::run(&config),
@@ -179,6 +212,40 @@ fn run(command: Command) -> Result<ExitCode, Failed> {
         Command::Roles(args) => roles::run(&config, &args),
         Command::DeadLetters(args) => dead_letters::run(&config, &args),
         Command::Openapi | Command::Verify(_) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+const IS_UNKNOWN: &str = "is no variable of Hoga's and changes nothing; is it misspelt?";
+
+fn environment_names() -> impl Iterator<Item = std::ffi::OsString> {
+    std::env::vars_os().map(|(name, _)| name)
+}
+
+/// Starts logging, and says which variables change nothing.
+fn start_logging() -> Result<(), Failed> {
+    telemetry::init().map_err(|error| Failed { code: 2, error: Box::new(error) })?;
+    for variable in config::unknown_variables(environment_names()) {
+        tracing::warn!(variable, "{IS_UNKNOWN}");
+    }
+    Ok(())
+}
+
+/// On standard output. That nobody reads on is no failure: `head` has what it wanted.
+///
+/// # Errors
+/// What else keeps it from being written, such as a full disk.
+pub fn say(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// A line of a server's, which goes on whoever reads it.
+fn say_if_heard(line: &str) {
+    if let Err(error) = say(&format!("{line}\n")) {
+        tracing::warn!(%error, "standard output cannot be written to");
     }
 }
 

@@ -51,7 +51,8 @@ pub fn run(config: &Config, args: &RolesArgs) -> Result<ExitCode, Failed> {
         })
     });
     database.leave()?;
-    println!("{}", roles?.map_err(|error| Failed { code: 1, error: Box::new(error) })?.join(" "));
+    let roles = roles?.map_err(|error| Failed { code: 1, error: Box::new(error) })?;
+    super::say(&format!("{}\n", roles.join(" ")))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,6 +3,7 @@
 use std::{
     net::TcpListener,
     path::{Path, PathBuf},
+    pin::Pin,
     process::ExitCode,
 };
 
@@ -14,7 +15,6 @@ use crate::{
     config::Config,
     domain::time::Timestamp,
     embedded::{demo, lock::DataDirLock, postgres::Cluster},
-    telemetry,
 };
 
 /// `hoga serve`
@@ -22,25 +22,53 @@ use crate::{
 /// # Errors
 /// What could not be started, in words that say what to do.
 pub fn run(config: &Config) -> Result<ExitCode, Failed> {
-    telemetry::init();
+    super::start_logging()?;
     let wrong = |error| Failed { code: 2, error: Box::new(error) };
     config.has_demo_login().map_err(wrong)?;
+    // A port that the system chooses is nobody else's, and everything else names it.
+    let chosen = (config.bind.port() == 0).then(|| app::listen(config)).transpose()?;
+    let config = &match &chosen {
+        Some(listener) => config.clone().listening_on(listener.local_addr()?),
+        None => config.clone(),
+    };
     let lock = config
         .is_embedded()
         .then(|| DataDirLock::acquire(&config.data_dir, &config.public_url))
         .transpose()?;
-    let listener = app::listen(config)?;
+    let listener = chosen.map_or_else(|| app::listen(config), Ok)?;
     let progress = if config.is_embedded() { Progress::to_terminal() } else { Progress::to_log() };
+    let outcome = actix::System::new().block_on(serve(config, listener, progress));
+    drop(lock);
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// Signals are taken before the private Postgres is started, and it is stopped on every way out: a
+/// start that is ended, or fails, leaves nothing running.
+async fn serve(config: &Config, listener: TcpListener, progress: Progress) -> Result<(), Failed> {
+    let mut stop: Stop = Box::pin(stop_signal()?);
     if config.is_embedded() {
         progress.step(postgres_step(&config.data_dir));
     }
-    let database = Database::open(config)?;
+    let opened = {
+        let config = config.clone();
+        let mut opening = tokio::task::spawn_blocking(move || Database::open(&config));
+        tokio::select! {
+            biased;
+            opened = &mut opening => opened,
+            () = &mut stop => {
+                // Cut off half-way it would go on without anybody.
+                progress.step("going down, once the private Postgres can be stopped");
+                stop = Box::pin(std::future::ready(()));
+                opening.await
+            }
+        }
+    };
+    let database = opened??;
     app::expect_many_connections();
-    let served = serve(config, database.config.clone(), listener, progress);
-    let outcome = actix::System::new().block_on(served);
-    database.stop()?;
-    drop(lock);
-    outcome.map(|()| ExitCode::SUCCESS)
+    let outcome = run_on(config, database.config.clone(), listener, progress, stop).await;
+    let stopped = tokio::task::spawn_blocking(move || database.stop()).await;
+    outcome?;
+    Ok(stopped??)
 }
 
 fn postgres_step(data_dir: &Path) -> String {
@@ -51,17 +79,44 @@ fn postgres_step(data_dir: &Path) -> String {
     format!("making a private Postgres in {place}, once")
 }
 
-async fn serve(
+/// Ready once this process is told to stop; pinned, because every step of the start waits for it.
+type Stop = Pin<Box<dyn Future<Output = ()>>>;
+
+async fn run_on(
     config: &Config,
     database: tokio_postgres::Config,
     listener: TcpListener,
     progress: Progress,
+    mut stop: Stop,
 ) -> Result<(), Failed> {
     progress.step("bringing the schema up to date and starting the exchange");
-    let application = Application::build(config, database, listener).await?;
+    let application = tokio::select! {
+        biased;
+        () = &mut stop => return Ok(()),
+        built = Application::build(config, database, listener) => built?,
+    };
+    let said = tokio::select! {
+        biased;
+        () = &mut stop => None,
+        said = make_ready(config, &application, &progress) => Some(said?),
+    };
+    drop(progress);
+    match said {
+        Some(said) => super::say_if_heard(&said),
+        // It answers already: what was accepted is finished.
+        None => stop = Box::pin(std::future::ready(())),
+    }
+    Ok(application.run_until(stop).await?)
+}
+
+/// What is said once it is ready.
+async fn make_ready(
+    config: &Config,
+    application: &Application,
+    progress: &Progress,
+) -> Result<String, Failed> {
     let state = application.state.clone();
     let address = application.address;
-    let stop = stop_signal()?;
     progress.step("opening and closing the auctions that became due");
     let caught_up = application.catch_up().await?;
     if caught_up > 0 {
@@ -77,21 +132,42 @@ async fn serve(
         actix::spawn(demo::keep_going(state.store.clone(), state.exchange.clone(), state.bid_cap));
         said = welcome(config, &example, has_login);
     }
-    drop(progress);
-    println!("{said}");
-    Ok(application.run_until(stop).await?)
+    if config.lacks_public_url() {
+        said.push_str(&format!(
+            "\nOthers than this machine cannot reach {public_url}: set HOGA_PUBLIC_URL to the address \
+             that they use."
+        ));
+    }
+    Ok(said)
 }
 
-/// Ready on SIGTERM or Ctrl-C.
+/// Ready on SIGTERM, on Ctrl-C, and when the terminal goes away.
 pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // Whoever started it under `nohup` wants it to outlive the terminal.
+    let mut hangup = (!ignores_hangup()).then(|| signal(SignalKind::hangup())).transpose()?;
     Ok(async move {
+        let hung_up = async {
+            match &mut hangup {
+                Some(hangup) => drop(hangup.recv().await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = hung_up => {}
         }
     })
+}
+
+/// Whether SIGHUP is ignored, as it is inherited from `nohup`; taking the signal would undo it.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // SIGHUP is the first signal, and the lowest bit.
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|m| m & 1 == 1)
 }
 
 /// For a newcomer. Every line that begins with a command works as it stands, in any shell and any

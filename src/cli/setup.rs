@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::Failed;
 use crate::{
     config::Config,
-    embedded::postgres::{Cluster, ClusterOptions, StopMode},
+    embedded::postgres::{Cluster, ClusterError, ClusterOptions, StopMode},
     store::Store,
 };
 
@@ -27,13 +27,22 @@ impl Database {
     ///
     /// # Errors
     /// When the private cluster cannot be started.
-    pub fn open(config: &Config) -> Result<Database, Failed> {
+    pub fn open(config: &Config) -> Result<Database, ClusterError> {
         if let Some(url) = &config.database_url {
             return Ok(Database { config: url.0.clone(), cluster: None });
         }
         let cluster = Cluster::start(ClusterOptions::new(&config.data_dir))?;
-        cluster.ensure_database(EMBEDDED_DATABASE)?;
-        Ok(Database { config: cluster.config(EMBEDDED_DATABASE), cluster: Some(cluster) })
+        let made = cluster.ensure_database(EMBEDDED_DATABASE);
+        let database =
+            Database { config: cluster.config(EMBEDDED_DATABASE), cluster: Some(cluster) };
+        match made {
+            Ok(()) => Ok(database),
+            Err(error) => {
+                // What went wrong first is what is told.
+                let _ = database.leave();
+                Err(error)
+            }
+        }
     }
 
     /// Whether somebody else keeps it running.
@@ -45,7 +54,7 @@ impl Database {
     ///
     /// # Errors
     /// When it does not stop.
-    pub fn stop(self) -> Result<(), Failed> {
+    pub fn stop(self) -> Result<(), ClusterError> {
         if let Some(cluster) = self.cluster {
             cluster.stop(StopMode::Fast)?;
         }
@@ -56,7 +65,7 @@ impl Database {
     ///
     /// # Errors
     /// When it does not stop.
-    pub fn leave(self) -> Result<(), Failed> {
+    pub fn leave(self) -> Result<(), ClusterError> {
         match &self.cluster {
             Some(cluster) if !cluster.was_adopted() => self.stop(),
             Some(_) | None => Ok(()),
@@ -87,8 +96,11 @@ pub fn migrate(config: &Config) -> Result<ExitCode, Failed> {
     let store = Store::new(database.config.clone())?;
     let applied = actix::System::new().block_on(async { store.migrate().await })?;
     match applied.len() {
-        0 => println!("The schema is up to date."),
-        _ => applied.iter().for_each(|name| println!("applied {name}")),
+        0 => super::say("The schema is up to date.\n")?,
+        _ => {
+            let names: String = applied.iter().map(|name| format!("applied {name}\n")).collect();
+            super::say(&names)?;
+        }
     }
     database.leave()?;
     Ok(ExitCode::SUCCESS)

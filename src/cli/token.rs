@@ -71,7 +71,8 @@ pub fn run(config: &Config, args: &TokenArgs) -> Result<ExitCode, Failed> {
     let roles: Vec<Role> = user.roles.iter().filter_map(|word| Role::from_word(word)).collect();
     let life_s = i64::from(args.hours) * 3_600;
     let tokens = Tokens::new(key, &config.public_url);
-    println!("{}", tokens.issue(user.id, &roles, None, wall_clock::now(), life_s)?);
+    let token = tokens.issue(user.id, &roles, None, wall_clock::now(), life_s)?;
+    super::say(&format!("{token}\n"))?;
     database.leave()?;
     Ok(ExitCode::SUCCESS)
 }

@@ -135,7 +135,7 @@ pub fn run(config: &Config, args: WebhookArgs) -> Result<ExitCode, Failed> {
         })
     });
     database.leave()?;
-    print!("{}", outcome?);
+    super::say(&outcome?)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -32,7 +32,7 @@ pub enum LockError {
         holder: Holder,
     },
     /// The lock file could not be used.
-    #[error("could not {action} {}; see that the data directory is writable", path.display())]
+    #[error("could not {action} {}; see that HOGA_DATA_DIR names a directory that is writable", path.display())]
     File {
         /// What was tried, as a verb.
         action: &'static str,

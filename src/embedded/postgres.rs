@@ -345,7 +345,10 @@ impl Cluster {
             .current_dir(&self.place.home)
             .env_clear()
             .env("LC_ALL", "C")
-            .stdin(Stdio::null());
+            .stdin(Stdio::null())
+            // Ctrl-C goes to a whole group: what it cut off here would leave a server that nobody
+            // stops. Whoever called decides what becomes of it.
+            .process_group(0);
         for kept in ["PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR"] {
             command.envs(std::env::var_os(kept).map(|value| (kept, value)));
         }

@@ -49,7 +49,7 @@ pub struct SigningKey {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file cannot be read or written.
-    #[error("the signing keys in {path} cannot be read or written")]
+    #[error("the signing keys in {path} cannot be read or written; is HOGA_SIGNING_KEY_FILE right?")]
     File {
         /// Which.
         path: PathBuf,
@@ -63,7 +63,7 @@ pub enum KeyError {
     Malformed(PathBuf),
     /// Others than its owner may read or write it.
     #[error(
-        "others than its owner may use the signing keys in {path} (mode {mode:04o}); type: chmod 600 {path}"
+        "others than its owner may use the signing keys in {path} (mode {mode:04o}, HOGA_SIGNING_KEY_FILE); type: chmod 600 {path}"
     )]
     Exposed {
         /// Which.

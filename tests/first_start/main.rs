@@ -112,6 +112,88 @@ impl Drop for Started {
     }
 }
 
+#[test]
+fn a_start_whose_words_nobody_reads_goes_on_to_serve() {
+    let (home, port) = (folder(), free_port());
+    let start = hoga(&["serve"], home.path())
+        .env("HOGA_BIND", format!("127.0.0.1:{port}"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut serving = start.unwrap();
+    let mut first = String::new();
+    let mut out = BufReader::new(serving.stdout.take().unwrap());
+    out.read_line(&mut first).unwrap();
+    drop(out);
+    let ready = typed(&format!(
+        "curl --silent --fail --retry {} --retry-delay 1 --retry-all-errors \
+         http://127.0.0.1:{port}/readyz",
+        PATIENCE.as_secs()
+    ));
+    // The demo market comes with the last that it says, after it is ready.
+    let opened = typed(&format!(
+        "until curl --silent --fail http://127.0.0.1:{port}/v1/auctions | grep -q title; do \
+         kill -0 {} || exit 1; sleep 0.2; done",
+        serving.id()
+    ));
+    if matches!(serving.try_wait(), Ok(None)) {
+        signal(&serving, Signal::SIGTERM);
+    }
+    assert!(opened.status.success());
+    let mut log = String::new();
+    serving.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(serving.wait().unwrap().success() && ready.status.success(), "{first}{log}");
+    assert!(!log.contains("panicked"), "{log}");
+}
+
+#[test]
+fn a_document_whose_end_nobody_reads_is_no_failure() {
+    let printed = format!("set -o pipefail; '{}' openapi | head -c 1", env!("CARGO_BIN_EXE_hoga"));
+    let output = Command::new("bash").args(["-c", &printed]).output().unwrap();
+    let wrong = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && wrong.is_empty(), "{wrong}");
+}
+
+/// The folder of the private Postgres, wherever a start has put it.
+fn cluster_of(data_dir: &Path) -> std::path::PathBuf {
+    let elsewhere = fs::read_to_string(data_dir.join("postgres-is-elsewhere")).unwrap_or_default();
+    let home = elsewhere.lines().next().map(Into::into);
+    home.unwrap_or_else(|| data_dir.join("postgres")).join("cluster")
+}
+
+#[test]
+fn a_start_that_is_ended_or_fails_leaves_no_postgres_running() {
+    let home = folder();
+    let cluster = || cluster_of(&home.path().join("my shop"));
+    // The last one cannot make its key, so it fails by itself.
+    let impossible = home.path().join("missing").join("key.pem");
+    fs::write(home.path().join("missing"), "no folder").unwrap();
+    for (word, by, succeeds) in [
+        ("private Postgres", Some(Signal::SIGINT), true),
+        ("bringing the schema", Some(Signal::SIGTERM), true),
+        ("bringing the schema", Some(Signal::SIGHUP), true),
+        ("bringing the schema", None, false),
+    ] {
+        let mut start = hoga(&["serve"], home.path());
+        start.env("HOGA_BIND", format!("127.0.0.1:{}", free_port())).stdout(Stdio::piped());
+        if by.is_none() {
+            start.env("HOGA_VAPID_KEY_FILE", &impossible);
+        }
+        let mut serving = start.spawn().unwrap();
+        let mut said = String::new();
+        for line in BufReader::new(serving.stdout.take().unwrap()).lines() {
+            said += &line.unwrap();
+            if said.contains(word) && let Some(by) = by {
+                signal(&serving, by);
+            }
+        }
+        assert_eq!(serving.wait().unwrap().success(), succeeds, "{by:?} at {word}: {said}");
+        assert!(said.contains(word) && !said.contains("Ctrl-C"), "{said}");
+        assert!(cluster().join("PG_VERSION").is_file(), "{word}: it was being made");
+        assert!(!cluster().join("postmaster.pid").exists(), "{by:?} at {word}");
+    }
+}
+
 /// In a directory that has nothing to do with it, and with nothing of ours in the environment.
 fn typed(command: &str) -> Output {
     Command::new("sh")

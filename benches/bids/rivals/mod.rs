@@ -47,7 +47,7 @@ pub enum Rival {
 
 /// Serves until SIGTERM.
 pub fn serve(rival: Rival, pool: usize) -> Result<(), Failed> {
-    hoga::telemetry::init();
+    hoga::telemetry::init().expect("HOGA_LOG can be used");
     actix_web::rt::System::new().block_on(run(rival, pool))
 }
 

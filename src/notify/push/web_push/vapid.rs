@@ -34,7 +34,7 @@ const TOKENS_KEPT_MAX: usize = 1_000;
 #[derive(Debug, thiserror::Error)]
 pub enum VapidError {
     /// The file.
-    #[error("the key for web push cannot be used")]
+    #[error("the key for web push (HOGA_VAPID_KEY_FILE) cannot be used")]
     File(#[from] PrivateFileError),
     /// It is something else.
     #[error(
