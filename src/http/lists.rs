@@ -78,7 +78,7 @@ impl Drop for Asking {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_address_has_half_of_the_lists_and_nothing_is_kept_of_those_that_are_done() {
         let shares = Arc::new(Shares::of(4));
         let address = |last| Some(IpAddr::from([10, 0, 0, last]));
