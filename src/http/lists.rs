@@ -7,10 +7,8 @@ use actix_web::HttpRequest;
 use dashmap::DashMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{
-    limits::Limits,
-    problem::{Code, Problem},
-};
+use super::{limits::Limits, problem::Problem};
+use crate::store::StoreError;
 
 /// How long a request waits for those of its own address; as long as for a connection after that.
 const SHARE_WAIT: Duration = Duration::from_millis(250);
@@ -44,13 +42,13 @@ impl Shares {
     /// A place among the lists of the request's address.
     ///
     /// # Errors
-    /// [`Code::Overloaded`] when that has its share under way.
+    /// As [`StoreError::Busy`], when that has its share under way.
     pub async fn take(
         self: &Arc<Self>,
         limits: &Limits,
         request: &HttpRequest,
     ) -> Result<Share, Problem> {
-        self.take_for(limits.address(request)).await.ok_or_else(|| Code::Overloaded.into())
+        self.take_for(limits.address(request)).await.ok_or_else(|| StoreError::Busy.into())
     }
 
     async fn take_for(self: &Arc<Self>, who: Who) -> Option<Share> {
@@ -78,7 +76,7 @@ impl Drop for Asking {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_address_has_half_of_the_lists_and_nothing_is_kept_of_those_that_are_done() {
         let shares = Arc::new(Shares::of(4));
         let address = |last| Some(IpAddr::from([10, 0, 0, last]));

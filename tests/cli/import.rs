@@ -97,12 +97,12 @@ fn check_bad_rows(house: &House) {
     assert_eq!(
         lines[..6],
         [
-            "line 2: title must have 1 to 200 characters; row skipped",
+            "line 2: title must have 1 to 200 characters, all visible, on one line; row skipped",
             "line 4: the row has 2 fields, but the header has 3; row skipped",
             "line 5: the id \"2\" is that of line 3 too; row skipped",
             "line 6: the row is not UTF-8; row skipped",
-            "line 7: title must have 1 to 200 characters; row skipped",
-            "line 10: title must have 1 to 200 characters; row skipped",
+            "line 7: title must have 1 to 200 characters, all visible, on one line; row skipped",
+            "line 10: title must have 1 to 200 characters, all visible, on one line; row skipped",
         ]
     );
     assert!(
