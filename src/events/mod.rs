@@ -17,3 +17,4 @@ pub mod in_process;
 pub mod log;
 pub mod rabbitmq;
 pub mod relay;
+pub mod setback;

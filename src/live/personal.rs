@@ -36,6 +36,7 @@ use super::{
 };
 use crate::{
     domain::{id::UserId, time::Timestamp},
+    events::setback::Setback,
     store::{NotificationRow, Store, StoreError},
     wall_clock,
 };
@@ -256,14 +257,13 @@ impl Inner {
             tokio::time::interval_at(Instant::now() + keep_alive_every, keep_alive_every);
         keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (store, mut reached) = (self.store.of_floor(), 0);
+        let mut setback = Setback::of("streams of notifications");
         while !self.is_closing.load(Ordering::Acquire) {
-            if let Err(error) = self.read_on(&store, &mut reached).await {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "the streams of notifications cannot read on yet");
-            }
+            let read = setback.judge(self.read_on(&store, &mut reached).await);
+            let wait = read.err().unwrap_or(LOOK_EVERY);
             tokio::select! {
                 () = self.bell.notified() => {}
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(wait) => {}
                 _ = keep_alive.tick() => self.tick(),
             }
         }

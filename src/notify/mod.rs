@@ -33,6 +33,7 @@ use crate::{
     events::{
         bus::{BoxFuture, Consumer, TakeError},
         envelope::Envelope,
+        setback::Setback,
     },
     store::{PageTold, Store, StoreError, purges},
     wall_clock,
@@ -65,8 +66,6 @@ const PURGE_EVERY: Duration = Duration::from_secs(600);
 const RESTING_FANOUTS_KEPT_S: i64 = 86_400;
 /// A ticket that ended is remembered for so long, in seconds, to say that it was used.
 const ENDED_TICKETS_KEPT_S: i64 = 3_600;
-/// Pause after Postgres could not be asked.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// How notifications are made.
 #[derive(Debug, Clone)]
@@ -186,13 +185,14 @@ impl Notifier {
     }
 
     async fn work_off(self) {
+        let mut setback = Setback::of("notifier: news");
         loop {
             let begun = Instant::now();
-            match self.work_off_some(wall_clock::now()).await {
+            match setback.judge(self.work_off_some(wall_clock::now()).await) {
                 Ok(0) => woken(self.heard.bell(), LOOK_EVERY).await,
                 // Half of the time is left to bids.
                 Ok(_) => tokio::time::sleep(begun.elapsed().max(NEWS_PAUSE)).await,
-                Err(error) => rest(&error).await,
+                Err(pause) => tokio::time::sleep(pause).await,
             }
         }
     }
@@ -206,33 +206,36 @@ impl Notifier {
     }
 
     async fn tell_many(self) {
+        let mut setback = Setback::of("notifier: news for many");
         loop {
             let begun = tokio::time::Instant::now();
-            match self.tell_page(wall_clock::now()).await {
+            match setback.judge(self.tell_page(wall_clock::now()).await) {
                 Ok(PageTold::Nothing) => woken(&self.fanouts, LOOK_EVERY).await,
                 // Half of the time is left to bids.
                 Ok(PageTold::Users(_)) => tokio::time::sleep(begun.elapsed()).await,
-                Err(error) => rest(&error).await,
+                Err(pause) => tokio::time::sleep(pause).await,
             }
         }
     }
 
     async fn remind(self) {
+        let mut setback = Setback::of("notifier: reminders");
         loop {
-            match self.fire_reminders(wall_clock::now()).await {
+            match setback.judge(self.fire_reminders(wall_clock::now()).await) {
                 Ok(0) => tokio::time::sleep(REMINDERS_EVERY).await,
                 Ok(_) => tokio::task::yield_now().await,
-                Err(error) => rest(&error).await,
+                Err(pause) => tokio::time::sleep(pause).await,
             }
         }
     }
 
     async fn fold(self) {
+        let mut setback = Setback::of("notifier: watch counts");
         loop {
-            match self.store.fold_watches().await {
+            match setback.judge(self.store.fold_watches().await) {
                 Ok(0) => tokio::time::sleep(FOLD_EVERY).await,
                 Ok(_) => tokio::task::yield_now().await,
-                Err(error) => rest(&error).await,
+                Err(pause) => tokio::time::sleep(pause).await,
             }
         }
     }
@@ -286,13 +289,4 @@ impl Consumer for Notifier {
 /// Until it rings, or for so long.
 async fn woken(bell: &Notify, at_least_every: Duration) {
     let _ = tokio::time::timeout(at_least_every, bell.notified()).await;
-}
-
-async fn rest(error: &StoreError) {
-    warn_of(error);
-    tokio::time::sleep(RETRY_AFTER).await;
-}
-
-fn warn_of(error: &StoreError) {
-    tracing::warn!(error = error as &dyn std::error::Error, "the notifier cannot go on yet");
 }

@@ -34,6 +34,7 @@ use crate::{
     events::{
         bus::{BoxFuture, Consumer, TakeError},
         envelope::Envelope,
+        setback::Setback,
     },
     outgoing::Sender,
     store::{EventKey, NewDelivery, Store, StoreError, WebhookListening, purges},
@@ -66,8 +67,6 @@ const HEARD_SAID_EVERY_MS: i64 = 5_000;
 const HEARD_LATE_S: i64 = 120;
 /// Events of the log that are looked at in one go.
 const LOOKED_AT_ONCE: i64 = 5_000;
-/// Pause after Postgres could not be asked.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How often what waits is counted.
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 /// How often what is too old is deleted.
@@ -179,17 +178,15 @@ impl Webhooks {
             async move { webhooks.purge_until(clock()).await }
         }));
         let mut turns = Turns::default();
+        let mut beginning = Setback::of("webhooks: what is due");
+        let mut ending = Setback::of("webhooks: what was told");
         loop {
-            if let Err(error) = self.begin_turns(&mut turns, clock).await {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "webhooks cannot be told yet; they wait");
-                tokio::time::sleep(RETRY_AFTER).await;
+            if let Err(pause) = beginning.judge(self.begin_turns(&mut turns, clock).await) {
+                tokio::time::sleep(pause).await;
             }
             tokio::select! {
-                Some((_, ended)) = turns.ended() => if let Err(error) = ended {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::warn!(error, "a webhook was told things that could not be recorded");
-                    tokio::time::sleep(RETRY_AFTER).await;
+                Some((_, ended)) = turns.ended() => if let Err(pause) = ending.judge(ended) {
+                    tokio::time::sleep(pause).await;
                 },
                 () = self.due.notified() => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -247,12 +244,11 @@ impl Webhooks {
 
     async fn keep_counting(self) {
         let mut every = tokio::time::interval(COUNT_EVERY);
+        let mut setback = Setback::of("webhooks: counting");
         loop {
             every.tick().await;
-            if let Err(error) = self.count().await {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "deliveries of webhooks could not be counted");
-            }
+            // The next one comes late enough.
+            let _ = setback.judge(self.count().await);
         }
     }
 

@@ -31,6 +31,7 @@ pub use self::{
 use super::Kind;
 use crate::{
     domain::time::Timestamp,
+    events::setback::Setback,
     store::{Followed, Push, PushContent, Store, StoreError, purges},
     wall_clock,
 };
@@ -61,8 +62,6 @@ const PURGED_EVERY: Duration = Duration::from_secs(30);
 const RECORDED_AT_ONCE: usize = 3;
 /// Pushes that wait are counted up to here.
 const WAITING_COUNTED_MAX: i64 = 100_000;
-/// Pause after Postgres could not be asked.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// What was done with pushes that were due.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -352,20 +351,22 @@ impl Pusher {
     }
 
     async fn follow_on(self) {
+        let mut setback = Setback::of("pushes: what to push");
         loop {
-            match self.follow(wall_clock::now()).await {
+            match setback.judge(self.follow(wall_clock::now()).await) {
                 Ok(Followed { notifications: 0, .. }) => tokio::time::sleep(LOOK_EVERY).await,
                 Ok(_) => tokio::task::yield_now().await,
-                Err(error) => rest(&error).await,
+                Err(pause) => tokio::time::sleep(pause).await,
             }
         }
     }
 
     async fn work_on(self) {
-        let mut work = Work::default();
+        let (mut work, mut setback) = (Work::default(), Setback::of("pushes: what is due"));
         loop {
-            if let Err(error) = self.fill(&mut work, &wall_clock::now).await {
-                rest(&error).await;
+            let filled = self.fill(&mut work, &wall_clock::now).await;
+            if let Err(pause) = setback.judge(filled) {
+                tokio::time::sleep(pause).await;
             }
             tokio::select! {
                 // A slot is free.
@@ -377,11 +378,11 @@ impl Pusher {
 
     async fn keep_counting(self) {
         let mut every = tokio::time::interval(COUNTED_EVERY);
+        let mut setback = Setback::of("pushes: counting");
         loop {
             every.tick().await;
-            if let Err(error) = self.count().await {
-                warn_of(&error);
-            }
+            // The next one comes late enough.
+            let _ = setback.judge(self.count().await);
         }
     }
 
@@ -435,13 +436,9 @@ fn counted(outcome: &'static str) {
     counter!("hoga_push_attempts_total", "outcome" => outcome).increment(1);
 }
 
-async fn rest(error: &StoreError) {
-    warn_of(error);
-    tokio::time::sleep(RETRY_AFTER).await;
-}
-
+/// At most one for each push under way: none is begun while Postgres is away.
 fn warn_of(error: &StoreError) {
-    tracing::warn!(error = error as &dyn std::error::Error, "pushes cannot go on yet");
+    tracing::warn!(error = error as &dyn std::error::Error, "what became of a push is not kept");
 }
 
 #[cfg(test)]
