@@ -598,7 +598,9 @@ fn public_url_problem(text: &str) -> Option<&'static str> {
     }
     let url = match url::Url::parse(text) {
         Ok(url) => url,
-        Err(url::ParseError::InvalidPort) => return Some("must have a port of 1 to 65535, or none"),
+        Err(url::ParseError::InvalidPort) => {
+            return Some("must have a port of 1 to 65535, or none");
+        }
         Err(url::ParseError::EmptyHost) => return Some("must name a host"),
         Err(_) => return Some("must be a URL"),
     };

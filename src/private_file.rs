@@ -31,7 +31,9 @@ pub enum PrivateFileError {
         source: io::Error,
     },
     /// Others than its owner may read or write it.
-    #[error("others than its owner may use the keys in {path} (mode {mode:04o}); type: chmod 600 {path}")]
+    #[error(
+        "others than its owner may use the keys in {path} (mode {mode:04o}); type: chmod 600 {path}"
+    )]
     Exposed {
         /// Which.
         path: PathBuf,

@@ -44,10 +44,9 @@ fn is_json(format: Option<&str>) -> Result<bool, ConfigError> {
     match format {
         None | Some("text") => Ok(false),
         Some("json") => Ok(true),
-        Some(_) => Err(ConfigError {
-            variable: "HOGA_LOG_FORMAT",
-            problem: "must be json or text".into(),
-        }),
+        Some(_) => {
+            Err(ConfigError { variable: "HOGA_LOG_FORMAT", problem: "must be json or text".into() })
+        }
     }
 }
 

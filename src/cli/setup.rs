@@ -15,7 +15,8 @@ use crate::{
 /// The name of the database in the private cluster.
 pub const EMBEDDED_DATABASE: &str = "hoga";
 
-/// A database to work on: the configured one, or the private cluster's.
+/// A database to work on: the configured one, or the private cluster's. Dropped, as on the way out
+/// of a command that failed, it is left as by [`Database::leave`].
 pub struct Database {
     /// How to connect.
     pub config: tokio_postgres::Config,
@@ -32,17 +33,12 @@ impl Database {
             return Ok(Database { config: url.0.clone(), cluster: None });
         }
         let cluster = Cluster::start(ClusterOptions::new(&config.data_dir))?;
-        let made = cluster.ensure_database(EMBEDDED_DATABASE);
-        let database =
-            Database { config: cluster.config(EMBEDDED_DATABASE), cluster: Some(cluster) };
-        match made {
-            Ok(()) => Ok(database),
-            Err(error) => {
-                // What went wrong first is what is told.
-                let _ = database.leave();
-                Err(error)
-            }
+        let config = cluster.config(EMBEDDED_DATABASE);
+        let database = Database { config, cluster: Some(cluster) };
+        if let Some(cluster) = &database.cluster {
+            cluster.ensure_database(EMBEDDED_DATABASE)?;
         }
+        Ok(database)
     }
 
     /// Whether somebody else keeps it running.
@@ -54,8 +50,8 @@ impl Database {
     ///
     /// # Errors
     /// When it does not stop.
-    pub fn stop(self) -> Result<(), ClusterError> {
-        if let Some(cluster) = self.cluster {
+    pub fn stop(mut self) -> Result<(), ClusterError> {
+        if let Some(cluster) = self.cluster.take() {
             cluster.stop(StopMode::Fast)?;
         }
         Ok(())
@@ -69,6 +65,17 @@ impl Database {
         match &self.cluster {
             Some(cluster) if !cluster.was_adopted() => self.stop(),
             Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let Some(cluster) = self.cluster.take()
+            && !cluster.was_adopted()
+            && let Err(error) = cluster.stop(StopMode::Fast)
+        {
+            tracing::error!(error = super::chain(&error), "the private Postgres still runs");
         }
     }
 }

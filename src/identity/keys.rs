@@ -49,7 +49,9 @@ pub struct SigningKey {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file cannot be read or written.
-    #[error("the signing keys in {path} cannot be read or written; is HOGA_SIGNING_KEY_FILE right?")]
+    #[error(
+        "the signing keys in {path} cannot be read or written; is HOGA_SIGNING_KEY_FILE right?"
+    )]
     File {
         /// Which.
         path: PathBuf,

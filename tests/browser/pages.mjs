@@ -102,7 +102,7 @@ try {
     await context.close()
   }
   {
-    const { context, page, wrong } = await opened(browser, '/docs#place_bid', phone)
+    const { context, page, wrong } = await opened(browser, '/docs?lang=en#place_bid', phone)
     const open = () => page.locator('details.entry[open]').evaluateAll((all) => all.map((e) => e.id))
     assert.deepEqual(await open(), ['place_bid'], 'an address with an operation opens it')
     assert.ok(await page.locator('#place_bid').evaluate((e) => e.getBoundingClientRect().top < innerHeight))
@@ -110,7 +110,10 @@ try {
     await page.keyboard.type('post bids retract')
     const shown = await page.locator('details.entry:visible').evaluateAll((all) => all.map((e) => e.id))
     assert.deepEqual(shown, ['retract_bid'])
+    assert.equal(await page.textContent('#search output'), '1 found')
+    assert.ok(await page.locator('.contents details').evaluate((e) => e.open), 'the contents are open')
     await page.fill('#search input', '')
+    assert.equal(await page.locator('.contents details').evaluate((e) => e.open), false, 'as they were')
     assert.ok(await page.locator('details.entry:visible').count() > 50, 'everything is back')
     assert.deepEqual(wrong, [])
     await context.close()

@@ -80,7 +80,7 @@ fn a_key_file_that_others_can_read_stops_the_start_with_what_to_type() {
     for args in [&["serve"][..], &["keys", "list"], &["keys", "rotate"], &["token", "--user", "x"]]
     {
         let said = house.hoga_with(with_key, args);
-        assert_eq!(said.code, 1, "{args:?}");
+        assert_eq!(said.code, 2, "{args:?}");
         assert!(said.err.contains(&format!("type: chmod 600 {}", key.display())), "{}", said.err);
     }
     exposed(0o600);

@@ -1,6 +1,6 @@
 //! Files and addresses that cannot be used: said in words, with exit code 1, and nothing started.
 
-use std::io::Write;
+use std::{ffi::OsStr, io::Write, os::unix::ffi::OsStrExt, path::Path};
 
 use flate2::{Compression, write::GzEncoder};
 
@@ -85,4 +85,27 @@ fn a_replay_needs_a_server_and_its_key() {
     assert!(replay("127.0.0.1:1").err.contains("is no address of a server"));
     let missing = house.hoga(&["replay", file, "--live-seconds", "5"]);
     assert_eq!(missing.code, 2, "{}", missing.err);
+}
+
+#[test]
+fn a_variable_that_leads_to_what_cannot_be_used_is_named_with_exit_code_2() {
+    let house = House::new();
+    let no_key = house.file("passwd", "root:x:0:0:root:/root:/bin/bash\n");
+    let no_text = Path::new(OsStr::from_bytes(b"\xff"));
+    for (variable, value) in [
+        ("HOGA_LOG", Path::new("hoga=loud")),
+        ("HOGA_LOG_FORMAT", Path::new("xml")),
+        ("HOGA_LOG", no_text),
+        ("HOGA_DATA_DIR", Path::new("/dev/null/hoga")),
+        ("HOGA_POSTGRES_BIN_DIR", Path::new("/nowhere/bin")),
+        ("HOGA_SIGNING_KEY_FILE", &no_key),
+        ("HOGA_DATABASE_CONNECTIONS_MAX", Path::new("900")),
+    ] {
+        let said = house.hoga_with(&[(variable, value)], &["serve"]);
+        assert_eq!(said.code, 2, "{variable}: {}{}", said.out, said.err);
+        assert!(said.err.contains(variable), "{variable}: {}", said.err);
+        assert!(!said.err.contains("chmod"), "{variable}: {}", said.err);
+    }
+    let said = house.hoga_with(&[("HOGA_BINDS", Path::new("0.0.0.0:80"))], &["keys", "list"]);
+    assert!(said.err.contains("HOGA_BINDS"), "{}", said.err);
 }

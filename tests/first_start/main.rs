@@ -183,7 +183,9 @@ fn a_start_that_is_ended_or_fails_leaves_no_postgres_running() {
         let mut said = String::new();
         for line in BufReader::new(serving.stdout.take().unwrap()).lines() {
             said += &line.unwrap();
-            if said.contains(word) && let Some(by) = by {
+            if said.contains(word)
+                && let Some(by) = by
+            {
                 signal(&serving, by);
             }
         }

@@ -118,7 +118,7 @@ impl<'a> Document<'a> {
                     }
                     @for (tag, about, operations) in &sections {
                         section id={ "tag-" (anchor(tag)) } data-group="" {
-                            h2 { (tag) }
+                            h2 lang="en" { (tag) }
                             (text::markdown(about))
                             @for operation in operations { (operation.entry()) }
                         }
@@ -170,10 +170,11 @@ impl<'a> Document<'a> {
         sections: &[(&str, &str, Vec<Operation<'_>>)],
         webhooks: &[Operation<'_>],
     ) -> Markup {
+        // HEAD is GET without a body: it has its entry, and needs no line of its own here.
         let links = |operations: &[Operation<'_>]| {
             html! {
-                ul {
-                    @for operation in operations {
+                ul lang="en" {
+                    @for operation in operations.iter().filter(|operation| operation.method != "head") {
                         li data-words=(operation.words()) {
                             a href={ "#" (operation.id()) } { (operation.summary()) }
                         }
@@ -184,7 +185,8 @@ impl<'a> Document<'a> {
         html! {
             div class="search" id="search" hidden {
                 label for="search-words" {
-                    (self.say("Search (press /)", "검색 (/ 키)")) " " output for="search-words" {}
+                    (self.say("Search (press /)", "검색 (/ 키)")) " "
+                    output for="search-words" data-found=(self.say(" found", "개 찾음")) {}
                 }
                 input id="search-words" type="search" autocomplete="off" spellcheck="false"
                     placeholder=(self.say("bids, /v1/me, PUT …", "bids, /v1/me, PUT …"));
@@ -194,7 +196,7 @@ impl<'a> Document<'a> {
                     summary { (self.say("Contents", "목차")) }
                     @for (tag, _, operations) in sections {
                         div data-group="" {
-                            h2 { a href={ "#tag-" (anchor(tag)) } { (tag) } }
+                            h2 lang="en" { a href={ "#tag-" (anchor(tag)) } { (tag) } }
                             (links(operations))
                         }
                     }
@@ -284,6 +286,27 @@ mod tests {
             }
             assert!(!page.contains("style=") && !page.contains("onclick"), "strict policy");
         }
+    }
+
+    #[test]
+    fn a_head_has_its_entry_and_no_line_in_the_contents() {
+        let operation = |id: &str| json!({"operationId": id, "summary": id, "tags": ["bids"]});
+        let document =
+            json!({"paths": {"/x": {"get": operation("read_x"), "head": operation("head_x")}}});
+        let page = page(&document, Language::English);
+        let (contents, entries) = page.split_once("<main>").expect("contents and entries");
+        assert!(contents.contains("#read_x") && !contents.contains("#head_x"), "{contents}");
+        assert!(entries.contains("id=\"head_x\""), "{entries}");
+    }
+
+    #[test]
+    fn what_comes_from_the_document_is_said_to_be_english_on_the_korean_page() {
+        let document = json!({"info": {"description": "In words."}, "paths": {"/x": {"get": {
+            "operationId": "read_x", "summary": "Read it", "tags": ["bids"]}}}});
+        let page = page(&document, Language::Korean);
+        assert!(page.contains("<html lang=\"ko\">"), "{page}");
+        assert!(page.contains("<div lang=\"en\"><p>In words.</p>"), "{page}");
+        assert!(page.contains("<span class=\"about\" lang=\"en\">Read it</span>"), "{page}");
     }
 
     #[test]

@@ -4,6 +4,9 @@ const box = document.querySelector('#search')
 const input = box.querySelector('input')
 const count = box.querySelector('output')
 const entries = [...document.querySelectorAll('[data-words]')]
+const contents = document.querySelector('.contents details')
+// As it was before something was sought; until it is not any more.
+let wasOpen = null
 const groups = [...document.querySelectorAll('[data-group]')]
 
 function search() {
@@ -15,7 +18,14 @@ function search() {
     group.hidden = !group.querySelector('[data-words]:not([hidden])')
   }
   const found = document.querySelectorAll('details.entry[data-words]:not([hidden])').length
-  count.textContent = words.length ? String(found) : ''
+  count.textContent = words.length ? `${found}${count.dataset.found}` : ''
+  if (words.length) {
+    wasOpen ??= contents.open
+    contents.open = true
+  } else if (wasOpen !== null) {
+    contents.open = wasOpen
+    wasOpen = null
+  }
 }
 
 function openTarget() {
@@ -39,5 +49,5 @@ addEventListener('keydown', (event) => {
     input.focus()
   }
 })
-if (matchMedia('(min-width: 960px)').matches) document.querySelector('.contents details').open = true
+if (matchMedia('(min-width: 960px)').matches) contents.open = true
 if (location.hash) openTarget()

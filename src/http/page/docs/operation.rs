@@ -61,7 +61,7 @@ impl<'a> Operation<'a> {
                 summary {
                     span class={ "method " (self.method) } { (self.method.to_uppercase()) }
                     span class="path" { (self.path) }
-                    span class="about" { (self.summary()) }
+                    span class="about" lang="en" { (self.summary()) }
                 }
                 div class="body" {
                     (text::markdown(word(operation, "description")))
