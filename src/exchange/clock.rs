@@ -236,9 +236,11 @@ pub(super) async fn catch_up(exchange: &Exchange, store: &Store) -> Result<u64, 
             break;
         }
         let replies: Vec<_> = stream::iter(&overdue)
-            .map(|due| async {
-                let make = |_| Request::internal(what(due).command());
-                (due.id, exchange.ask(due.id, Asker::Clock, make).await)
+            .map(|due| {
+                let (id, what) = (due.id, what(due));
+                let asking =
+                    exchange.ask(id, Asker::Clock, move |_| Request::internal(what.command()));
+                async move { (id, asking.await) }
             })
             .buffer_unordered(CATCH_UP_AT_ONCE)
             .collect()
