@@ -260,4 +260,54 @@ mod tests {
         assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
         assert_eq!(taken(), [1, 2, 3, 4, 5]);
     }
+
+    /// Takes nothing until it is let go.
+    #[derive(Default)]
+    struct Hanging {
+        let_go: tokio::sync::Notify,
+        taken: Mutex<Vec<u64>>,
+    }
+
+    impl Consumer for Hanging {
+        fn take<'a>(&'a self, events: &'a [Envelope]) -> BoxFuture<'a, Result<(), TakeError>> {
+            Box::pin(async move {
+                if events[0].seq == 1 {
+                    self.let_go.notified().await;
+                }
+                let seqs = events.iter().map(|event| event.seq);
+                self.taken.lock().expect("not poisoned").extend(seqs);
+                Ok(())
+            })
+        }
+
+        fn may_have_missed(&self) -> BoxFuture<'_, Result<(), TakeError>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn name(&self) -> &'static str {
+            "hanging"
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_after_a_commit_that_had_no_room_does_not_overtake_it() {
+        let store = Store::new(tokio_postgres::Config::new()).expect("nothing is connected");
+        let consumer = Arc::new(Hanging::default());
+        let taken = || consumer.taken.lock().expect("not poisoned").clone();
+        let bus = InProcessBus::start(&store, vec![Arc::clone(&consumer) as Arc<dyn Consumer>]);
+        bus.resume();
+        let room = u64::try_from(COMMITS_WAITING_MAX).expect("a number");
+        // The worker has not run yet, so that all of them wait.
+        let waiting: Vec<_> = (1..=room).map(|seq| bus.publish(commit(seq))).collect();
+        assert_eq!(bus.publish(commit(room + 1)).await, Err(PublishError::Full));
+        consumer.let_go.notify_one();
+        join_all(waiting).await;
+        // There is room again, but not before what had none.
+        assert_eq!(bus.publish(commit(room + 2)).await, Err(PublishError::Closed));
+        let before = taken().len();
+        bus.resume();
+        let again = join_all((room + 1..=room + 2).map(|seq| bus.publish(commit(seq)))).await;
+        assert_eq!(again, [Ok(()), Ok(())]);
+        assert_eq!(taken()[before..], [room + 1, room + 2]);
+    }
 }

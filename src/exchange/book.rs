@@ -773,4 +773,24 @@ mod tests {
         assert!(!wants(&short));
         short.book.save(&handle);
     }
+
+    #[test]
+    fn what_was_loaded_from_a_snapshot_wants_no_other_before_it_has_grown() {
+        use crate::{
+            exchange::{replay::Replay, snapshots::seal},
+            store::SnapshotRow,
+        };
+        let (id, seq) = (AuctionId(Uuid::from_u128(9)), snapshots::EVENTS_BETWEEN_MIN);
+        let mut state = live();
+        state.seq = seq;
+        let mut ledger = Ledger::new(state, HEAD, STARTS_AT);
+        assert!(ledger.wants_snapshot());
+        let new = seal(ledger.committed(id)).expect("a form").expect("small enough");
+        let log_hash = Some(new.hash.clone());
+        let (hash, at, format) = (new.hash, new.at, new.format);
+        let row = SnapshotRow { seq: new.seq, hash, at, format, state: new.state, log_hash };
+        let mut replay = Replay::new(id, row.seq);
+        replay.begin_at(&row).expect("it stands for its log");
+        assert!(!replay.finish().expect("nothing is left to read").wants_snapshot());
+    }
 }

@@ -24,7 +24,7 @@ use tokio::{
 use super::{
     CatchUpError, Exchange,
     directory::Asker,
-    request::{Failure, Request},
+    request::{Answer, Failure, Request},
 };
 use crate::{
     domain::{auction::Command, id::AuctionId, time::Timestamp},
@@ -48,6 +48,8 @@ const AGAIN_AFTER_MS: i64 = 50;
 const CATCH_UP_AT_ONCE: usize = 2_000;
 /// Rounds of catching up without progress before the rest is left to the clock.
 const CATCH_UP_ROUNDS_MAX: usize = 5;
+/// Refusals after which catching up leaves an auction to the clock.
+const REFUSALS_MAX: usize = 2;
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -262,35 +264,54 @@ const fn what(due: &Due) -> What {
     if due.is_opening { What::Open } else { What::Close }
 }
 
-/// Opens and closes everything that is overdue; how many commands that took.
+/// Opens and closes everything that is overdue; how many commands that took. Auctions whose log says
+/// that nothing is due, whatever their row says, are said and left to the clock.
 pub(super) async fn catch_up(exchange: &Exchange, store: &Store) -> Result<u64, CatchUpError> {
     let mut done = 0;
     let mut rounds_left = CATCH_UP_ROUNDS_MAX;
-    loop {
+    let mut refusals: HashMap<AuctionId, usize> = HashMap::new();
+    while !exchange.inner.closing.load(Ordering::Acquire) {
         let mut overdue = read_overdue(store).await?;
-        overdue.retain(|due| !exchange.inner.set_aside.has(due.id));
+        overdue.retain(|due| {
+            !exchange.inner.set_aside.has(due.id)
+                && refusals.get(&due.id).is_none_or(|count| *count < REFUSALS_MAX)
+        });
         if overdue.is_empty() {
-            return Ok(done);
+            break;
         }
-        let settled = stream::iter(&overdue)
+        let replies: Vec<_> = stream::iter(&overdue)
             .map(|due| {
-                exchange.ask(due.id, Asker::Clock, |_| Request::internal(what(due).command()))
+                let (id, what) = (due.id, what(due));
+                let asking =
+                    exchange.ask(id, Asker::Clock, move |_| Request::internal(what.command()));
+                async move { (id, asking.await) }
             })
             .buffer_unordered(CATCH_UP_AT_ONCE)
-            .filter(|reply| std::future::ready(reply.is_ok()))
-            .count()
+            .collect()
             .await;
-        done += u64::try_from(settled).unwrap_or(0);
-        if settled == 0 {
+        let before = done;
+        for (id, reply) in replies {
+            match reply {
+                Ok(Answer::Accepted { .. }) => done += 1,
+                Ok(Answer::Refused(_)) => *refusals.entry(id).or_default() += 1,
+                Err(_) => {}
+            }
+        }
+        if done == before {
             rounds_left -= 1;
             if rounds_left == 0 {
                 let auctions = overdue.len();
                 tracing::error!(auctions, "overdue auctions cannot be opened or closed yet");
-                return Ok(done);
+                break;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
+    let auctions = refusals.values().filter(|count| **count >= REFUSALS_MAX).count();
+    if auctions > 0 {
+        tracing::warn!(auctions, "auctions are overdue by their rows, but not by their logs");
+    }
+    Ok(done)
 }
 
 async fn read_overdue(store: &Store) -> Result<Vec<Due>, StoreError> {

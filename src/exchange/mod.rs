@@ -270,6 +270,11 @@ impl Exchange {
         self.inner.set_aside.count()
     }
 
+    /// Logs that cannot be replayed are read again when next asked for, however lately they were.
+    pub fn read_set_aside_again(&self) {
+        self.inner.set_aside.read_again();
+    }
+
     /// Accepts nothing more from now on; what was accepted is finished.
     pub fn refuse_new(&self) {
         self.inner.closing.store(true, Ordering::Release);

@@ -21,6 +21,7 @@ const LOGS_MAX: usize = 10_000;
 /// Which logs are damaged.
 #[derive(Default)]
 pub(super) struct SetAside {
+    /// Each with the time from which on it is read again.
     logs: Mutex<HashMap<AuctionId, Instant>>,
     /// How many they are, for those who look before each log.
     count: AtomicUsize,
@@ -33,8 +34,13 @@ impl SetAside {
 
     /// Whether the log was damaged a moment ago.
     pub fn has(&self, id: AuctionId) -> bool {
-        self.count() > 0
-            && self.logs().get(&id).is_some_and(|since| since.elapsed() < READ_AGAIN_AFTER)
+        self.count() > 0 && self.logs().get(&id).is_some_and(|again_at| Instant::now() < *again_at)
+    }
+
+    /// All of them are read again when somebody asks for them.
+    pub fn read_again(&self) {
+        let now = Instant::now();
+        self.logs().values_mut().for_each(|again_at| *again_at = now);
     }
 
     /// The log cannot be replayed.
@@ -42,7 +48,7 @@ impl SetAside {
         let mut logs = self.logs();
         let is_known = logs.contains_key(&id);
         if is_known || logs.len() < LOGS_MAX {
-            logs.insert(id, Instant::now());
+            logs.insert(id, Instant::now() + READ_AGAIN_AFTER);
         }
         self.counted(&logs);
         if !is_known {

@@ -306,4 +306,15 @@ mod tests {
         look(&mut check, topic(5, 5), 9, start + BROUGHT_WITHIN / 2);
         assert_eq!(look(&mut check, topic(5, 5), 9, start + BROUGHT_WITHIN).to_read, [auction(1)]);
     }
+
+    #[test]
+    fn what_the_log_has_beyond_the_event_that_was_brought_becomes_due_too() {
+        let (mut check, start) = (Check::default(), Instant::now());
+        look(&mut check, topic(5, 5), 6, start);
+        look(&mut check, topic(5, 5), 7, start);
+        // The bus brings the sixth, and never the seventh.
+        assert_eq!(look(&mut check, topic(6, 6), 6, start), Findings::default());
+        let found = look(&mut check, topic(6, 6), 6, start + BROUGHT_WITHIN);
+        assert_eq!(found, Findings { to_read: vec![auction(1)], lost: 1 });
+    }
 }

@@ -156,7 +156,10 @@ const USER_OF_TICKET: &str = "
 
 const FIND_TICKET: &str = "SELECT used_at IS NOT NULL FROM stream_tickets WHERE ticket_hash = $1";
 
-const PURGE_TICKETS: &str = "DELETE FROM stream_tickets WHERE expires_at < $1";
+const PURGE_TICKETS: &str = "
+    DELETE FROM stream_tickets WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM stream_tickets WHERE expires_at < $1 LIMIT $2))
+    AND expires_at < $1";
 
 fn notification(row: &Row) -> NotificationRow {
     let subject: Uuid = row.get(3);
@@ -428,11 +431,15 @@ impl Store {
         })
     }
 
-    /// Deletes tickets that ended before a time.
+    /// Deletes some of the tickets that ended before a time; how many.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
     pub async fn purge_tickets(&self, before: Timestamp) -> Result<u64, StoreError> {
-        Ok(self.reader().await?.execute(PURGE_TICKETS, &[&before]).await?)
+        Ok(self
+            .reader()
+            .await?
+            .execute(PURGE_TICKETS, &[&before, &super::purges::AT_ONCE_MAX])
+            .await?)
     }
 }

@@ -196,6 +196,14 @@ impl Store {
         &self.config
     }
 
+    /// How long Postgres lets a statement over these connections run, as it says it.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn statement_timeout(&self) -> Result<String, StoreError> {
+        Ok(self.reader().await?.query_one("SHOW statement_timeout", &[]).await?.get(0))
+    }
+
     async fn reader(&self) -> Result<deadpool_postgres::Object, StoreError> {
         match self.pool.get().await {
             Err(PoolError::Timeout(TimeoutType::Wait)) if self.is_of_lists => Err(StoreError::Busy),

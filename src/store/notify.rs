@@ -219,7 +219,11 @@ const TOLD: &str = "
 
 const DELETE_FANOUT: &str = "DELETE FROM fanouts WHERE auction_id = $1 AND kind = $2 AND slot = $3";
 
-const PURGE_FANOUTS: &str = "DELETE FROM fanouts WHERE due_at IS NULL AND told_at < $1";
+/// What was renewed meanwhile stays.
+const PURGE_FANOUTS: &str = "
+    DELETE FROM fanouts WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM fanouts WHERE due_at IS NULL AND told_at < $1 LIMIT $2))
+    AND due_at IS NULL AND told_at < $1";
 
 /// What became of some news.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -343,12 +347,16 @@ impl Store {
         Ok(PageTold::Users(users.len()))
     }
 
-    /// Forgets news that was told before a time and not renewed since.
+    /// Forgets some of the news that was told before a time and not renewed since; how much.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
     pub async fn purge_fanouts(&self, before: Timestamp) -> Result<u64, StoreError> {
-        Ok(self.reader().await?.execute(PURGE_FANOUTS, &[&before]).await?)
+        Ok(self
+            .reader()
+            .await?
+            .execute(PURGE_FANOUTS, &[&before, &super::purges::AT_ONCE_MAX])
+            .await?)
     }
 }
 

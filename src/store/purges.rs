@@ -14,6 +14,9 @@ use super::StoreError;
 /// How soon a purge that failed is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
+/// At most so many rows are deleted in one statement, so that nothing waits for it.
+pub(super) const AT_ONCE_MAX: i64 = 1_000;
+
 static TURN: Semaphore = Semaphore::const_new(1);
 
 /// Deletes what is too old, again and again, for as long as the process lives. `batch` deletes some of

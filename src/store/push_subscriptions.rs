@@ -91,7 +91,11 @@ const MAKE_ROOM: &str = "
 const REMOVE: &str = "DELETE FROM push_subscriptions WHERE id = $1";
 const DELETE: &str = "DELETE FROM push_subscriptions WHERE id = $1 AND user_id = $2";
 
-const PURGE: &str = "DELETE FROM push_subscriptions WHERE expires_at <= $1";
+/// What was renewed meanwhile stays.
+const PURGE: &str = "
+    DELETE FROM push_subscriptions WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM push_subscriptions WHERE expires_at <= $1 LIMIT $2))
+    AND expires_at <= $1";
 
 const ARRIVED: &str = "
     UPDATE push_subscriptions SET failing_since = NULL
@@ -247,12 +251,12 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes subscriptions that have ended; how many.
+    /// Deletes some of the subscriptions that have ended; how many.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
     pub async fn purge_push_subscriptions(&self, now: Timestamp) -> Result<u64, StoreError> {
-        Ok(self.reader().await?.execute(PURGE, &[&now]).await?)
+        Ok(self.reader().await?.execute(PURGE, &[&now, &super::purges::AT_ONCE_MAX]).await?)
     }
 
     /// How many there are.

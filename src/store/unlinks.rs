@@ -69,7 +69,10 @@ const REVOKE_FAMILIES: &str = "
     UPDATE refresh_families SET revoked_at = $2, revoked_because = 'unlinked'
     WHERE user_id = $1 AND revoked_at IS NULL";
 
-const PURGE: &str = "DELETE FROM kakao_unlinks WHERE done_at < $1";
+const PURGE: &str = "
+    DELETE FROM kakao_unlinks WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM kakao_unlinks WHERE done_at < $1 LIMIT $2))
+    AND done_at < $1";
 
 const COUNT: &str = "
     SELECT count(*) FILTER (WHERE attempts < $1), count(*) FILTER (WHERE attempts >= $1)
@@ -177,12 +180,16 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets what was done before then; how much it was.
+    /// Forgets some of what was done before then; how much it was.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
     pub async fn purge_unlinks(&self, done_before: Timestamp) -> Result<u64, StoreError> {
-        Ok(self.reader().await?.execute(PURGE, &[&done_before]).await?)
+        Ok(self
+            .reader()
+            .await?
+            .execute(PURGE, &[&done_before, &super::purges::AT_ONCE_MAX])
+            .await?)
     }
 
     /// How many rows wait.

@@ -310,6 +310,19 @@ async fn an_edit_that_moves_the_start_moves_the_opening() {
 }
 
 #[tokio::test]
+async fn an_edit_that_moves_the_start_moves_the_auction_in_the_list_by_openings() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let early = json!({"starts_at": in_s(3_600), "ends_at": in_s(9_000)});
+    let first = titled(&sora, "first", early).await;
+    titled(&sora, "second", json!({"starts_at": in_s(5_000), "ends_at": in_s(9_000)})).await;
+    let anyone = server.anonymous();
+    assert_eq!(titles(&anyone, "sort=opening_soon").await, ["first", "second"]);
+    sora.update(&first, "*", &json!({"starts_at": in_s(7_200)})).await.with_status(200);
+    assert_eq!(titles(&anyone, "sort=opening_soon").await, ["second", "first"]);
+}
+
+#[tokio::test]
 async fn an_edit_is_the_sellers_own_and_of_a_scheduled_auction_alone() {
     let server = TestServer::spawn();
     let (sora, hana) = (server.seller("sora").await, server.seller("hana").await);

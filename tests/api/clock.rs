@@ -179,6 +179,22 @@ async fn what_became_due_while_nobody_was_there_is_done_before_the_server_is_rea
 }
 
 #[tokio::test]
+async fn an_auction_that_is_overdue_by_its_row_alone_does_not_keep_the_server_from_being_ready() {
+    let mut server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let id = sora.sells(an_auction()).await;
+    sora.auction_once(&id, "live").await;
+    server.stop();
+    let too_early = format!(
+        "UPDATE standings SET due_at = now() - interval '1 hour' WHERE auction_id = '{id}'"
+    );
+    server.database.rows(&too_early).await;
+    server.start();
+    assert_eq!(server.anonymous().get("/readyz").await.with_status(200)["status"], "ready");
+    assert_eq!(sora.auction(&id).await["status"], "live", "as its log says");
+}
+
+#[tokio::test]
 async fn a_bid_after_the_end_is_refused_although_nobody_has_closed_the_auction_yet() {
     let (mut server, sora, minji, id) = in_time(async |soon| {
         let mut server = TestServer::spawn();

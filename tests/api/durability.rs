@@ -45,3 +45,11 @@ async fn a_postgres_that_does_not_flush_is_said_at_the_start() {
     let said = said.lines().find(|line| line.contains("may lose what was acknowledged"));
     assert!(said.expect("it is said").contains("fsync"));
 }
+
+#[tokio::test]
+async fn a_list_is_cut_off_sooner_than_other_statements() {
+    let server = TestServer::spawn();
+    assert_eq!(server.store.of_lists().statement_timeout().await.unwrap(), "2s");
+    assert_eq!(server.store.statement_timeout().await.unwrap(), "10s");
+    assert_eq!(server.store.of_floor().statement_timeout().await.unwrap(), "10s");
+}

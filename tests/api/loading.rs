@@ -147,6 +147,32 @@ async fn a_damaged_log_is_set_aside_and_everything_else_opens_and_closes() {
     minji.offers(&other, 10_000).await.with_status(201);
 }
 
+#[tokio::test]
+async fn a_log_that_was_mended_is_no_longer_set_aside() {
+    let mut server = TestServer::spawn();
+    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+    let junho = server.bidder("junho").await;
+    let id = live(&sora).await;
+    minji.offers(&id, 10_000).await.with_status(201);
+    server.stop();
+    let damage = format!(
+        "CREATE TABLE kept AS SELECT * FROM events WHERE auction_id = '{id}' AND seq = 3;
+         UPDATE events SET data = '{{}}' WHERE auction_id = '{id}' AND seq = 3"
+    );
+    server.database.rows(&damage).await;
+    server.start();
+    let exchange = server.state().exchange.clone();
+    junho.offers(&id, 20_000).await.refused(500, "internal");
+    assert_eq!(exchange.logs_set_aside(), 1);
+    let mend = "UPDATE events e SET data = k.data FROM kept k
+                WHERE e.auction_id = k.auction_id AND e.seq = k.seq";
+    server.database.rows(mend).await;
+    junho.offers(&id, 20_000).await.refused(500, "internal");
+    exchange.read_set_aside_again();
+    junho.offers(&id, 20_000).await.with_status(201);
+    assert_eq!(exchange.logs_set_aside(), 0);
+}
+
 /// As if the auction had begun and ended two hours earlier.
 fn two_hours_back(id: &str) -> String {
     format!(
@@ -201,6 +227,30 @@ async fn a_neighbour_bids_while_a_long_log_is_being_loaded() {
     holder.execute("SELECT pg_advisory_unlock(42)", &[]).await.unwrap();
     loading.abort();
     assert_eq!(loaded(&server, &long).await, grown);
+}
+
+#[tokio::test]
+async fn an_auction_whose_events_postgres_refuses_takes_no_neighbour_with_it() {
+    let server = TestServer::spawn();
+    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+    let forbidden = live(&sora).await;
+    let mut neighbours = Vec::new();
+    for _ in 0..6 {
+        neighbours.push(live(&sora).await);
+    }
+    let forbid = format!(
+        "ALTER TABLE events ADD CONSTRAINT forbidden CHECK (auction_id <> '{forbidden}') NOT VALID"
+    );
+    server.database.rows(&forbid).await;
+    // Those of the same lane are in the same batches.
+    for round in 1..=5 {
+        let offers = async |id: &str| minji.offers_up_to(id, round * 20_000).await.status;
+        let bad = futures_util::future::join_all((0..4).map(|_| offers(&forbidden)));
+        let good = futures_util::future::join_all(neighbours.iter().map(|id| offers(id)));
+        let (bad, good) = futures_util::join!(bad, good);
+        assert!(bad.iter().all(|status| *status >= 500), "{bad:?}");
+        assert!(good.iter().all(|status| *status == 201), "{good:?}");
+    }
 }
 
 #[tokio::test]

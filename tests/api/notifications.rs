@@ -11,6 +11,7 @@ use hoga::{
     wall_clock,
 };
 use serde_json::{Value, json};
+use tokio_postgres::NoTls;
 use uuid::Uuid;
 
 use crate::support::{
@@ -504,6 +505,19 @@ async fn several_workers_at_once_tell_each_once() {
     while notifiers[0].tell_page(wall_clock::now()).await.unwrap() != PageTold::Nothing {}
     let per_user = "SELECT count(*), count(DISTINCT user_id) FROM notifications";
     assert_eq!(server.database.rows(per_user).await, [["500", "500"]]);
+}
+
+#[tokio::test]
+async fn news_that_another_node_holds_is_worked_off_once_it_lets_go() {
+    let (server, _) = untold(3).await;
+    let notifier = another_notifier(&server.store, Options::default());
+    let (holder, connection) = server.database.config().connect(NoTls).await.unwrap();
+    tokio::spawn(connection);
+    holder.batch_execute("BEGIN; SELECT FROM notify_progress FOR UPDATE").await.unwrap();
+    // The first time it looks for whatever was missed, and not again.
+    assert_eq!(notifier.work_off_some(wall_clock::now()).await.unwrap(), 0);
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(notifier.work_off_some(wall_clock::now()).await.unwrap(), 1);
 }
 
 #[tokio::test]

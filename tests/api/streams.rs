@@ -562,3 +562,19 @@ async fn an_event_id_of_another_auction_or_of_the_future_never_hides_anything() 
     let binary = anyone.request(reqwest::Method::GET, &path).header("last-event-id", &b"\xff1"[..]);
     anyone.send(binary).await.refused(400, "invalid_event_id");
 }
+
+#[tokio::test]
+async fn ended_tickets_are_deleted_by_so_many_at_once() {
+    let server = TestServer::spawn();
+    let minji = server.bidder("minji").await;
+    let ended = format!(
+        "INSERT INTO stream_tickets (ticket_hash, user_id, expires_at)
+         SELECT sha256(n::text::bytea), '{}', now() + interval '1 day'
+         FROM generate_series(1, 1001) n",
+        minji.id.0
+    );
+    server.database.rows(&ended).await;
+    let before = hoga::wall_clock::now().plus_s(2 * 86_400);
+    assert_eq!(server.store.purge_tickets(before).await.unwrap(), 1_000);
+    assert_eq!(server.store.purge_tickets(before).await.unwrap(), 1);
+}
