@@ -10,7 +10,7 @@ use super::{
     auctions::StatusWord,
     body::{self, IdempotencyKey, Json, PageQuery, or_none},
     caller::{Bidder, User},
-    problem::{Code, MoneyBody, Problem},
+    problem::{Advice, Code, MoneyBody, Problem},
 };
 use crate::{
     domain::{
@@ -252,12 +252,12 @@ pub async fn buy_auction(
 }
 
 /// It was another price that moved than with bids.
-fn advice_to_buyers(code: Code) -> Option<(&'static str, &'static str)> {
-    let advice = (
+fn advice_to_buyers(code: Code) -> Option<&'static Advice> {
+    const ADVICE: Advice = (
         "The buy-now price is not this amount. Read buy_now_price of the auction, then decide.",
         "즉시 구매가가 이 금액이 아닙니다. 경매의 buy_now_price를 확인한 뒤 결정하세요.",
     );
-    (code == Code::PriceMoved).then_some(advice)
+    (code == Code::PriceMoved).then_some(&ADVICE)
 }
 
 /// Why a bid is taken back.

@@ -9,7 +9,7 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, http::heade
 
 use super::{
     State,
-    problem::{Code, Problem},
+    problem::{Advice, Code, Problem},
 };
 use crate::{
     config::SellerModel,
@@ -76,12 +76,12 @@ fn with_role(request: &HttpRequest, role: Role, without: Code) -> Result<UserId,
 }
 
 /// What helps somebody who may not sell yet where sellers are approved.
-fn advice_to_apply(code: Code) -> Option<(&'static str, &'static str)> {
-    let advice = (
+fn advice_to_apply(code: Code) -> Option<&'static Advice> {
+    const ADVICE: Advice = (
         "Apply with POST /v1/me/seller-application; once it is approved, refresh the token.",
         "POST /v1/me/seller-application으로 신청하고, 승인된 뒤 토큰을 갱신하세요.",
     );
-    (code == Code::Forbidden).then_some(advice)
+    (code == Code::Forbidden).then_some(&ADVICE)
 }
 
 fn seller(request: &HttpRequest) -> Result<UserId, Problem> {

@@ -372,7 +372,7 @@ pub struct Problem {
     /// What was found, where the table's text is not enough. English.
     pub found: Option<String>,
     /// What to do, in English and Korean, where the table's advice would not help.
-    pub advice: Option<(&'static str, &'static str)>,
+    pub advice: Option<&'static Advice>,
     /// What is wrong in the body.
     pub errors: Vec<FieldError>,
     /// What keeps the caller from leaving.
@@ -382,6 +382,9 @@ pub struct Problem {
     /// How long to wait.
     pub retry_after_ms: Option<u64>,
 }
+
+/// What to do, in English and Korean.
+pub type Advice = (&'static str, &'static str);
 
 /// What helps a caller who was refused by an auction.
 #[derive(Debug, Clone)]
@@ -454,7 +457,7 @@ impl Problem {
         let is_called_off = self.code == Code::AuctionNotLive
             && self.refused.as_deref().is_some_and(|refused| refused.starts_at.is_none());
         let (english, korean) = match self.advice {
-            Some(advice) => advice,
+            Some(advice) => *advice,
             None if is_called_off => (
                 "It was called off: nothing is decided in it any more.",
                 "취소된 경매라 더 이상 입찰할 수 없습니다.",

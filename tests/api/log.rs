@@ -43,7 +43,7 @@ async fn lived(server: &TestServer, soon: &Soon) -> String {
     let sora = server.seller("sora").await;
     let (minji, junho) = (server.bidder("minji").await, server.bidder("junho").await);
     let terms = json!({
-        "title": "\"달\"\\항\u{1f3fa}아리\u{7f}\n", "attributes": {"é": "ü", "a": "\u{2028}", "\u{1f600}": "x"},
+        "title": "\"달\"\\항\u{1f3fa}아리", "attributes": {"é": "ü", "a": "\u{2028}\u{7f}\n", "\u{1f600}": "x"},
         "starts_at": soon.in_ms(2_000), "ends_at": soon.in_ms(5_000),
         "soft_close": {"trigger_window_s": 60, "extension_s": 1, "mode": "reset",
             "max_ends_at": soon.in_ms(7_000)},

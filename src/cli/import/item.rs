@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn an_item_without_a_title_is_refused() {
         let problem = row("", "painting", "1900").item().expect_err("refused");
-        assert_eq!(problem, "title must have 1 to 200 characters");
+        assert_eq!(problem, "title must have 1 to 200 characters, all visible, on one line");
     }
 
     #[test]
