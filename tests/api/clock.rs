@@ -255,10 +255,10 @@ async fn two_exchanges_on_one_database_close_every_auction_once_and_the_loser_re
         (server, sora, minji)
     })
     .await;
-    let (_store, second) = second_exchange(&server.database);
-    // Both hold these in memory before they differ.
     let lasting = sora.sells(an_auction()).await;
     sora.auction_once(&lasting, "live").await;
+    // Both hold these in memory before they differ.
+    let (_store, second) = second_exchange(&server.database);
     let lasting_id = AuctionId(lasting.parse().unwrap());
     let seq = second.read(lasting_id, |state| state.seq).await.expect("read");
     assert_eq!(seq, 2);
