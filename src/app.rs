@@ -33,10 +33,10 @@ use crate::{
         clients::Clients,
         kakao::{BaseUrls, Kakao, KakaoConfig, SetupError, Timeouts, Unlinks},
         keys::{KeyError, KeyFile, KeyRing},
-        oauth::UnderWay,
+        oauth::PendingLogins,
         tokens::{TOKEN_LIFE_S_MAX, Tokens},
     },
-    live::{Hub, LiveOptions, PlacesMax, personal::Personal},
+    live::{Hub, LiveOptions, QuotaMax, personal::Personal},
     notify::{
         self, Notifier,
         push::{
@@ -203,25 +203,25 @@ impl Application {
         store.write_exchange_settings(&settings(config)).await?;
         actix::spawn(keep_lease(store.clone(), lease, leased.clone(), Arc::clone(&deposed)));
         // People's requests never take what these ask over.
-        let floor = store.of_floor();
+        let background = store.for_background();
 
         let written = Arc::new(tokio::sync::Notify::new());
         let personal = Personal::start(store.clone(), Arc::clone(&written), live_options(config));
-        let notifier = Notifier::new(floor.clone(), notifications(config), written);
+        let notifier = Notifier::new(background.clone(), notifications(config), written);
         notifier.start();
-        let webhooks = webhooks(config, &floor)?;
+        let webhooks = webhooks(config, &background)?;
         if config.webhooks.are_sent {
             actix::spawn(webhooks.clone().run(wall_clock::now));
         }
-        Pusher::new(floor.clone(), web_push.clone()).start();
+        Pusher::new(background.clone(), web_push.clone()).start();
         // Whoever must have every event.
         let consumers: Vec<Arc<dyn Consumer>> =
             vec![Arc::new(notifier), Arc::new(webhooks.clone())];
         let (bus, hub) = start_bus(config, &store, consumers, live_options(config));
-        let (relay_handle, relay) = Relay::new(floor.clone(), Arc::clone(&bus));
+        let (relay_handle, relay) = Relay::new(background.clone(), Arc::clone(&bus));
         actix::spawn(relay.while_leased(leased).run());
         let workers = config.http_workers.unwrap_or(defaults.lanes);
-        let exchange = Exchange::start(floor.clone(), relay_handle, options);
+        let exchange = Exchange::start(background.clone(), relay_handle, options);
         if config.has_demo_login()? {
             demo::register_client(&store).await?;
         } else if demo::withdraw_client(&store).await? {
@@ -233,7 +233,7 @@ impl Application {
         let (clients, tokens) = clients_and_tokens(&store, keys, config).await?;
         let address = listener.local_addr().map_err(StartError::Http)?;
         let Login { kakao, guest } = login(config, address)?;
-        let unlinks = kakao.clone().map(|kakao| Unlinks::new(floor.clone(), kakao));
+        let unlinks = kakao.clone().map(|kakao| Unlinks::new(background.clone(), kakao));
         if let Some(unlinks) = unlinks.clone() {
             actix::spawn(unlinks.run(wall_clock::now));
         }
@@ -252,7 +252,7 @@ impl Application {
         };
         let state = State::new(parts, config);
         actix::spawn(keep_up(state.clone(), key_file));
-        start_purges(&floor, &state.under_way);
+        start_purges(&background, &state.under_way);
         let server = http::serve(state.clone(), listener, workers, Site::Exchange(guest))
             .map_err(StartError::Http)?;
         Ok(Application { state, address, server, deposed })
@@ -354,7 +354,7 @@ fn connections(config: &Config) -> ConnectionsMax {
 fn live_options(config: &Config) -> LiveOptions {
     let StreamsMax { per_address, per_user, .. } = config.streams;
     let all = Room::of(config).streams;
-    LiveOptions { places_max: PlacesMax { all, per_address, per_user }, ..LiveOptions::default() }
+    LiveOptions { quota_max: QuotaMax { all, per_address, per_user }, ..LiveOptions::default() }
 }
 
 /// Who may call, as it is now.
@@ -397,7 +397,7 @@ fn start_bus(
             (bus, hub)
         }
         None => {
-            let bus = InProcessBus::start(&store.of_floor(), consumers);
+            let bus = InProcessBus::start(&store.for_background(), consumers);
             let hub = Hub::start(bus.subscribe(), store.clone(), options);
             (Arc::new(bus), hub)
         }
@@ -559,7 +559,7 @@ async fn keep_lease(
 
 /// Deletes what is too old and belongs to no other part: what was kept of people who left, once the
 /// statutory time is over; logins that never came back, and families of tokens that have ended.
-fn start_purges(store: &Store, under_way: &Arc<UnderWay>) {
+fn start_purges(store: &Store, under_way: &Arc<PendingLogins>) {
     let records = store.clone();
     actix::spawn(purges::keep("records", PURGED_EVERY, move || {
         let store = records.clone();
@@ -590,7 +590,7 @@ fn start_purges(store: &Store, under_way: &Arc<UnderWay>) {
 /// Hears of what others change: clients and revocations in the database, keys in their file. What
 /// cannot be read stays as it is, and is said once.
 async fn keep_up(state: State, mut key_file: KeyFile) {
-    let store = state.store.of_floor();
+    let store = state.store.for_background();
     let mut every = tokio::time::interval(HEARD_OF_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut heard_at, mut is_deaf) = (wall_clock::now(), false);

@@ -9,11 +9,12 @@
 //! Where to begin reading, with one bid in hand:
 //!
 //! 1. [`http`]: a request becomes a command of a caller ([`http::bids::place_bid`]);
-//! 2. [`exchange`]: the command takes its seat, its turn and its place in a batch;
+//! 2. [`exchange`]: the command takes its turn in its auction and its part in a batch;
 //! 3. [`domain`]: [`domain::auction::decide()`] says yes or no, purely;
-//! 4. [`events`]: the decision becomes a log entry, public and private;
+//! 4. [`log`]: the decision becomes a log entry, public and private;
 //! 5. [`store`]: rows, one transaction;
-//! 6. [`live`]: those who watch are told.
+//! 6. [`events`]: the committed entry reaches its readers;
+//! 7. [`live`]: those who watch are told.
 //!
 //! [`app`] wires the parts, [`cli`] is the command line, [`embedded`] makes `make run` a whole
 //! exchange without configuration. ARCHITECTURE.md is the map.
@@ -28,6 +29,7 @@ pub mod exchange;
 pub mod http;
 pub mod identity;
 pub mod live;
+pub mod log;
 pub mod notify;
 pub mod outgoing;
 pub mod private_file;

@@ -1,7 +1,7 @@
 //! `hoga verify FILE|URL`: whether a public log is what the exchange wrote.
 //!
 //! Owns where logs come from and what is said of them; what must hold of one is
-//! [`crate::events::audit`]. Must never trust a server's own word for what can be recomputed.
+//! [`crate::log::audit`]. Must never trust a server's own word for what can be recomputed.
 
 mod pages;
 mod remote;
@@ -20,7 +20,7 @@ use crate::{
         id::AuctionId,
         money::{Currency, Money},
     },
-    events::audit::{Audit, Fault, Status},
+    log::audit::{Audit, Fault, Status},
 };
 
 /// The most that a file may hold: 256 MiB, some 400,000 events.

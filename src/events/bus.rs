@@ -13,7 +13,7 @@ use crate::store::StoreError;
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// One commit's events, in the order in which they were decided.
-pub type Committed = Arc<Vec<Envelope>>;
+pub type CommittedEvents = Arc<Vec<Envelope>>;
 
 /// Events could not be taken; they are offered again.
 #[derive(Debug, thiserror::Error)]
@@ -129,12 +129,12 @@ impl Trouble {
 /// Carries committed events.
 pub trait Bus: Send + Sync + 'static {
     /// Tells those who watch in this process, at once, and waits for nobody.
-    fn tell(&self, committed: &Committed);
+    fn tell(&self, committed: &CommittedEvents);
 
     /// Publishes. The order of the calls is the order of the events; the future is only about the
     /// outcome, and `Ok` means safe: confirmed by the broker, or taken by every durable consumer.
     /// After an error everything is refused until [`Bus::resume`].
-    fn publish(&self, committed: Committed) -> BoxFuture<'static, Result<(), PublishError>>;
+    fn publish(&self, committed: CommittedEvents) -> BoxFuture<'static, Result<(), PublishError>>;
 
     /// Whoever publishes begins anew, from the oldest event that is not safe. Nothing of its own may
     /// be under way.

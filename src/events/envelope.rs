@@ -5,11 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{
-    hash::Hash,
-    log::{self, After, Entry, Minimum},
-};
 use crate::domain::{id::AuctionId, money::Money, time::Timestamp};
+use crate::log::{self, After, Entry, Minimum, hash::Hash};
 use crate::store::PublicEventRow;
 
 /// One committed event as anybody may see it. Has no place for a private half.

@@ -2,13 +2,13 @@
 
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-use super::in_process::Committed;
+use super::in_process::CommittedEvents;
 
 /// What a feed has to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
     /// One commit's events, or some of them, in order.
-    Committed(Committed),
+    Committed(CommittedEvents),
     /// Commits may be missing here, for as long as the feed could not hear or could not keep up:
     /// who needs them reads the log.
     LostSome,
@@ -20,7 +20,7 @@ pub trait Feed: Send + 'static {
     fn next(&mut self) -> impl Future<Output = Option<Heard>> + Send;
 }
 
-impl Feed for Receiver<Committed> {
+impl Feed for Receiver<CommittedEvents> {
     async fn next(&mut self) -> Option<Heard> {
         match self.recv().await {
             Ok(commit) => Some(Heard::Committed(commit)),

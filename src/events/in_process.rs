@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-pub use super::bus::Committed;
+pub use super::bus::CommittedEvents;
 use super::{
     bus::{BoxFuture, Bus, BusStanding, Consumer, PublishError},
     delivery::{Undelivered, Undertaker, deliver, tell_of_loss, told},
@@ -25,7 +25,7 @@ const COMMITS_WAITING_MAX: usize = 1_024;
 /// Carries committed events within the process.
 #[derive(Clone)]
 pub struct InProcessBus {
-    sender: broadcast::Sender<Committed>,
+    sender: broadcast::Sender<CommittedEvents>,
     workers: Arc<[Worker]>,
 }
 
@@ -38,7 +38,7 @@ struct Worker {
 
 struct Order {
     pass: Pass,
-    events: Committed,
+    events: CommittedEvents,
     done: oneshot::Sender<Result<(), PublishError>>,
 }
 
@@ -57,22 +57,22 @@ impl InProcessBus {
     }
 
     /// Everything that is told from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<Committed> {
+    pub fn subscribe(&self) -> broadcast::Receiver<CommittedEvents> {
         self.sender.subscribe()
     }
 
     /// Tells the subscribers. Without any it goes nowhere: the log has it.
-    pub fn tell(&self, events: &Committed) {
+    pub fn tell(&self, events: &CommittedEvents) {
         let _ = self.sender.send(Arc::clone(events));
     }
 }
 
 impl Bus for InProcessBus {
-    fn tell(&self, committed: &Committed) {
+    fn tell(&self, committed: &CommittedEvents) {
         InProcessBus::tell(self, committed);
     }
 
-    fn publish(&self, committed: Committed) -> BoxFuture<'static, Result<(), PublishError>> {
+    fn publish(&self, committed: CommittedEvents) -> BoxFuture<'static, Result<(), PublishError>> {
         let outcomes: Vec<_> = self.workers.iter().map(|worker| worker.order(&committed)).collect();
         Box::pin(async move { join_all(outcomes).await.into_iter().collect() })
     }
@@ -102,7 +102,7 @@ impl Worker {
     /// Puts the events in line, now; the outcome comes later.
     fn order(
         &self,
-        events: &Committed,
+        events: &CommittedEvents,
     ) -> impl Future<Output = Result<(), PublishError>> + Send + 'static {
         let (done, outcome) = oneshot::channel();
         let ordered = self.gate.pass().ok_or(PublishError::Closed).and_then(|pass| {
@@ -186,11 +186,8 @@ mod tests {
             money::{Amount, Currency, Money},
             time::Timestamp,
         },
-        events::{
-            bus::TakeError,
-            hash::Hash,
-            log::{After, Minimum},
-        },
+        events::bus::TakeError,
+        log::{After, Minimum, hash::Hash},
     };
 
     /// Takes nothing the first time.
@@ -222,10 +219,10 @@ mod tests {
         }
     }
 
-    fn commit(seq: u64) -> Committed {
+    fn commit(seq: u64) -> CommittedEvents {
         let at = Timestamp::from_millis(1_800_000_000_000);
         let price = Money { amount: Amount::new(1_000).expect("won"), currency: Currency::Krw };
-        Committed::new(vec![Envelope {
+        CommittedEvents::new(vec![Envelope {
             auction_id: AuctionId(uuid::Uuid::from_u128(1)),
             seq,
             kind: "bid.placed".into(),

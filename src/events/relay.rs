@@ -20,7 +20,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::{
     breakpoint::{self, Point},
-    bus::{BoxFuture, Bus, Committed, PublishError},
+    bus::{BoxFuture, Bus, CommittedEvents, PublishError},
     delivery::told,
     envelope::Envelope,
 };
@@ -56,14 +56,14 @@ pub struct Batch {
     /// Its row in the outbox.
     pub outbox_id: i64,
     /// Its events, all durable.
-    pub events: Committed,
+    pub events: CommittedEvents,
 }
 
 /// The lanes' end of the relay.
 #[derive(Clone)]
 pub struct RelayHandle {
     sender: mpsc::Sender<Batch>,
-    untold: mpsc::Sender<Committed>,
+    untold: mpsc::Sender<CommittedEvents>,
     behind: Arc<AtomicBool>,
     look: Arc<Notify>,
     bus: Arc<dyn Bus>,
@@ -103,7 +103,7 @@ type UnderWay = FuturesOrdered<BoxFuture<'static, (i64, u64, Result<(), PublishE
 /// The relay itself; see [`Relay::run`].
 pub struct Relay {
     receiver: mpsc::Receiver<Batch>,
-    untold: mpsc::Receiver<Committed>,
+    untold: mpsc::Receiver<CommittedEvents>,
     behind: Arc<AtomicBool>,
     look: Arc<Notify>,
     store: Store,
@@ -298,8 +298,10 @@ impl Relay {
     }
 
     async fn publish_again(&mut self, events: &[Envelope]) -> Result<(), PublishError> {
-        let commits: Vec<_> =
-            events.chunks(EVENTS_AT_ONCE_MAX).map(|some| Committed::new(some.to_vec())).collect();
+        let commits: Vec<_> = events
+            .chunks(EVENTS_AT_ONCE_MAX)
+            .map(|some| CommittedEvents::new(some.to_vec()))
+            .collect();
         let outcomes: Vec<_> = commits
             .into_iter()
             .map(|commit| {
@@ -351,7 +353,7 @@ impl Relay {
 }
 
 /// Tells viewers in this process, in the order of the commits of each lane.
-async fn tell(mut untold: mpsc::Receiver<Committed>, bus: Arc<dyn Bus>) {
+async fn tell(mut untold: mpsc::Receiver<CommittedEvents>, bus: Arc<dyn Bus>) {
     while let Some(events) = untold.recv().await {
         bus.tell(&events);
     }
@@ -378,12 +380,12 @@ mod tests {
     }
 
     impl Bus for Counting {
-        fn tell(&self, _: &Committed) {
+        fn tell(&self, _: &CommittedEvents) {
             self.told.fetch_add(1, Ordering::SeqCst);
             self.notice.notify_one();
         }
 
-        fn publish(&self, _: Committed) -> BoxFuture<'static, Result<(), PublishError>> {
+        fn publish(&self, _: CommittedEvents) -> BoxFuture<'static, Result<(), PublishError>> {
             Box::pin(std::future::ready(Ok(())))
         }
 
@@ -404,7 +406,7 @@ mod tests {
         let store = Store::new(nowhere).expect("a store");
         let bus = Arc::new(Counting::default());
         let (handle, relay) = Relay::new(store, Arc::clone(&bus) as Arc<dyn Bus>);
-        let batch = |outbox_id| Batch { outbox_id, events: Committed::default() };
+        let batch = |outbox_id| Batch { outbox_id, events: CommittedEvents::default() };
         let told = || bus.told.load(Ordering::SeqCst);
         handle.hand_over(batch(1));
         assert_eq!(told(), 0, "whoever hands over goes on at once");

@@ -1,26 +1,29 @@
-//! The auction actor: one for each auction in memory. It takes what is sent to it into its book,
-//! and sees to it that the book is loaded and enlisted with the lane.
+//! The auction actor: one for each auction in memory. It takes what is sent to it into its queue,
+//! and sees to it that the queue is loaded and enlisted with the lane.
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use actix::{Actor, ActorContext, Context, Handler, Message};
 
 use super::{
-    book::{Book, ReadState},
-    desk::{Desk, Seat, Ticket},
-    lane::LaneFloor,
+    lane::LaneWork,
+    mailbox::{Mailbox, Permit, QueuedCommand},
+    queue::{LogQueue, ReadState},
 };
 
 /// One auction in memory.
 pub(super) struct AuctionActor {
-    book: Rc<RefCell<Book>>,
-    lane: Rc<LaneFloor>,
+    queue: Rc<RefCell<LogQueue>>,
+    lane: Rc<LaneWork>,
 }
 
 impl AuctionActor {
     /// On the lane's own thread.
-    pub fn new(desk: Arc<Desk>) -> AuctionActor {
-        AuctionActor { book: Rc::new(RefCell::new(Book::new(desk))), lane: LaneFloor::here() }
+    pub fn new(mailbox: Arc<Mailbox>) -> AuctionActor {
+        AuctionActor {
+            queue: Rc::new(RefCell::new(LogQueue::new(mailbox))),
+            lane: LaneWork::here(),
+        }
     }
 }
 
@@ -28,17 +31,17 @@ impl Actor for AuctionActor {
     type Context = Context<Self>;
 }
 
-/// A command, with its seat.
+/// A command, with its permit.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Submit(pub Ticket, pub Seat);
+pub(super) struct Submit(pub QueuedCommand, pub Permit);
 
-/// A read, with its seat.
+/// A read, with its permit.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Read(pub ReadState, pub Seat);
+pub(super) struct Read(pub ReadState, pub Permit);
 
-/// The desk is closed and nobody sits at it.
+/// The mailbox is closed and nobody has a permit.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Passivate;
@@ -46,18 +49,18 @@ pub(super) struct Passivate;
 impl Handler<Submit> for AuctionActor {
     type Result = ();
 
-    fn handle(&mut self, Submit(ticket, seat): Submit, _: &mut Self::Context) {
-        self.book.borrow_mut().queue(ticket, seat);
-        self.lane.attend(&self.book);
+    fn handle(&mut self, Submit(queued, permit): Submit, _: &mut Self::Context) {
+        self.queue.borrow_mut().push(queued, permit);
+        self.lane.enlist(&self.queue);
     }
 }
 
 impl Handler<Read> for AuctionActor {
     type Result = ();
 
-    fn handle(&mut self, Read(read, seat): Read, _: &mut Self::Context) {
-        self.book.borrow_mut().read(read, seat);
-        self.lane.attend(&self.book);
+    fn handle(&mut self, Read(read, permit): Read, _: &mut Self::Context) {
+        self.queue.borrow_mut().read(read, permit);
+        self.lane.enlist(&self.queue);
     }
 }
 

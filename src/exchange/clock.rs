@@ -273,7 +273,7 @@ pub(super) async fn catch_up(exchange: &Exchange, store: &Store) -> Result<u64, 
     while !exchange.inner.closing.load(Ordering::Acquire) {
         let mut overdue = read_overdue(store).await?;
         overdue.retain(|due| {
-            !exchange.inner.set_aside.has(due.id)
+            !exchange.inner.excluded.has(due.id)
                 && refusals.get(&due.id).is_none_or(|count| *count < REFUSALS_MAX)
         });
         if overdue.is_empty() {

@@ -1,4 +1,4 @@
-//! The directory: from an auction's id to its desk, started once however many ask.
+//! The directory: from an auction's id to its mailbox, started once however many ask.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use dashmap::{DashMap, Entry};
 
 use super::{
     auction::AuctionActor,
-    desk::{Desk, NoSeat, Seat},
+    mailbox::{Mailbox, NoPermit, Permit},
     request::Failure,
 };
 use crate::{
@@ -20,11 +20,11 @@ pub const AUCTIONS_LOADED_MAX: usize = 500_000;
 /// So many more for what the exchange asks by itself: callers do not keep auctions from opening and
 /// closing.
 const LOADED_FOR_THE_CLOCK_MAX: usize = 50_000;
-/// A desk that closed between look-up and sitting down is looked up again, at most so often.
+/// A mailbox that closed between look-up and permit is looked up again, at most so often.
 const LOOKUPS_MAX: usize = 8;
 
-/// The desks by their auctions.
-pub(super) type Desks = DashMap<AuctionId, Arc<Desk>>;
+/// The mailboxes by their auctions.
+pub(super) type Mailboxes = DashMap<AuctionId, Arc<Mailbox>>;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,21 +37,21 @@ pub(super) enum Asker {
 
 /// Every auction that is in memory.
 pub(super) struct Directory {
-    desks: Arc<Desks>,
+    mailboxes: Arc<Mailboxes>,
     lanes: Vec<ArbiterHandle>,
     loaded_max: usize,
     loaded_for_the_clock_max: usize,
 }
 
-/// Takes a closed desk off the list, unless a newer one of the same auction has taken its place.
-pub(super) fn forget(desks: &Desks, desk: &Arc<Desk>) {
-    desks.remove_if(&desk.id, |_, there| Arc::ptr_eq(there, desk));
+/// Takes a closed mailbox off the list, unless a newer one of the same auction has taken its place.
+pub(super) fn forget(mailboxes: &Mailboxes, mailbox: &Arc<Mailbox>) {
+    mailboxes.remove_if(&mailbox.id, |_, there| Arc::ptr_eq(there, mailbox));
 }
 
 impl Directory {
     pub fn new(lanes: Vec<ArbiterHandle>) -> Directory {
         Directory {
-            desks: Arc::default(),
+            mailboxes: Arc::default(),
             lanes,
             loaded_max: AUCTIONS_LOADED_MAX,
             loaded_for_the_clock_max: LOADED_FOR_THE_CLOCK_MAX,
@@ -59,49 +59,50 @@ impl Directory {
     }
 
     pub fn len(&self) -> usize {
-        self.desks.len()
+        self.mailboxes.len()
     }
 
-    /// A seat at the auction's desk; its actor is started, and begins to load, if there is none.
-    pub fn enter(&self, id: AuctionId, asker: Asker) -> Result<Seat, Failure> {
+    /// A permit at the auction's mailbox; its actor is started, and begins to load, if there is none.
+    pub fn enter(&self, id: AuctionId, asker: Asker) -> Result<Permit, Failure> {
         for _ in 0..LOOKUPS_MAX {
             let now = wall_clock::now();
-            let desk = match self.desks.get(&id) {
-                Some(desk) => Arc::clone(&desk),
+            let mailbox = match self.mailboxes.get(&id) {
+                Some(mailbox) => Arc::clone(&mailbox),
                 None => self.open(id, now, asker)?,
             };
-            match desk.enter(now) {
-                Ok(seat) => return Ok(seat),
-                Err(NoSeat::Full) => return Err(Failure::Overloaded),
-                Err(NoSeat::Closed) => forget(&self.desks, &desk),
+            match mailbox.enter(now) {
+                Ok(permit) => return Ok(permit),
+                Err(NoPermit::Full) => return Err(Failure::Overloaded),
+                Err(NoPermit::Closed) => forget(&self.mailboxes, &mailbox),
             }
         }
         Err(Failure::Overloaded)
     }
 
-    fn open(&self, id: AuctionId, now: Timestamp, asker: Asker) -> Result<Arc<Desk>, Failure> {
+    fn open(&self, id: AuctionId, now: Timestamp, asker: Asker) -> Result<Arc<Mailbox>, Failure> {
         let reserve = match asker {
             Asker::Caller => 0,
             Asker::Clock => self.loaded_for_the_clock_max,
         };
-        if self.desks.len() >= self.loaded_max + reserve {
+        if self.mailboxes.len() >= self.loaded_max + reserve {
             return Err(Failure::Overloaded);
         }
-        Ok(match self.desks.entry(id) {
+        Ok(match self.mailboxes.entry(id) {
             Entry::Occupied(there) => Arc::clone(there.get()),
             Entry::Vacant(free) => Arc::clone(&free.insert(self.start(id, now))),
         })
     }
 
     /// An auction belongs to the same lane for as long as the server runs.
-    fn start(&self, id: AuctionId, now: Timestamp) -> Arc<Desk> {
-        let desk = Arc::new(Desk::new(id, now, &self.desks));
+    fn start(&self, id: AuctionId, now: Timestamp) -> Arc<Mailbox> {
+        let mailbox = Arc::new(Mailbox::new(id, now, &self.mailboxes));
         let lane = usize::from(id.0.as_bytes()[15]) % self.lanes.len();
-        let at_desk = Arc::clone(&desk);
-        let address =
-            AuctionActor::start_in_arbiter(&self.lanes[lane], move |_| AuctionActor::new(at_desk));
-        desk.set_address(address);
-        desk
+        let at_mailbox = Arc::clone(&mailbox);
+        let address = AuctionActor::start_in_arbiter(&self.lanes[lane], move |_| {
+            AuctionActor::new(at_mailbox)
+        });
+        mailbox.set_address(address);
+        mailbox
     }
 
     /// Lets the auctions go that nobody has asked for in a while; how many.
@@ -109,19 +110,19 @@ impl Directory {
         let idle_ms = i64::try_from(idle_after.as_millis()).unwrap_or(i64::MAX);
         let before = now.plus_ms(-idle_ms);
         let mut passivated = 0;
-        self.desks.retain(|_, desk| {
-            let closes = desk.close_if_idle(before);
+        self.mailboxes.retain(|_, mailbox| {
+            let closes = mailbox.close_if_idle(before);
             if closes {
-                desk.passivate();
+                mailbox.passivate();
                 passivated += 1;
             }
-            !closes && !desk.is_closed()
+            !closes && !mailbox.is_closed()
         });
         passivated
     }
 
     pub fn is_busy(&self) -> bool {
-        self.desks.iter().any(|desk| desk.is_busy())
+        self.mailboxes.iter().any(|mailbox| mailbox.is_busy())
     }
 }
 
@@ -130,31 +131,31 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::exchange::over::Over;
+    use crate::exchange::ended::EndedAuctions;
 
     fn auction(n: u128) -> AuctionId {
         AuctionId(Uuid::from_u128(n))
     }
 
-    /// Without lanes: desks are put there by hand.
+    /// Without lanes: mailboxes are put there by hand.
     fn directory(loaded_max: usize, loaded_for_the_clock_max: usize) -> Directory {
         Directory { loaded_max, loaded_for_the_clock_max, ..Directory::new(Vec::new()) }
     }
 
-    fn put(directory: &Directory, id: AuctionId) -> Arc<Desk> {
-        let desk = Arc::new(Desk::new(id, Timestamp::EPOCH, &directory.desks));
-        directory.desks.insert(id, Arc::clone(&desk));
-        desk
+    fn put(directory: &Directory, id: AuctionId) -> Arc<Mailbox> {
+        let mailbox = Arc::new(Mailbox::new(id, Timestamp::EPOCH, &directory.mailboxes));
+        directory.mailboxes.insert(id, Arc::clone(&mailbox));
+        mailbox
     }
 
     #[test]
-    fn forgetting_a_desk_leaves_a_newer_one_of_the_same_auction() {
+    fn forgetting_a_mailbox_leaves_a_newer_one_of_the_same_auction() {
         let directory = directory(10, 0);
         let old = put(&directory, auction(1));
         assert!(old.close_if_empty());
         let new = put(&directory, auction(1));
         old.leave();
-        let there = directory.desks.get(&auction(1)).map(|desk| Arc::clone(&desk));
+        let there = directory.mailboxes.get(&auction(1)).map(|mailbox| Arc::clone(&mailbox));
         assert!(there.is_some_and(|there| Arc::ptr_eq(&there, &new)));
         assert!(new.close_if_empty());
         new.leave();
@@ -184,16 +185,16 @@ mod tests {
     #[test]
     fn auctions_that_are_over_leave_memory_at_once_when_there_are_too_many_of_them() {
         let directory = directory(10, 0);
-        let over = Over::new(2, 1_000);
+        let over = EndedAuctions::new(2, 1_000);
         let first = put(&directory, auction(1));
-        let seat = first.enter(Timestamp::EPOCH).expect("a seat");
+        let permit = first.enter(Timestamp::EPOCH).expect("a permit");
         over.add(first, 10);
         for n in 2..=5 {
             over.add(put(&directory, auction(n)), 10);
         }
-        let left = |n| directory.desks.contains_key(&auction(n));
+        let left = |n| directory.mailboxes.contains_key(&auction(n));
         assert_eq!([1, 2, 3, 4, 5].map(left), [true, false, false, false, true]);
-        drop(seat);
+        drop(permit);
         over.add(put(&directory, auction(6)), 999);
         assert_eq!([1, 5, 6].map(left), [false, false, true], "their bids count as well");
     }

@@ -20,16 +20,16 @@ use actix::{Arbiter, ArbiterHandle};
 use tokio::sync::Notify;
 
 use super::{
-    book::{Book, Draft, Need},
     clock::ClockHandle,
+    lane_metrics::LaneMetrics,
     loader::{self, LoaderParts},
+    queue::{Draft, LogQueue, Need},
     request::Failure,
-    tallies::Tallies,
 };
 use crate::{
     domain::time::Timestamp,
     events::{
-        in_process::Committed,
+        in_process::CommittedEvents,
         relay::{Batch, RelayHandle},
     },
     store::{BatchWriter, CommitError, KnownReceipt, LaneConnectError, ReceiptKey},
@@ -48,31 +48,31 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 thread_local! {
-    static HERE: RefCell<Option<Rc<LaneFloor>>> = const { RefCell::new(None) };
+    static HERE: RefCell<Option<Rc<LaneWork>>> = const { RefCell::new(None) };
 }
 
-pub(super) type SharedBook = Rc<RefCell<Book>>;
+pub(super) type SharedQueue = Rc<RefCell<LogQueue>>;
 
 /// What the actors of a lane, its loader and the lane itself share: all on one thread.
 #[derive(Default)]
-pub(super) struct LaneFloor {
-    enlisted: RefCell<VecDeque<SharedBook>>,
-    to_load: RefCell<VecDeque<SharedBook>>,
+pub(super) struct LaneWork {
+    enlisted: RefCell<VecDeque<SharedQueue>>,
+    to_load: RefCell<VecDeque<SharedQueue>>,
     batch_wanted: Notify,
     load_wanted: Notify,
     stopping: Cell<bool>,
 }
 
-impl LaneFloor {
-    /// The floor of the lane whose thread this is.
-    pub fn here() -> Rc<LaneFloor> {
+impl LaneWork {
+    /// The work of the lane whose thread this is.
+    pub fn here() -> Rc<LaneWork> {
         HERE.with(|here| Rc::clone(here.borrow_mut().get_or_insert_with(Rc::default)))
     }
 
-    /// Sees to what a book needs, once.
-    pub fn attend(&self, book: &SharedBook) {
-        let mut borrowed = book.borrow_mut();
-        if borrowed.attended {
+    /// Sees to what a queue needs, once.
+    pub fn enlist(&self, queue: &SharedQueue) {
+        let mut borrowed = queue.borrow_mut();
+        if borrowed.is_enlisted {
             return;
         }
         let (list, wanted) = match borrowed.need() {
@@ -80,47 +80,47 @@ impl LaneFloor {
             Some(Need::Load) => (&self.to_load, &self.load_wanted),
             Some(Need::Batch) => (&self.enlisted, &self.batch_wanted),
         };
-        borrowed.attended = true;
-        list.borrow_mut().push_back(Rc::clone(book));
+        borrowed.is_enlisted = true;
+        list.borrow_mut().push_back(Rc::clone(queue));
         wanted.notify_one();
     }
 
-    /// The lane or the loader has finished with a book for now.
-    pub fn done(&self, book: &SharedBook) {
-        book.borrow_mut().attended = false;
-        self.attend(book);
+    /// The lane or the loader has finished with a queue for now.
+    pub fn done(&self, queue: &SharedQueue) {
+        queue.borrow_mut().is_enlisted = false;
+        self.enlist(queue);
     }
 
     /// Books whose logs have to be read; waits for at least one.
-    pub async fn next_to_load(&self, limit: usize) -> Vec<SharedBook> {
+    pub async fn next_to_load(&self, limit: usize) -> Vec<SharedQueue> {
         loop {
-            let books: Vec<_> = take(&self.to_load, limit);
-            if !books.is_empty() {
-                return books;
+            let queues: Vec<_> = take(&self.to_load, limit);
+            if !queues.is_empty() {
+                return queues;
             }
             self.load_wanted.notified().await;
         }
     }
 
-    async fn next_enlisted(&self, limit: usize) -> Vec<SharedBook> {
+    async fn next_enlisted(&self, limit: usize) -> Vec<SharedQueue> {
         loop {
-            let books: Vec<_> = take(&self.enlisted, limit);
-            if !books.is_empty() {
-                return books;
+            let queues: Vec<_> = take(&self.enlisted, limit);
+            if !queues.is_empty() {
+                return queues;
             }
             self.batch_wanted.notified().await;
         }
     }
 
-    fn turn_everybody_away(&self) {
-        for book in take(&self.enlisted, usize::MAX) {
-            book.borrow_mut().turn_away(Failure::Overloaded);
-            self.done(&book);
+    fn refuse_everybody(&self) {
+        for queue in take(&self.enlisted, usize::MAX) {
+            queue.borrow_mut().turn_away(Failure::Overloaded);
+            self.done(&queue);
         }
     }
 }
 
-fn take(list: &RefCell<VecDeque<SharedBook>>, limit: usize) -> Vec<SharedBook> {
+fn take(list: &RefCell<VecDeque<SharedQueue>>, limit: usize) -> Vec<SharedQueue> {
     let mut list = list.borrow_mut();
     let count = list.len().min(limit);
     list.drain(..count).collect()
@@ -144,15 +144,15 @@ impl LaneHandle {
         let connected = Arc::new(AtomicBool::new(false));
         let in_lane = Arc::clone(&connected);
         arbiter.spawn_fn(move || {
-            let floor = LaneFloor::here();
-            let loading = loader::run(Rc::clone(&floor), parts.clone());
+            let work = LaneWork::here();
+            let loading = loader::run(Rc::clone(&work), parts.clone());
             let (alone, look_first) = (Cell::new(0), Cell::new(0));
             let hashing = RandomState::new();
             let connected = in_lane;
-            let tallies = Tallies::default();
+            let metrics = LaneMetrics::default();
             let lane = Lane {
                 number,
-                floor,
+                work,
                 parts,
                 relay,
                 clock,
@@ -160,7 +160,7 @@ impl LaneHandle {
                 alone,
                 look_first,
                 hashing,
-                tallies,
+                metrics,
             };
             spawn_or_abort("the loader", loading);
             spawn_or_abort("the lane", lane.run());
@@ -177,7 +177,7 @@ impl LaneHandle {
     }
 
     pub fn stop(&self) {
-        self.arbiter.spawn_fn(|| LaneFloor::here().stopping.set(true));
+        self.arbiter.spawn_fn(|| LaneWork::here().stopping.set(true));
         self.arbiter.stop();
     }
 }
@@ -196,7 +196,7 @@ pub(super) fn spawn_or_abort(what: &'static str, task: impl Future<Output = ()> 
 
 struct Lane {
     number: usize,
-    floor: Rc<LaneFloor>,
+    work: Rc<LaneWork>,
     parts: LoaderParts,
     relay: RelayHandle,
     clock: ClockHandle,
@@ -208,14 +208,14 @@ struct Lane {
     /// requests first, so that somebody who repeats them all the time costs a look-up, not a batch.
     look_first: Cell<u32>,
     hashing: RandomState,
-    tallies: Tallies,
+    metrics: LaneMetrics,
 }
 
 impl Lane {
     /// Connects, serves until the connection is lost, and connects again.
     async fn run(self) {
         let mut pause = RECONNECT_PAUSE;
-        while !self.floor.stopping.get() {
+        while !self.work.stopping.get() {
             match self.connect().await {
                 Ok((writer, lost)) => {
                     pause = RECONNECT_PAUSE;
@@ -228,7 +228,7 @@ impl Lane {
                 Err(error) => {
                     let (lane, error): (_, &dyn std::error::Error) = (self.number, &error);
                     tracing::warn!(lane, error, "the lane cannot connect to Postgres");
-                    self.floor.turn_everybody_away();
+                    self.work.refuse_everybody();
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(RECONNECT_PAUSE_MAX);
                 }
@@ -255,19 +255,19 @@ impl Lane {
     /// Commits batch after batch while the connection lives.
     async fn serve(&self, writer: &BatchWriter, lost: &Notify) {
         while !writer.is_closed() {
-            let books = tokio::select! {
-                books = self.floor.next_enlisted(self.batch_limit()) => books,
+            let queues = tokio::select! {
+                queues = self.work.next_enlisted(self.batch_limit()) => queues,
                 () = lost.notified() => return,
             };
-            let taken = self.take(&books);
+            let taken = self.take(&queues);
             if taken.is_empty() {
                 // Closes that wait for bids on their way: let those arrive.
                 tokio::task::yield_now().await;
                 continue;
             }
             self.commit(writer, &taken).await;
-            for book in &taken {
-                self.floor.done(book);
+            for queue in &taken {
+                self.work.done(queue);
             }
         }
     }
@@ -278,42 +278,42 @@ impl Lane {
         if alone == 0 { COMMANDS_PER_BATCH_MAX } else { 1 }
     }
 
-    /// Takes commands out of the books, up to the bound of a batch; those with nothing in it go
+    /// Takes commands out of the queues, up to the bound of a batch; those with nothing in it go
     /// back to the end of the line.
-    fn take(&self, books: &[SharedBook]) -> Vec<SharedBook> {
+    fn take(&self, queues: &[SharedQueue]) -> Vec<SharedQueue> {
         let now = wall_clock::now();
         // By their hashes: two keys that share one only wait for each other.
         let mut keys: HashSet<u64> = HashSet::new();
         let mut is_new =
             |key: &ReceiptKey| keys.insert(self.hashing.hash_one((key.user, &key.key)));
         let mut left = COMMANDS_PER_BATCH_MAX;
-        let (mut taken, mut passed_over) = (Vec::with_capacity(books.len()), Vec::new());
-        for book in books {
-            let count = book.borrow_mut().take(
+        let (mut taken, mut passed_over) = (Vec::with_capacity(queues.len()), Vec::new());
+        for queue in queues {
+            let count = queue.borrow_mut().take(
                 left.min(COMMANDS_PER_AUCTION_PER_BATCH_MAX),
                 now,
                 &mut is_new,
             );
             left -= count;
             let list = if count == 0 { &mut passed_over } else { &mut taken };
-            list.push(Rc::clone(book));
+            list.push(Rc::clone(queue));
         }
-        for book in &passed_over {
-            self.floor.done(book);
+        for queue in &passed_over {
+            self.work.done(queue);
         }
         if !taken.is_empty() {
-            self.tallies.taken(COMMANDS_PER_BATCH_MAX - left);
+            self.metrics.taken(COMMANDS_PER_BATCH_MAX - left);
         }
         taken
     }
 
-    async fn commit(&self, writer: &BatchWriter, books: &[SharedBook]) {
+    async fn commit(&self, writer: &BatchWriter, queues: &[SharedQueue]) {
         let began = Instant::now();
-        let outcome = self.decide_and_write(writer, books).await;
-        self.tallies.batch(began.elapsed(), outcome.as_ref().err());
+        let outcome = self.decide_and_write(writer, queues).await;
+        self.metrics.batch(began.elapsed(), outcome.as_ref().err());
         match outcome {
-            Ok(written) => self.settle(books, written),
-            Err(error) => self.undo(books, &error),
+            Ok(written) => self.settle(queues, written),
+            Err(error) => self.undo(queues, &error),
         }
     }
 
@@ -322,20 +322,20 @@ impl Lane {
     async fn decide_and_write(
         &self,
         writer: &BatchWriter,
-        books: &[SharedBook],
+        queues: &[SharedQueue],
     ) -> Result<Written, CommitError> {
         let looks_first = self.look_first.get();
         if looks_first > 0 {
             self.look_first.set(looks_first - 1);
-            return self.look_decide_and_write(writer, books).await;
+            return self.look_decide_and_write(writer, queues).await;
         }
-        match self.write(writer, books, Vec::new()).await {
+        match self.write(writer, queues, Vec::new()).await {
             Err(error) if error.is_repeat() => {
                 self.look_first.set(LOOK_FIRST_AFTER_REPEAT);
-                if !rewind(books) {
+                if !rewind(queues) {
                     return Err(error);
                 }
-                self.look_decide_and_write(writer, books).await
+                self.look_decide_and_write(writer, queues).await
             }
             outcome => outcome,
         }
@@ -344,44 +344,44 @@ impl Lane {
     async fn look_decide_and_write(
         &self,
         writer: &BatchWriter,
-        books: &[SharedBook],
+        queues: &[SharedQueue],
     ) -> Result<Written, CommitError> {
-        let keys: Vec<ReceiptKey> = books
+        let keys: Vec<ReceiptKey> = queues
             .iter()
-            .flat_map(|book| book.borrow().keys().cloned().collect::<Vec<_>>())
+            .flat_map(|queue| queue.borrow().keys().cloned().collect::<Vec<_>>())
             .collect();
         let known = writer.find_receipts(&keys).await?;
-        self.write(writer, books, known).await
+        self.write(writer, queues, known).await
     }
 
     async fn write(
         &self,
         writer: &BatchWriter,
-        books: &[SharedBook],
+        queues: &[SharedQueue],
         known: Vec<KnownReceipt>,
     ) -> Result<Written, CommitError> {
         let now = wall_clock::now();
-        let draft = decide(books, known, now);
+        let draft = decide(queues, known, now);
         let outbox_id = writer.write_and_commit(&draft.rows, now).await?;
         Ok(Written { draft, outbox_id })
     }
 
     /// After the commit, and only then: whoever asked hears first, then everybody else.
-    fn settle(&self, books: &[SharedBook], written: Written) {
-        for book in books {
-            self.tallies.answers(book.borrow_mut().settle());
+    fn settle(&self, queues: &[SharedQueue], written: Written) {
+        for queue in queues {
+            self.metrics.answers(queue.borrow_mut().settle());
         }
         self.announce(written);
-        for book in books {
-            let mut book = book.borrow_mut();
-            book.save(&self.parts.snapshots);
-            book.note_if_over(&self.parts.over);
+        for queue in queues {
+            let mut queue = queue.borrow_mut();
+            queue.save(&self.parts.snapshots);
+            queue.note_if_ended(&self.parts.ended);
         }
     }
 
     fn announce(&self, Written { draft, outbox_id }: Written) {
         if let Some(outbox_id) = outbox_id {
-            let events = Committed::new(draft.events);
+            let events = CommittedEvents::new(draft.events);
             self.relay.hand_over(Batch { outbox_id, events });
         }
         for (id, due) in draft.due {
@@ -389,21 +389,21 @@ impl Lane {
         }
     }
 
-    fn undo(&self, books: &[SharedBook], error: &CommitError) {
+    fn undo(&self, queues: &[SharedQueue], error: &CommitError) {
         let (lane, source): (_, &dyn std::error::Error) = (self.number, error);
-        tracing::warn!(lane, auctions = books.len(), error = source, "a batch came to nothing");
-        if matches!(error, CommitError::Refused(_)) && books.len() > 1 {
-            self.alone.set(books.len());
+        tracing::warn!(lane, auctions = queues.len(), error = source, "a batch came to nothing");
+        if matches!(error, CommitError::Refused(_)) && queues.len() > 1 {
+            self.alone.set(queues.len());
         }
-        for book in books {
-            let mut book = book.borrow_mut();
+        for queue in queues {
+            let mut queue = queue.borrow_mut();
             match error {
                 CommitError::Conflict { .. }
                 | CommitError::Closed
                 | CommitError::NotSent(_)
-                | CommitError::Refused(_) => book.retry(),
-                CommitError::Full(_) => book.fail(Failure::StorageFull),
-                CommitError::Unknown(_) => book.fail(Failure::OutcomeUnknown),
+                | CommitError::Refused(_) => queue.retry(),
+                CommitError::Full(_) => queue.fail(Failure::StorageFull),
+                CommitError::Unknown(_) => queue.fail(Failure::OutcomeUnknown),
             }
         }
     }
@@ -416,13 +416,13 @@ struct Written {
     outbox_id: Option<i64>,
 }
 
-/// Undoes what was decided in every book; false if one of them has to be loaded again.
-fn rewind(books: &[SharedBook]) -> bool {
-    let rewound = books.iter().filter(|book| book.borrow_mut().rewind()).count();
-    rewound == books.len()
+/// Undoes what was decided in every queue; false if one of them has to be loaded again.
+fn rewind(queues: &[SharedQueue]) -> bool {
+    let rewound = queues.iter().filter(|queue| queue.borrow_mut().rewind()).count();
+    rewound == queues.len()
 }
 
-fn decide(books: &[SharedBook], known: Vec<KnownReceipt>, now: Timestamp) -> Draft {
+fn decide(queues: &[SharedQueue], known: Vec<KnownReceipt>, now: Timestamp) -> Draft {
     let mut known = known.into_iter().peekable();
     let mut place = 0;
     let mut next_known = || {
@@ -431,8 +431,8 @@ fn decide(books: &[SharedBook], known: Vec<KnownReceipt>, now: Timestamp) -> Dra
         found.map(|known| known.receipt)
     };
     let mut draft = Draft::default();
-    for book in books {
-        book.borrow_mut().decide(&mut next_known, now, &mut draft);
+    for queue in queues {
+        queue.borrow_mut().decide(&mut next_known, now, &mut draft);
     }
     draft
 }

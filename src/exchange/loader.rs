@@ -2,19 +2,19 @@
 //!
 //! Short logs are read many in one query. A long one is read alone, from its snapshot and part by
 //! part, so that nobody waits for it. Every part is bounded by events and by bytes. A log that does
-//! not add up to a state is set aside, and those who wait for it are told.
+//! not add up to a state is excluded, and those who wait for it are told.
 
 use std::{collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
 use super::{
-    book::Ledger,
-    lane::{LaneFloor, SharedBook, spawn_or_abort},
-    over::Over,
+    ended::EndedAuctions,
+    excluded::ExcludedLogs,
+    lane::{LaneWork, SharedQueue, spawn_or_abort},
+    queue::LoadedLog,
     replay::{Replay, ReplayError, SnapshotError},
     request::Failure,
-    set_aside::SetAside,
     snapshots::SnapshotHandle,
 };
 use crate::{
@@ -39,76 +39,76 @@ const ATTEMPTS_MAX: u32 = 4;
 /// Pause before the second attempt; doubled for each after it.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// What loaders share with the rest of the floor.
+/// What loaders share with the rest of the exchange.
 #[derive(Clone)]
 pub(super) struct LoaderParts {
     pub store: Store,
-    pub set_aside: Arc<SetAside>,
+    pub excluded: Arc<ExcludedLogs>,
     pub snapshots: SnapshotHandle,
-    pub over: Arc<Over>,
+    pub ended: Arc<EndedAuctions>,
 }
 
 struct Loader {
-    floor: Rc<LaneFloor>,
+    work: Rc<LaneWork>,
     parts: LoaderParts,
     lists: Arc<Semaphore>,
     long_logs: Semaphore,
 }
 
 /// Loads what the lane asks for, until the lane's thread stops.
-pub(super) async fn run(floor: Rc<LaneFloor>, parts: LoaderParts) {
+pub(super) async fn run(work: Rc<LaneWork>, parts: LoaderParts) {
     let loader = Rc::new(Loader {
-        floor,
+        work,
         parts,
         lists: Arc::new(Semaphore::new(LISTS_AT_ONCE_MAX)),
         long_logs: Semaphore::new(LONG_LOGS_AT_ONCE_MAX),
     });
     loop {
         let permit = Arc::clone(&loader.lists).acquire_owned().await;
-        let books = loader.floor.next_to_load(LOADED_AT_ONCE_MAX).await;
+        let queues = loader.work.next_to_load(LOADED_AT_ONCE_MAX).await;
         let loader = Rc::clone(&loader);
         spawn_or_abort("the loader", async move {
-            loader.load(books).await;
+            loader.load(queues).await;
             drop(permit);
         });
     }
 }
 
-/// A book that is being loaded, and how far its log was replayed.
+/// A queue that is being loaded, and how far its log was replayed.
 struct Loading {
-    book: SharedBook,
+    queue: SharedQueue,
     replay: Replay,
 }
 
 impl Loader {
-    async fn load(self: &Rc<Self>, books: Vec<SharedBook>) {
-        let (sick, books): (Vec<_>, Vec<_>) =
-            books.into_iter().partition(|book| self.parts.set_aside.has(book.borrow().id()));
-        for book in sick {
-            self.turn_away(&book, Failure::LogDamaged);
+    async fn load(self: &Rc<Self>, queues: Vec<SharedQueue>) {
+        let (sick, queues): (Vec<_>, Vec<_>) =
+            queues.into_iter().partition(|queue| self.parts.excluded.has(queue.borrow().id()));
+        for queue in sick {
+            self.turn_away(&queue, Failure::LogDamaged);
         }
-        let ids: Vec<AuctionId> = books.iter().map(|book| book.borrow().id()).collect();
+        let ids: Vec<AuctionId> = queues.iter().map(|queue| queue.borrow().id()).collect();
         if ids.is_empty() {
             return;
         }
         match retrying(|| self.parts.store.log_sizes(&ids)).await {
-            None => books.iter().for_each(|book| self.turn_away(book, Failure::Overloaded)),
-            Some(sizes) => self.load_by_size(books, sizes).await,
+            None => queues.iter().for_each(|queue| self.turn_away(queue, Failure::Overloaded)),
+            Some(sizes) => self.load_by_size(queues, sizes).await,
         }
     }
 
-    async fn load_by_size(self: &Rc<Self>, books: Vec<SharedBook>, sizes: Vec<LogSize>) {
+    async fn load_by_size(self: &Rc<Self>, queues: Vec<SharedQueue>, sizes: Vec<LogSize>) {
         let sizes: HashMap<AuctionId, LogSize> =
             sizes.into_iter().map(|size| (size.auction_id, size)).collect();
         let mut short = Vec::new();
-        for book in books {
-            let id = book.borrow().id();
+        for queue in queues {
+            let id = queue.borrow().id();
             let Some(size) = sizes.get(&id) else {
-                book.borrow_mut().not_found();
-                self.floor.done(&book);
+                queue.borrow_mut().not_found();
+                self.work.done(&queue);
                 continue;
             };
-            let loading = Loading { book, replay: Replay::new(id, size.seq) };
+            let loading = Loading { queue, replay: Replay::new(id, size.seq) };
             if size.has_snapshot || size.seq > EVENTS_OF_SHORT_LOG_MAX {
                 self.load_alone(loading, size.has_snapshot);
             } else {
@@ -128,26 +128,26 @@ impl Loader {
             list.iter().map(|loading| loading.replay.next(EVENTS_PER_PART_MAX)).collect();
         let read = || self.parts.store.log_part(&ranges, BYTES_PER_PART_MAX);
         let Some(part) = retrying(read).await else {
-            list.iter().for_each(|loading| self.turn_away(&loading.book, Failure::Overloaded));
+            list.iter().for_each(|loading| self.turn_away(&loading.queue, Failure::Overloaded));
             return Vec::new();
         };
-        let (books, replays): (Vec<_>, Vec<_>) =
-            list.into_iter().map(|loading| (loading.book, loading.replay)).unzip();
+        let (queues, replays): (Vec<_>, Vec<_>) =
+            list.into_iter().map(|loading| (loading.queue, loading.replay)).unzip();
         let lengths: Vec<_> = replays.iter().map(|replay| (replay.id, replay.last)).collect();
         let Ok(outcomes) = tokio::task::spawn_blocking(move || apply(replays, part)).await else {
             // Which one it was is found out by reading each alone.
-            for (book, (id, last)) in books.into_iter().zip(lengths) {
-                self.load_alone(Loading { book, replay: Replay::new(id, last) }, false);
+            for (queue, (id, last)) in queues.into_iter().zip(lengths) {
+                self.load_alone(Loading { queue, replay: Replay::new(id, last) }, false);
             }
             return Vec::new();
         };
         let mut left_out = Vec::new();
-        for (book, outcome) in books.into_iter().zip(outcomes) {
+        for (queue, outcome) in queues.into_iter().zip(outcomes) {
             match outcome {
-                Applied::Whole(ledger) => self.deliver(&book, Ok(*ledger)),
-                Applied::Damaged(error) => self.deliver_damaged(&book, &error),
-                Applied::InPart(replay) => self.load_alone(Loading { book, replay }, false),
-                Applied::LeftOut(replay) => left_out.push(Loading { book, replay }),
+                Applied::Whole(loaded) => self.deliver(&queue, Ok(*loaded)),
+                Applied::Damaged(error) => self.deliver_damaged(&queue, &error),
+                Applied::InPart(replay) => self.load_alone(Loading { queue, replay }, false),
+                Applied::LeftOut(replay) => left_out.push(Loading { queue, replay }),
             }
         }
         left_out
@@ -158,11 +158,11 @@ impl Loader {
         let loader = Rc::clone(self);
         spawn_or_abort("the loader", async move {
             let _permit = loader.long_logs.acquire().await;
-            let Loading { book, replay } = loading;
+            let Loading { queue, replay } = loading;
             let replayed = loader.replay_alone(replay, has_snapshot).await;
             match replayed {
-                None => loader.turn_away(&book, Failure::Overloaded),
-                Some(replayed) => loader.deliver(&book, replayed),
+                None => loader.turn_away(&queue, Failure::Overloaded),
+                Some(replayed) => loader.deliver(&queue, replayed),
             }
         });
     }
@@ -172,7 +172,7 @@ impl Loader {
         &self,
         mut replay: Replay,
         has_snapshot: bool,
-    ) -> Option<Result<Ledger, ReplayError>> {
+    ) -> Option<Result<LoadedLog, ReplayError>> {
         if has_snapshot {
             replay = self.begin_at_snapshot(replay).await?;
         }
@@ -215,25 +215,25 @@ impl Loader {
         }
     }
 
-    fn deliver(&self, book: &SharedBook, replayed: Result<Ledger, ReplayError>) {
-        let ledger = match replayed {
-            Ok(ledger) => ledger,
-            Err(error) => return self.deliver_damaged(book, &error),
+    fn deliver(&self, queue: &SharedQueue, replayed: Result<LoadedLog, ReplayError>) {
+        let loaded = match replayed {
+            Ok(loaded) => loaded,
+            Err(error) => return self.deliver_damaged(queue, &error),
         };
-        self.parts.set_aside.remove(book.borrow().id());
-        book.borrow_mut().loaded(ledger);
-        book.borrow_mut().note_if_over(&self.parts.over);
-        self.floor.done(book);
+        self.parts.excluded.remove(queue.borrow().id());
+        queue.borrow_mut().loaded(loaded);
+        queue.borrow_mut().note_if_ended(&self.parts.ended);
+        self.work.done(queue);
     }
 
-    fn deliver_damaged(&self, book: &SharedBook, error: &ReplayError) {
-        self.parts.set_aside.add(book.borrow().id(), error);
-        self.turn_away(book, Failure::LogDamaged);
+    fn deliver_damaged(&self, queue: &SharedQueue, error: &ReplayError) {
+        self.parts.excluded.add(queue.borrow().id(), error);
+        self.turn_away(queue, Failure::LogDamaged);
     }
 
-    fn turn_away(&self, book: &SharedBook, failure: Failure) {
-        book.borrow_mut().turn_away(failure);
-        self.floor.done(book);
+    fn turn_away(&self, queue: &SharedQueue, failure: Failure) {
+        queue.borrow_mut().turn_away(failure);
+        self.work.done(queue);
     }
 }
 
@@ -268,7 +268,7 @@ where
 
 /// What a part of logs came to for one of them.
 enum Applied {
-    Whole(Box<Ledger>),
+    Whole(Box<LoadedLog>),
     Damaged(ReplayError),
     /// The part ended within this log.
     InPart(Replay),
@@ -297,7 +297,7 @@ fn apply(replays: Vec<Replay>, part: LogPart) -> Vec<Applied> {
             Some(error) => Applied::Damaged(error),
             None if ends_within => Applied::InPart(replay),
             None => match replay.finish() {
-                Ok(ledger) => Applied::Whole(Box::new(ledger)),
+                Ok(loaded) => Applied::Whole(Box::new(loaded)),
                 Err(error) => Applied::Damaged(error),
             },
         });
@@ -317,13 +317,13 @@ fn apply_one(mut replay: Replay, part: LogPart) -> Result<Replay, ReplayError> {
 }
 
 /// The end of a long log; a snapshot of it is taken here, where the copy delays nobody.
-fn finish(replay: Replay, snapshots: &SnapshotHandle) -> Result<Ledger, ReplayError> {
+fn finish(replay: Replay, snapshots: &SnapshotHandle) -> Result<LoadedLog, ReplayError> {
     let id = replay.id;
-    let mut ledger = replay.finish()?;
-    if ledger.wants_snapshot()
+    let mut loaded = replay.finish()?;
+    if loaded.wants_snapshot()
         && let Some(room) = snapshots.room()
     {
-        room.send(ledger.committed(id));
+        room.send(loaded.committed(id));
     }
-    Ok(ledger)
+    Ok(loaded)
 }

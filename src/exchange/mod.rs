@@ -1,7 +1,7 @@
-//! The live floor: where commands are decided one by one and committed together.
+//! The live exchange: where commands are decided one by one and committed together.
 //!
 //! ```text
-//! http ─submit─▶ Directory ─▶ Desk ─▶ AuctionActor ─▶ Book ─┐ enlists
+//! http ─submit─▶ Directory ─▶ Mailbox ─▶ AuctionActor ─▶ LogQueue ─┐ enlists
 //!                                                           ▼
 //!        answers ◀── after the commit ── Lane: take · begin · decide · write+commit · settle
 //!                                          └─▶ relay, clock
@@ -9,23 +9,23 @@
 //!
 //! Owns the order of decisions. Must never answer before the commit, decide an auction on two
 //! threads, wait for anything but Postgres, or hold an unbounded queue. An auction's actor, its
-//! book and its lane live on the same thread, so a batch costs no message between them.
+//! queue and its lane live on the same thread, so a batch costs no message between them.
 
 mod auction;
-mod book;
 mod clock;
-mod desk;
 mod directory;
+mod ended;
+mod excluded;
 mod lane;
+mod lane_metrics;
 mod loader;
-mod over;
+mod mailbox;
 mod projection;
+mod queue;
 mod replay;
 mod request;
-mod set_aside;
 mod snapshots;
 pub mod state_form;
-mod tallies;
 
 use std::{
     sync::{
@@ -39,19 +39,19 @@ use tokio::sync::oneshot;
 
 use self::{
     clock::Clock,
-    desk::Ticket,
     directory::{Asker, Directory},
+    ended::EndedAuctions,
+    excluded::ExcludedLogs,
     lane::LaneHandle,
     loader::LoaderParts,
-    over::Over,
-    set_aside::SetAside,
+    mailbox::QueuedCommand,
 };
 pub use self::{
     clock::{ClockHandle, What},
-    desk::COMMANDS_PER_AUCTION_MAX,
     directory::AUCTIONS_LOADED_MAX,
+    mailbox::COMMANDS_PER_AUCTION_MAX,
     projection::new_auction,
-    request::{Answer, Failure, Refusal, Reply, Request, Snapshot},
+    request::{Answer, Failure, Figures, Refusal, Reply, Request},
 };
 use crate::{
     domain::{
@@ -75,7 +75,7 @@ const PURGE_EVERY: Duration = Duration::from_secs(600);
 /// Receipts are kept at least 24 hours (API, "Conventions"); Hoga keeps them twice as long.
 const RECEIPTS_KEPT_MS: i64 = 48 * 3_600_000;
 
-/// How the floor is set up.
+/// How the exchange is set up.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Threads that decide and commit, each with its own connection.
@@ -93,7 +93,7 @@ impl Default for Options {
     }
 }
 
-/// The live floor. Cheap to clone.
+/// The live exchange. Cheap to clone.
 #[derive(Clone)]
 pub struct Exchange {
     inner: Arc<Inner>,
@@ -106,10 +106,10 @@ struct Inner {
     relay: RelayHandle,
     closing: AtomicBool,
     store: Store,
-    set_aside: Arc<SetAside>,
+    excluded: Arc<ExcludedLogs>,
 }
 
-/// The floor could not be brought to where the clock says it must be.
+/// The exchange could not be brought to where the clock says it must be.
 #[derive(Debug, thiserror::Error)]
 pub enum CatchUpError {
     /// Postgres cannot be asked what is due.
@@ -122,19 +122,19 @@ impl Exchange {
     pub fn start(store: Store, relay: RelayHandle, options: Options) -> Exchange {
         let (clock, run_clock) = Clock::new(store.clone());
         let (snapshots, write_snapshots) = snapshots::snapshots(store.clone());
-        let set_aside = Arc::<SetAside>::default();
+        let excluded = Arc::<ExcludedLogs>::default();
         let parts = LoaderParts {
             store: store.clone(),
-            set_aside: Arc::clone(&set_aside),
+            excluded: Arc::clone(&excluded),
             snapshots,
-            over: Arc::<Over>::default(),
+            ended: Arc::<EndedAuctions>::default(),
         };
         let lanes: Vec<LaneHandle> = (0..options.lanes)
             .map(|number| LaneHandle::start(number, parts.clone(), relay.clone(), clock.clone()))
             .collect();
         let directory = Directory::new(lanes.iter().map(LaneHandle::arbiter).collect());
         let closing = AtomicBool::new(false);
-        let inner = Inner { directory, lanes, clock, relay, closing, store, set_aside };
+        let inner = Inner { directory, lanes, clock, relay, closing, store, excluded };
         let exchange = Exchange { inner: Arc::new(inner) };
         actix::spawn(run_clock.run(exchange.clone()));
         actix::spawn(exchange.clone().sweep_idle(options.idle_after));
@@ -148,14 +148,14 @@ impl Exchange {
         exchange
     }
 
-    /// No floor: of a process that decides nothing. It has no lanes and no clock, and refuses
+    /// No exchange: of a process that decides nothing. It has no lanes and no clock, and refuses
     /// everything.
     pub fn elsewhere(store: Store, relay: RelayHandle) -> Exchange {
         let (clock, _) = Clock::new(store.clone());
         let (directory, lanes) = (Directory::new(Vec::new()), Vec::new());
         let closing = AtomicBool::new(true);
-        let set_aside = Arc::default();
-        let inner = Inner { directory, lanes, clock, relay, closing, store, set_aside };
+        let excluded = Arc::default();
+        let inner = Inner { directory, lanes, clock, relay, closing, store, excluded };
         Exchange { inner: Arc::new(inner) }
     }
 
@@ -199,9 +199,9 @@ impl Exchange {
         if self.inner.closing.load(Ordering::Acquire) {
             return Err(Failure::ShuttingDown);
         }
-        let seat = self.inner.directory.enter(id, asker)?;
+        let permit = self.inner.directory.enter(id, asker)?;
         let request = make(wall_clock::now());
-        seat.submit(Ticket::new(request, reply));
+        permit.submit(QueuedCommand::new(request, reply));
         Ok(())
     }
 
@@ -266,13 +266,13 @@ impl Exchange {
     }
 
     /// How many logs cannot be replayed, as far as somebody asked for them.
-    pub fn logs_set_aside(&self) -> usize {
-        self.inner.set_aside.count()
+    pub fn logs_excluded(&self) -> usize {
+        self.inner.excluded.count()
     }
 
     /// Logs that cannot be replayed are read again when next asked for, however lately they were.
-    pub fn read_set_aside_again(&self) {
-        self.inner.set_aside.read_again();
+    pub fn read_excluded_again(&self) {
+        self.inner.excluded.read_again();
     }
 
     /// Accepts nothing more from now on; what was accepted is finished.

@@ -1,16 +1,13 @@
 //! What the tables hold of a decision: rows made of states and events. Holds no rule.
 
-use super::{book::Ledger, clock::What, request::Answer};
+use super::{clock::What, queue::LoadedLog, request::Answer};
 use crate::{
     domain::{
         auction::{Event, Item, Outcome, ResultKind, Scheduled, State, Status, Terms},
         id::{AuctionId, UserId},
         time::Timestamp,
     },
-    events::{
-        hash::Hash,
-        log::{self, Entry, IncrementForm},
-    },
+    log::{self, Entry, IncrementForm, hash::Hash},
     store::{EventColumns, ItemRow, NewAuction, ReceiptColumns, ReceiptKey, StandingColumns},
 };
 
@@ -89,10 +86,10 @@ pub(super) fn push_receipt(columns: &mut ReceiptColumns, key: &ReceiptKey, answe
 pub(super) fn push_standing(
     columns: &mut StandingColumns,
     id: AuctionId,
-    ledger: &Ledger,
+    loaded: &LoadedLog,
     first_seq: u64,
 ) {
-    let state = &ledger.state;
+    let state = &loaded.state;
     let (status, result) = status_words(state.status);
     let (winner, runner_up) = winner_and_runner_up(state);
     columns.auction_id.push(id);
@@ -107,7 +104,7 @@ pub(super) fn push_standing(
     columns.ends_at.push(state.ends_at);
     columns.due_at.push(state.due_at());
     columns.seq.push(seq(state.seq));
-    columns.head_hash.push(ledger.head.0.to_vec());
+    columns.head_hash.push(loaded.head.0.to_vec());
     columns.leader_id.push(state.standing.leader.and_then(|leader| state.user(leader.bidder)));
     columns.winner_id.push(winner);
     columns.runner_up_id.push(runner_up);

@@ -1,17 +1,14 @@
 //! A log on its way to a state: from its first event or from a snapshot, part by part. Costs time
 //! for every event, so it runs beside the lane's thread.
 
-use super::{book::Ledger, snapshots, state_form::FormError};
+use super::{queue::LoadedLog, snapshots, state_form::FormError};
 use crate::{
     domain::{
         auction::{Event, State},
         id::AuctionId,
         time::Timestamp,
     },
-    events::{
-        hash::Hash,
-        log::{self, DecodeError},
-    },
+    log::{self, DecodeError, hash::Hash},
     store::{EventRow, LogRange, SnapshotRow},
 };
 
@@ -118,11 +115,11 @@ impl Replay {
         Ok(())
     }
 
-    pub fn finish(self) -> Result<Ledger, ReplayError> {
+    pub fn finish(self) -> Result<LoadedLog, ReplayError> {
         if self.left() > 0 {
             return Err(self.gap());
         }
         let state = self.state.ok_or(ReplayError::Beginning)?;
-        Ok(Ledger::new(state, self.head, self.head_at).saved_at(self.saved_seq))
+        Ok(LoadedLog::new(state, self.head, self.head_at).saved_at(self.saved_seq))
     }
 }

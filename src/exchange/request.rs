@@ -9,7 +9,7 @@ use crate::{
         money::Money,
         time::Timestamp,
     },
-    events::hash::Hash,
+    log::hash::Hash,
     store::ReceiptKey,
 };
 
@@ -52,14 +52,14 @@ pub struct Refusal {
     /// Why.
     pub rejection: Rejection,
     /// Where the auction stood.
-    pub snapshot: Snapshot,
+    pub snapshot: Figures,
     /// Of the HTTP request that was refused first.
     pub request_id: Option<String>,
 }
 
 /// Where an auction stood when it said no. Public.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Snapshot {
+pub struct Figures {
     /// The last event's sequence number.
     pub seq: u64,
     /// The visible price.
@@ -70,11 +70,11 @@ pub struct Snapshot {
     pub ends_at: Timestamp,
 }
 
-impl Snapshot {
+impl Figures {
     /// Of a state.
-    pub fn of(state: &State) -> Snapshot {
+    pub fn of(state: &State) -> Figures {
         let currency = state.terms.currency;
-        Snapshot {
+        Figures {
             seq: state.seq,
             price: Money { amount: state.standing.price, currency },
             minimum_next_bid: state.told_minimum().map(|amount| Money { amount, currency }),

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{auction::State, id::AuctionId, time::Timestamp},
-    events::hash::Hash,
+    log::hash::Hash,
     store::{NewSnapshot, SnapshotRow, Store},
 };
 
@@ -38,7 +38,7 @@ pub(super) const fn is_wanted(seq: u64, saved: u64) -> bool {
 }
 
 /// A committed state and the end of its log.
-pub(super) struct Committed {
+pub(super) struct CommittedState {
     pub id: AuctionId,
     pub state: State,
     pub head: Hash,
@@ -48,12 +48,12 @@ pub(super) struct Committed {
 /// Hands states over to be written.
 #[derive(Clone)]
 pub(super) struct SnapshotHandle {
-    sender: mpsc::Sender<Committed>,
+    sender: mpsc::Sender<CommittedState>,
 }
 
 /// Writes them; see [`SnapshotWriter::run`].
 pub(super) struct SnapshotWriter {
-    receiver: mpsc::Receiver<Committed>,
+    receiver: mpsc::Receiver<CommittedState>,
     store: Store,
     is_failing: bool,
 }
@@ -66,7 +66,7 @@ pub(super) fn snapshots(store: Store) -> (SnapshotHandle, SnapshotWriter) {
 
 impl SnapshotHandle {
     /// Room for one, if there is any: only then is a state worth copying.
-    pub fn room(&self) -> Option<mpsc::Permit<'_, Committed>> {
+    pub fn room(&self) -> Option<mpsc::Permit<'_, CommittedState>> {
         self.sender.try_reserve().ok()
     }
 }
@@ -97,8 +97,8 @@ impl SnapshotWriter {
 }
 
 /// The row of a snapshot; `None` if it would be too large.
-pub(super) fn seal(committed: Committed) -> Result<Option<NewSnapshot>, FormError> {
-    let Committed { id, state, head, head_at } = committed;
+pub(super) fn seal(committed: CommittedState) -> Result<Option<NewSnapshot>, FormError> {
+    let CommittedState { id, state, head, head_at } = committed;
     let mut bytes = state_form::encode(&state)?;
     let seq = super::projection::seq(state.seq);
     // The state may be large, and is not needed any more.

@@ -15,7 +15,7 @@ use crate::{
         money::{Amount, Currency},
         time::Timestamp,
     },
-    events::log::IncrementForm,
+    log::IncrementForm,
 };
 
 /// Raised with every change of what is written here, of the order of an enum's words in it, and of

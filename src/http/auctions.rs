@@ -25,9 +25,9 @@ use crate::{
         money::{Amount, Currency},
         time::Timestamp,
     },
-    events::log::IncrementForm,
     exchange::{Answer, Request, new_auction},
     identity::Role,
+    log::IncrementForm,
     store::{AuctionRow, Filter, Page, ReceiptKey, Sort, StoreError, are_searchable},
     wall_clock,
 };

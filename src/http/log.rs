@@ -10,7 +10,7 @@ use super::{
     State, body,
     problem::{Code, Problem},
 };
-use crate::{domain::id::AuctionId, events::hash::Hash, store::LogRow, wall_clock};
+use crate::{domain::id::AuctionId, log::hash::Hash, store::LogRow, wall_clock};
 
 /// Entries on a page.
 pub const ENTRIES_MAX: i64 = 1_000;

@@ -69,7 +69,7 @@ use crate::{
     identity::{
         clients::{Clients, is_loopback_origin},
         kakao::{Kakao, Unlinks},
-        oauth::UnderWay,
+        oauth::PendingLogins,
         tokens::Tokens,
     },
     live::{Hub, personal::Personal},
@@ -114,7 +114,7 @@ pub struct State {
     /// What tells registered clients of events.
     pub webhooks: Webhooks,
     /// How many logins are at Kakao.
-    pub under_way: Arc<UnderWay>,
+    pub under_way: Arc<PendingLogins>,
     /// The cap on bids of auctions created from now on.
     pub bid_cap: Amount,
     /// Who may sell.

@@ -21,7 +21,7 @@ use crate::{
         money::{Amount, Money},
         time::Timestamp,
     },
-    exchange::{Failure, Refusal, Snapshot},
+    exchange::{Failure, Figures, Refusal},
     identity::clients::ClientFault,
     store::{OpenKind, OpenMatter, StoreError},
     webhooks::WebhookFault,
@@ -390,7 +390,7 @@ pub type Advice = (&'static str, &'static str);
 #[derive(Debug, Clone)]
 pub struct Refused {
     /// Where the auction stood.
-    pub snapshot: Snapshot,
+    pub snapshot: Figures,
     /// When the auction opens.
     pub starts_at: Option<Timestamp>,
     /// The highest offer that is accepted.

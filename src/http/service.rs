@@ -33,11 +33,11 @@ pub struct Health {
 
 impl Health {
     async fn database(&self, store: &Store) -> bool {
-        self.database.get(async || store.of_floor().ping().await.is_ok()).await
+        self.database.get(async || store.for_background().ping().await.is_ok()).await
     }
 
     async fn outbox(&self, store: &Store) -> Option<OutboxWaiting> {
-        let ask = async || store.of_floor().outbox_waiting(OUTBOX_COUNTED_MAX).await.ok();
+        let ask = async || store.for_background().outbox_waiting(OUTBOX_COUNTED_MAX).await.ok();
         self.outbox.get(ask).await
     }
 }
@@ -200,7 +200,7 @@ pub async fn get_readiness(state: web::Data<State>) -> HttpResponse {
     let status = ReadyWord::of(is_ready);
     let mut builder =
         if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    let logs_set_aside = state.exchange.logs_set_aside();
+    let logs_set_aside = state.exchange.logs_excluded();
     let body = ReadinessBody { status, caught_up, lanes, database, bus, logs_set_aside };
     let mut response = builder.json(body);
     response.extensions_mut().insert(super::context::NotAProblem);
@@ -256,7 +256,7 @@ pub async fn get_metrics(state: web::Data<State>) -> HttpResponse {
     };
     gauge("hoga_lanes_connected", state.exchange.lanes_connected());
     gauge("hoga_auctions_loaded", state.exchange.auctions_loaded());
-    gauge("hoga_logs_set_aside", state.exchange.logs_set_aside());
+    gauge("hoga_logs_set_aside", state.exchange.logs_excluded());
     gauge("hoga_viewers", state.hub.viewers());
     gauge("hoga_ready", usize::from(state.is_caught_up() && state.exchange.is_ready()));
     gauge("hoga_bus_up", usize::from(bus_standing(&state) == BusStanding::Up));

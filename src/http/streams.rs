@@ -18,7 +18,7 @@ use crate::{
     domain::id::{AuctionId, UserId},
     identity::secret::{self, Secret},
     live::{
-        LastEventIdError, NoPlace, Wanted, WatchError, Watcher,
+        LastEventIdError, QuotaUsed, Wanted, WatchError, Watcher,
         personal::{self, PersonalError},
     },
     store::TicketTaken,
@@ -45,7 +45,7 @@ impl From<WatchError> for Problem {
             WatchError::TooManyAuctions => {
                 Problem::found(Code::TooManyAuctions, format!("{error}."))
             }
-            WatchError::NoPlace(no_place) => no_place.into(),
+            WatchError::QuotaUsed(no_place) => no_place.into(),
             WatchError::Busy(_) => Code::Overloaded.into(),
             WatchError::Closing => Code::ShuttingDown.into(),
             WatchError::Store(error) => error.into(),
@@ -53,11 +53,11 @@ impl From<WatchError> for Problem {
     }
 }
 
-impl From<NoPlace> for Problem {
-    fn from(no_place: NoPlace) -> Problem {
+impl From<QuotaUsed> for Problem {
+    fn from(no_place: QuotaUsed) -> Problem {
         match no_place {
-            NoPlace::Full => Code::StreamsFull.into(),
-            NoPlace::Address(_) | NoPlace::User(_) => {
+            QuotaUsed::Full => Code::StreamsFull.into(),
+            QuotaUsed::Address(_) | QuotaUsed::User(_) => {
                 Problem::found(Code::TooManyStreams, format!("{no_place}."))
             }
         }
@@ -237,7 +237,7 @@ pub async fn watch_my_events(
     };
     // Counted with the streams of auctions.
     let who = Watcher { address: state.limits.address(&request), user: Some(user) };
-    let place = state.hub.places().take(who)?;
+    let place = state.hub.quota().take(who)?;
     Ok(streaming(state.personal.watch(user, last, place).await?))
 }
 

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{floor::Floor, hub::Inner, tail::FOLLOWED_EVERY};
+use super::{hub::Inner, tail::FOLLOWED_EVERY, viewers::Viewers};
 use crate::{
     domain::id::AuctionId,
     events::bus::{Bus, BusStanding},
@@ -163,7 +163,7 @@ pub(super) async fn run(store: Store, bus: Weak<dyn Bus>, inner: Weak<Inner>) {
     loop {
         tokio::time::sleep(check.every()).await;
         let Some(inner) = inner.upgrade() else { return };
-        if inner.floor().is_closing() {
+        if inner.viewers().is_closing() {
             return;
         }
         if std::mem::replace(&mut losses, inner.losses()) != losses {
@@ -172,7 +172,7 @@ pub(super) async fn run(store: Store, bus: Weak<dyn Bus>, inner: Weak<Inner>) {
         if bus.upgrade().is_some_and(|bus| bus.standing() != BusStanding::Up) {
             check.is_down(Instant::now());
         }
-        match look(&mut check, &store, inner.floor()).await {
+        match look(&mut check, &store, inner.viewers()).await {
             Ok(findings) => {
                 is_blind = false;
                 metrics::counter!("hoga_bus_lost_total").increment(findings.lost);
@@ -198,11 +198,11 @@ pub(super) async fn run(store: Store, bus: Weak<dyn Bus>, inner: Weak<Inner>) {
     }
 }
 
-async fn look(check: &mut Check, store: &Store, floor: &Floor) -> Result<Findings, StoreError> {
-    let asks = check.asks(&floor.watched());
+async fn look(check: &mut Check, store: &Store, viewers: &Viewers) -> Result<Findings, StoreError> {
+    let asks = check.asks(&viewers.watched());
     let moved_on = if asks.is_empty() { Vec::new() } else { store.moved_on(&asks).await? };
     // Again, for the bus has had time to bring them.
-    Ok(check.judge(&floor.watched(), &moved_on, Instant::now()))
+    Ok(check.judge(&viewers.watched(), &moved_on, Instant::now()))
 }
 
 #[cfg(test)]

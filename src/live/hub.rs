@@ -22,15 +22,15 @@ use tokio::{
 
 use super::{
     check,
-    floor::{Entry, Floor, PRICES_PER_ROUND_MAX, TURNS, superseded},
     frame::{Frame, Reset, reset},
     pace::{Pace, TURN_EVERY},
-    places::{Places, PlacesMax, Watcher},
     queue::FRAMES_WAITING_MAX,
+    quota::{QuotaMax, StreamQuota, Watcher},
     reads::{LogPart, Reads, Standing},
     tail,
     topic::{BYTES_REPLAYED_MAX, EVENTS_REPLAYED_MAX, FRAMES_REMEMBERED_MAX},
     viewer::Viewer,
+    viewers::{Entry, PRICES_PER_ROUND_MAX, TURNS, Viewers, superseded},
     wanted::{Wanted, WatchError},
 };
 use crate::{
@@ -39,7 +39,7 @@ use crate::{
         bus::Bus,
         envelope::Envelope,
         feed::{Feed, Heard},
-        in_process::{COMMITS_KEPT_MAX, Committed},
+        in_process::{COMMITS_KEPT_MAX, CommittedEvents},
     },
     store::{Store, StoreError},
     wall_clock,
@@ -73,15 +73,15 @@ const READ_AGAIN_AFTER: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone)]
 pub struct LiveOptions {
     /// Streams at once.
-    pub places_max: PlacesMax,
+    pub quota_max: QuotaMax,
     /// Between two comments to a viewer to whom nothing else was sent.
     pub keep_alive_every: Duration,
 }
 
 impl Default for LiveOptions {
     fn default() -> Self {
-        let places_max = PlacesMax { all: 40_000, per_address: 1_000, per_user: 50 };
-        LiveOptions { places_max, keep_alive_every: Duration::from_secs(15) }
+        let quota_max = QuotaMax { all: 40_000, per_address: 1_000, per_user: 50 };
+        LiveOptions { quota_max, keep_alive_every: Duration::from_secs(15) }
     }
 }
 
@@ -92,7 +92,7 @@ pub struct Hub {
 }
 
 pub(super) struct Inner {
-    floor: Arc<Floor>,
+    viewers: Arc<Viewers>,
     reads: Reads,
     reading: Semaphore,
     /// How often the bus lost events, and said so.
@@ -122,7 +122,7 @@ impl Hub {
         let reads = Reads::from_store(store.clone());
         let (tail, feed) = tail::tail();
         let hub = Hub::start_with(feed, reads, &options);
-        tokio::spawn(tail.run(store.of_floor(), Arc::downgrade(&hub.inner.floor)));
+        tokio::spawn(tail.run(store.for_background(), Arc::downgrade(&hub.inner.viewers)));
         hub
     }
 
@@ -138,7 +138,7 @@ impl Hub {
 
     pub(super) fn start_with(feed: impl Feed, reads: Reads, options: &LiveOptions) -> Hub {
         let inner = Arc::new(Inner {
-            floor: Arc::new(Floor::new(options.places_max)),
+            viewers: Arc::new(Viewers::new(options.quota_max)),
             reads,
             reading: Semaphore::new(READS_AT_ONCE_MAX),
             losses: AtomicU64::new(0),
@@ -157,35 +157,35 @@ impl Hub {
     pub async fn watch(&self, who: Watcher, wanted: Wanted) -> Result<Viewer, WatchError> {
         let (form, auctions) = wanted.folded()?;
         let ids = auctions.iter().map(|(id, _)| *id).collect();
-        let viewer = self.inner.floor.admit(who, form, ids)?;
+        let viewer = self.inner.viewers.admit(who, form, ids)?;
         for some in auctions.chunks(JOINS_AT_ONCE) {
             let joins = some.iter().map(|(id, last)| self.inner.join(&viewer, *id, *last));
             let beginnings = try_join_all(joins).await?;
             viewer.queue.begin(beginnings.into_iter().flatten());
         }
-        if self.inner.floor.is_closing() { Err(WatchError::Closing) } else { Ok(viewer) }
+        if self.inner.viewers.is_closing() { Err(WatchError::Closing) } else { Ok(viewer) }
     }
 
-    /// The places of streams, for those of other kinds that are counted with them.
-    pub fn places(&self) -> &Arc<Places> {
-        self.inner.floor.places()
+    /// The permits of streams, for those of other kinds that are counted with them.
+    pub fn quota(&self) -> &Arc<StreamQuota> {
+        self.inner.viewers.quota()
     }
 
     /// How many streams are open.
     pub fn viewers(&self) -> usize {
-        self.inner.floor.viewers()
+        self.inner.viewers.viewers()
     }
 
     /// Shutdown: ends every stream after what it still has to say and a `retry:` that spreads the
     /// viewers' return, and refuses new ones.
     pub fn close(&self) {
-        self.inner.floor.close();
+        self.inner.viewers.close();
         self.inner.closing.notify_one();
     }
 
     #[cfg(test)]
     pub(super) fn topics(&self) -> usize {
-        self.inner.floor.topics()
+        self.inner.viewers.topics()
     }
 }
 
@@ -198,8 +198,8 @@ enum Beginning {
 }
 
 impl Inner {
-    pub fn floor(&self) -> &Floor {
-        &self.floor
+    pub fn viewers(&self) -> &Viewers {
+        &self.viewers
     }
 
     /// How often the bus has said that it lost events.
@@ -214,7 +214,7 @@ impl Inner {
 
     /// Reads of these auctions what is in the log and was not brought.
     pub fn read_from_log(self: &Arc<Self>, auctions: &[AuctionId]) {
-        self.start_to_catch_up(self.floor.behind(auctions));
+        self.start_to_catch_up(self.viewers.behind(auctions));
     }
 
     async fn run(self: Arc<Self>, mut feed: impl Feed, tick_every: Duration) {
@@ -230,7 +230,7 @@ impl Inner {
             let heard = tokio::select! {
                 () = self.closing.notified() => return,
                 _ = ticks.tick() => {
-                    self.floor.tick(turns.next().expect("a cycle has no end"));
+                    self.viewers.tick(turns.next().expect("a cycle has no end"));
                     continue;
                 }
                 _ = turn.tick(), if pace.is_under_way() => {
@@ -246,7 +246,7 @@ impl Inner {
             commits.clear();
             if has_lost {
                 self.losses.fetch_add(1, Ordering::AcqRel);
-                self.start_to_catch_up(self.floor.lost_some());
+                self.start_to_catch_up(self.viewers.lost_some());
             }
             pause_after(sent, PAUSE_MAX).await;
         }
@@ -254,9 +254,9 @@ impl Inner {
 
     /// Tells what was committed, but for what rests; how many frames that are, those of storms not
     /// counted, which have their own pace.
-    fn tell(self: &Arc<Self>, commits: &[Committed], pace: &mut Pace) -> usize {
+    fn tell(self: &Arc<Self>, commits: &[CommittedEvents], pace: &mut Pace) -> usize {
         pace.hold(commits);
-        let mut round = self.floor.deliver(commits, pace.resting(), wall_clock::now());
+        let mut round = self.viewers.deliver(commits, pace.resting(), wall_clock::now());
         let in_storms = round.to_wake.len();
         pace.take(&mut round);
         self.start_to_catch_up(round.gaps);
@@ -277,7 +277,7 @@ impl Inner {
         last: Option<u64>,
     ) -> Result<Vec<Bytes>, WatchError> {
         let losses = self.losses.load(Ordering::Acquire);
-        let entry = self.floor.enter(viewer, id);
+        let entry = self.viewers.enter(viewer, id);
         let beginning = self.begin(viewer, &entry, last).await?;
         // The topic may have come to know where it stands only after the bus lost what followed.
         if losses != self.losses.load(Ordering::Acquire) && entry.topic().lost_some() {
@@ -450,7 +450,7 @@ impl Inner {
 fn collect(
     first: Option<Heard>,
     feed: &mut impl Feed,
-    commits: &mut Vec<Committed>,
+    commits: &mut Vec<CommittedEvents>,
 ) -> Option<bool> {
     let mut has_lost = false;
     let mut heard = first?;

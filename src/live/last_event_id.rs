@@ -14,7 +14,7 @@ pub enum LastEventIdError {
     /// Not `<auction_id>:<seq>`.
     #[error("Last-Event-ID must be <auction_id>:<seq>, or several of them after commas, not {0:?}")]
     NotAPosition(String),
-    /// One auction in two places.
+    /// One auction twice.
     #[error("Last-Event-ID names the auction {0} twice")]
     Twice(AuctionId),
     /// More auctions than a stream can have.
@@ -54,7 +54,7 @@ pub fn parse_positions(text: &str) -> Result<HashMap<AuctionId, u64>, LastEventI
 }
 
 /// Of a stream of many: what it said of all its auctions, which must be these, in this order. Said of
-/// other auctions it is of no use: then none has a place.
+/// other auctions it is of no use: then none has a position.
 ///
 /// # Errors
 /// When it is malformed.

@@ -9,15 +9,14 @@
 //! bids may be told as its newest price, whose sequence number says how far it reaches.
 
 mod check;
-mod floor;
 mod frame;
 mod hub;
 pub mod last_event_id;
 mod pace;
 pub mod personal;
-mod places;
 mod positions;
 mod queue;
+mod quota;
 mod reads;
 mod tail;
 #[cfg(test)]
@@ -26,12 +25,13 @@ mod testing;
 mod tests;
 mod topic;
 mod viewer;
+mod viewers;
 mod wanted;
 
 pub use self::{
     hub::{Hub, LiveOptions},
     last_event_id::LastEventIdError,
-    places::{NoPlace, Place, Places, PlacesMax, Watcher},
+    quota::{QuotaMax, QuotaUsed, StreamPermit, StreamQuota, Watcher},
     tail::FOLLOWED_EVERY,
     viewer::Viewer,
     wanted::{AUCTIONS_PER_STREAM_MAX, Wanted, WatchError},

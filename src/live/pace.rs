@@ -11,8 +11,8 @@ use std::{
     time::Duration,
 };
 
-use super::floor::Round;
-use crate::{domain::id::AuctionId, events::in_process::Committed};
+use super::viewers::Round;
+use crate::{domain::id::AuctionId, events::in_process::CommittedEvents};
 
 /// Between the turns of a few.
 pub(super) const TURN_EVERY: Duration = Duration::from_millis(2);
@@ -30,7 +30,7 @@ pub(super) struct Pace {
     to_wake: VecDeque<Waker>,
     per_turn: usize,
     resting: HashSet<AuctionId>,
-    held: Vec<Committed>,
+    held: Vec<CommittedEvents>,
 }
 
 impl Pace {
@@ -69,17 +69,17 @@ impl Pace {
     }
 
     /// Keeps of these commits what is of an auction that rests.
-    pub fn hold(&mut self, commits: &[Committed]) {
+    pub fn hold(&mut self, commits: &[CommittedEvents]) {
         if self.resting.is_empty() {
             return;
         }
         let is_of_resting =
-            |commit: &&Committed| commit.iter().any(|e| self.resting.contains(&e.auction_id));
+            |commit: &&CommittedEvents| commit.iter().any(|e| self.resting.contains(&e.auction_id));
         self.held.extend(commits.iter().filter(is_of_resting).cloned());
     }
 
     /// Wakes the next few. When that were the last, what was held is handed out.
-    pub fn turn(&mut self) -> Option<Vec<Committed>> {
+    pub fn turn(&mut self) -> Option<Vec<CommittedEvents>> {
         let is_late = self.held.len() > COMMITS_HELD_MAX;
         let count = if is_late { self.to_wake.len() } else { self.per_turn };
         let count = count.min(self.to_wake.len());
@@ -115,7 +115,8 @@ mod tests {
     fn viewers_are_woken_a_few_at_a_time_and_then_what_was_held_is_told() {
         let (mut pace, woken) = (Pace::new(3), Arc::new(Woken::default()));
         pace.take(&mut storm(10_000, &woken));
-        let held: Vec<Committed> = (5..8).map(|seq| Arc::new(vec![bid(auction(1), seq)])).collect();
+        let held: Vec<CommittedEvents> =
+            (5..8).map(|seq| Arc::new(vec![bid(auction(1), seq)])).collect();
         pace.hold(&held);
         pace.hold(&[Arc::new(vec![bid(auction(2), 1)])]);
         let mut turns = 1;
@@ -146,7 +147,7 @@ mod tests {
     fn too_much_that_is_held_ends_the_spreading() {
         let (mut pace, woken) = (Pace::new(3), Arc::new(Woken::default()));
         pace.take(&mut storm(5_000, &woken));
-        let commit: Committed = Arc::new(vec![bid(auction(1), 5)]);
+        let commit: CommittedEvents = Arc::new(vec![bid(auction(1), 5)]);
         pace.hold(&vec![commit; COMMITS_HELD_MAX + 1]);
         assert_eq!(pace.turn().map(|told| told.len()), Some(COMMITS_HELD_MAX + 1));
         assert_eq!(woken.times(), 5_000);

@@ -31,8 +31,8 @@ use super::{
     frame::{Form, Reset, retry},
     hub::LiveOptions,
     last_event_id::{self, LastEventIdError},
-    places::Place,
     queue::{Pushed, Queue},
+    quota::StreamPermit,
 };
 use crate::{
     domain::{id::UserId, time::Timestamp},
@@ -130,7 +130,7 @@ impl Personal {
         self.inner.bell.notify_one();
     }
 
-    /// A stream of what a user is told, in a place that was taken for it: as it stands, or what was
+    /// A stream of what a user is told, in a permit that was taken for it: as it stands, or what was
     /// missed since `last`; then what comes.
     ///
     /// # Errors
@@ -139,12 +139,12 @@ impl Personal {
         &self,
         user: UserId,
         last: Option<i64>,
-        place: Place,
+        permit: StreamPermit,
     ) -> Result<PersonalViewer, PersonalError> {
         let viewing = self.inner.enter(user)?;
         // Leaves when dropped, also if it does not come to a stream.
         let viewer =
-            PersonalViewer { user, viewing, inner: Arc::clone(&self.inner), _place: place };
+            PersonalViewer { user, viewing, inner: Arc::clone(&self.inner), _permit: permit };
         let (frames, reached) = self.inner.beginning(user, last).await?;
         viewer.viewing.queue.begin([retry(rand::random_range(RETRY_MS))]);
         viewer.viewing.queue.begin(frames);
@@ -231,7 +231,7 @@ impl Inner {
         let missed = self.store.notifications_after(user, last, limit).await?;
         let is_too_far = missed.len() as i64 > NOTIFICATIONS_REPLAYED_MAX;
         // What was deleted since may have been among it; where nothing was ever deleted all ids are
-        // above the place.
+        // above the permit.
         if is_too_far || (last > 0 && last.saturating_add(1) < oldest) {
             return self.snapshot(user, newest, Some(Reset::TooFarBack)).await;
         }
@@ -256,7 +256,7 @@ impl Inner {
         let mut keep_alive =
             tokio::time::interval_at(Instant::now() + keep_alive_every, keep_alive_every);
         keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (store, mut reached) = (self.store.of_floor(), 0);
+        let (store, mut reached) = (self.store.for_background(), 0);
         let mut setback = Setback::of("streams of notifications");
         while !self.is_closing.load(Ordering::Acquire) {
             let read = setback.judge(self.read_on(&store, &mut reached).await);
@@ -363,7 +363,7 @@ pub struct PersonalViewer {
     user: UserId,
     viewing: Arc<Viewing>,
     inner: Arc<Inner>,
-    _place: Place,
+    _permit: StreamPermit,
 }
 
 impl Stream for PersonalViewer {

@@ -159,8 +159,8 @@ impl Queue {
     pub fn end(&self, last: Bytes) {
         let mut state = self.state();
         if !state.has_ended {
-            let places = state.positions.as_mut().and_then(Positions::say);
-            let words = places.into_iter().chain([last]);
+            let positions = state.positions.as_mut().and_then(Positions::say);
+            let words = positions.into_iter().chain([last]);
             state.waiting.extend(words.map(|bytes| Waiting { bytes, price_of: None }));
             state.has_ended = true;
             state.wake();
@@ -178,8 +178,8 @@ impl Queue {
             return Poll::Ready(None);
         }
         // All that there is has been handed over.
-        if let Some(places) = state.positions.as_mut().and_then(Positions::say) {
-            return Poll::Ready(Some(places));
+        if let Some(positions) = state.positions.as_mut().and_then(Positions::say) {
+            return Poll::Ready(Some(positions));
         }
         match &mut state.waker {
             Some(waker) => waker.clone_from(context.waker()),

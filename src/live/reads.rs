@@ -80,7 +80,7 @@ async fn log(
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let page = store.log_after(auction_id, after_seq, limit, BYTES_PER_READ_MAX).await?;
     let envelopes = page.rows.into_iter().map(|row| {
-        let place = format!("event {} of auction {auction_id}", row.seq);
+        let event = format!("event {} of auction {auction_id}", row.seq);
         Envelope::from_row(PublicEventRow {
             auction_id,
             seq: row.seq,
@@ -89,7 +89,7 @@ async fn log(
             data: row.data,
             hash: row.hash,
         })
-        .ok_or(StoreError::Malformed(place))
+        .ok_or(StoreError::Malformed(event))
     });
     Ok(LogPart { events: envelopes.collect::<Result<_, _>>()?, has_more: page.has_more })
 }

@@ -11,13 +11,13 @@ use std::{
 
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 
-use super::floor::Floor;
+use super::viewers::Viewers;
 use crate::{
     domain::id::AuctionId,
     events::{
         envelope::Envelope,
         feed::{Feed, Heard},
-        in_process::Committed,
+        in_process::CommittedEvents,
     },
     store::{Store, StoreError},
 };
@@ -36,11 +36,11 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// The reading end.
 pub(super) struct Tail {
-    sender: mpsc::Sender<Committed>,
+    sender: mpsc::Sender<CommittedEvents>,
 }
 
 /// The feed that it makes.
-pub(super) struct TailFeed(mpsc::Receiver<Committed>);
+pub(super) struct TailFeed(mpsc::Receiver<CommittedEvents>);
 
 /// Both ends.
 pub(super) fn tail() -> (Tail, TailFeed) {
@@ -56,13 +56,13 @@ impl Feed for TailFeed {
 
 impl Tail {
     /// Follows the log until the hub is gone.
-    pub async fn run(self, store: Store, floor: Weak<Floor>) {
+    pub async fn run(self, store: Store, viewers: Weak<Viewers>) {
         let mut every = tokio::time::interval(FOLLOWED_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_blind = false;
         loop {
             every.tick().await;
-            let Some(watched) = watched(&floor) else { return };
+            let Some(watched) = watched(&viewers) else { return };
             match self.look(&store, &watched).await {
                 Ok(true) => is_blind = false,
                 Ok(false) => return,
@@ -107,11 +107,11 @@ impl Tail {
 }
 
 /// What is watched, each with the last event that its topic has; `None` when the hub is gone.
-fn watched(floor: &Weak<Floor>) -> Option<Vec<(AuctionId, u64)>> {
-    let floor = floor.upgrade()?;
+fn watched(viewers: &Weak<Viewers>) -> Option<Vec<(AuctionId, u64)>> {
+    let viewers = viewers.upgrade()?;
     let heads =
-        |floor: &Floor| floor.watched().iter().map(|topic| (topic.id, topic.head)).collect();
-    (!floor.is_closing()).then(|| heads(&floor))
+        |viewers: &Viewers| viewers.watched().iter().map(|topic| (topic.id, topic.head)).collect();
+    (!viewers.is_closing()).then(|| heads(&viewers))
 }
 
 fn signed(seq: u64) -> i64 {

@@ -20,12 +20,8 @@ use crate::{
         money::{Amount, Currency, Money},
         time::Timestamp,
     },
-    events::{
-        envelope::Envelope,
-        hash::Hash,
-        in_process::InProcessBus,
-        log::{After, Minimum},
-    },
+    events::{envelope::Envelope, in_process::InProcessBus},
+    log::{After, Minimum, hash::Hash},
     store::StoreError,
 };
 

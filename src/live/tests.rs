@@ -305,13 +305,13 @@ async fn closing_ends_every_stream_with_a_hint_and_refuses_new_ones() {
 #[tokio::test]
 async fn no_more_viewers_than_there_may_be() {
     let log = Log::of(&[(auction(1), 1)]);
-    let places_max = PlacesMax { all: 2, per_address: 2, per_user: 2 };
-    let options = LiveOptions { places_max, ..LiveOptions::default() };
+    let quota_max = QuotaMax { all: 2, per_address: 2, per_user: 2 };
+    let options = LiveOptions { quota_max, ..LiveOptions::default() };
     let hub = Hub::start_with(log.bus.subscribe(), log.as_reads(), &options);
     let first = hub.watch(ANYONE, one(auction(1), None)).await.expect("a stream");
     let _second = hub.watch(ANYONE, one(auction(1), None)).await.expect("a stream");
     let third = hub.watch(ANYONE, one(auction(1), None)).await;
-    assert!(matches!(third, Err(WatchError::NoPlace(NoPlace::Full))));
+    assert!(matches!(third, Err(WatchError::QuotaUsed(QuotaUsed::Full))));
     assert_eq!(hub.viewers(), 2);
     drop(first);
     assert!(hub.watch(ANYONE, one(auction(1), None)).await.is_ok());

@@ -61,7 +61,7 @@ pub(super) struct Topic {
     /// Frames after `base` up to `head`, in order. A price may stand for those before it.
     remembered: VecDeque<Arc<Frame>>,
     bytes_remembered: usize,
-    viewers: HashMap<ViewerNo, Seat>,
+    viewers: HashMap<ViewerNo, TopicViewer>,
     /// The newest event heard of while catching up.
     heard: u64,
     is_catching_up: bool,
@@ -74,7 +74,7 @@ pub(super) struct Topic {
     to_wake: Option<Vec<Waker>>,
 }
 
-struct Seat {
+struct TopicViewer {
     queue: Arc<Queue>,
     /// The last event that the viewer has; `None` while it is joining, when it gets nothing yet.
     has: Option<u64>,
@@ -114,7 +114,7 @@ impl Topic {
 
     /// A viewer is about to join: from now on nothing that it could need is forgotten silently.
     pub fn enter(&mut self, no: ViewerNo, queue: Arc<Queue>) {
-        self.viewers.insert(no, Seat { queue, has: None });
+        self.viewers.insert(no, TopicViewer { queue, has: None });
     }
 
     pub fn leave(&mut self, no: ViewerNo, now: Instant) {
@@ -188,13 +188,13 @@ impl Topic {
 
     fn send(&mut self, frame: &Frame) -> usize {
         let mut sent = 0;
-        self.viewers.retain(|_, seat| {
-            if seat.has.is_none_or(|has| frame.seq <= has) {
+        self.viewers.retain(|_, topic_viewer| {
+            if topic_viewer.has.is_none_or(|has| frame.seq <= has) {
                 return true;
             }
-            seat.has = Some(frame.seq);
+            topic_viewer.has = Some(frame.seq);
             sent += 1;
-            let (pushed, waker) = seat.queue.push_quietly(frame);
+            let (pushed, waker) = topic_viewer.queue.push_quietly(frame);
             match &mut self.to_wake {
                 Some(to_wake) => to_wake.extend(waker),
                 None => waker.into_iter().for_each(Waker::wake),
@@ -230,10 +230,10 @@ impl Topic {
     /// on the live events. `None` if [`Topic::reaches_back_to`] says no.
     pub fn resume(&mut self, no: ViewerNo, has: u64, log_reaches: u64) -> Option<Vec<Bytes>> {
         let head = self.head.filter(|_| self.reaches_back_to(has, log_reaches))?;
-        let seat = self.viewers.get_mut(&no)?;
-        seat.has = Some(has.max(head));
-        seat.queue.reaches(self.id, has.max(head));
-        let form = seat.queue.form;
+        let topic_viewer = self.viewers.get_mut(&no)?;
+        topic_viewer.has = Some(has.max(head));
+        topic_viewer.queue.reaches(self.id, has.max(head));
+        let form = topic_viewer.queue.form;
         let from = self.remembered.partition_point(|frame| frame.seq <= has);
         Some(self.remembered.range(from..).map(|frame| frame.bytes(form)).collect())
     }
@@ -334,13 +334,13 @@ impl Topic {
             self.start_at(standing.seq);
             let notice = reset(self.id, Reset::TooFarBack, now);
             let snapshot = Frame::snapshot(standing, now);
-            self.viewers.retain(|_, seat| {
-                if seat.has.is_none_or(|has| standing.seq <= has) {
+            self.viewers.retain(|_, topic_viewer| {
+                if topic_viewer.has.is_none_or(|has| standing.seq <= has) {
                     return true;
                 }
-                seat.has = Some(standing.seq);
-                seat.queue.push_bytes(notice.clone()) == Pushed::Waiting
-                    && seat.queue.push(&snapshot) == Pushed::Waiting
+                topic_viewer.has = Some(standing.seq);
+                topic_viewer.queue.push_bytes(notice.clone()) == Pushed::Waiting
+                    && topic_viewer.queue.push(&snapshot) == Pushed::Waiting
             });
         }
         self.is_level(true)

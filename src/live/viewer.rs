@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::Stream;
 
-use super::{floor::Floor, frame::Form, places::Place, queue::Queue, topic::ViewerNo};
+use super::{frame::Form, queue::Queue, quota::StreamPermit, topic::ViewerNo, viewers::Viewers};
 use crate::domain::id::AuctionId;
 
 /// The frames of one stream, ready to be the body of a `text/event-stream`. Dropping it
@@ -19,9 +19,9 @@ pub struct Viewer {
     pub(super) no: ViewerNo,
     pub(super) queue: Arc<Queue>,
     auctions: Vec<AuctionId>,
-    floor: Arc<Floor>,
+    viewers: Arc<Viewers>,
     /// Given back after the topics have been left.
-    _place: Place,
+    _permit: StreamPermit,
 }
 
 impl Viewer {
@@ -29,14 +29,14 @@ impl Viewer {
         no: ViewerNo,
         form: Form,
         auctions: Vec<AuctionId>,
-        floor: Arc<Floor>,
-        place: Place,
+        viewers: Arc<Viewers>,
+        permit: StreamPermit,
     ) -> Viewer {
         let queue = match form {
             Form::One => Queue::new(form),
             Form::Many => Queue::of_many(&auctions),
         };
-        Viewer { no, queue: Arc::new(queue), auctions, floor, _place: place }
+        Viewer { no, queue: Arc::new(queue), auctions, viewers, _permit: permit }
     }
 }
 
@@ -50,7 +50,7 @@ impl Stream for Viewer {
 
 impl Drop for Viewer {
     fn drop(&mut self) {
-        self.floor.leave(self.no, &self.auctions);
+        self.viewers.leave(self.no, &self.auctions);
     }
 }
 

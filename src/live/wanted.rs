@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use super::{
     frame::Form,
     last_event_id::{LastEventIdError, parse_all, parse_positions, parse_seq},
-    places::NoPlace,
     positions::MARK,
+    quota::QuotaUsed,
 };
 use crate::{domain::id::AuctionId, store::StoreError};
 
@@ -50,7 +50,7 @@ pub enum WatchError {
     TooManyAuctions,
     /// As many streams as there may be.
     #[error(transparent)]
-    NoPlace(#[from] NoPlace),
+    QuotaUsed(#[from] QuotaUsed),
     /// The server shuts down.
     #[error("the server is shutting down")]
     Closing,

@@ -11,7 +11,7 @@ use crate::{
         money::Money,
         time::Timestamp,
     },
-    events::log::{After, after, decode},
+    log::{After, after, decode},
     store::{Audience, Consequences, EventRow, NewFanout, NewNotification, News},
 };
 

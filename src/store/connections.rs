@@ -1,6 +1,6 @@
 //! Connections to Postgres: how many, for whom, and whether Postgres has as many.
 //!
-//! Three pools, so that nobody waits for somebody else's statements: the floor's own (clock, loading,
+//! Three pools, so that nobody waits for somebody else's statements: the background's own (clock, loading,
 //! relay, whoever follows the log), one for what people read and write, and a small one for lists
 //! that anybody may ask for. Each lane has a connection besides, and so has the lease.
 
@@ -11,9 +11,9 @@ use tokio_postgres::NoTls;
 
 use super::{Store, StoreError};
 
-/// Connections of the floor's pool: as many as there are tasks that may ask at the same time, most of
+/// Connections of the background's pool: as many as there are tasks that may ask at the same time, most of
 /// which rarely do. No setting: fewer would let them wait for each other, more would be idle.
-pub const FLOOR_CONNECTIONS: usize = 16;
+pub const BACKGROUND_CONNECTIONS: usize = 16;
 /// How long is waited for a connection, and by a connection for its server.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a list waits for a connection: past it the answer is that too many ask.
@@ -25,7 +25,7 @@ const LISTS_STATEMENT_TIMEOUT_MS: u32 = 2_000;
 /// Connections besides pools and lanes: the lease, and one to migrate.
 const BESIDES: usize = 2;
 
-/// How many connections there may be at once, besides [`FLOOR_CONNECTIONS`].
+/// How many connections there may be at once, besides [`BACKGROUND_CONNECTIONS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionsMax {
     /// For what people read and write.
@@ -41,7 +41,7 @@ impl Default for ConnectionsMax {
 }
 
 pub(super) struct Pools {
-    pub floor: Pool,
+    pub background: Pool,
     pub people: Pool,
     pub lists: Pool,
 }
@@ -55,7 +55,7 @@ pub enum DatabaseError {
     /// It allows fewer connections than may be needed.
     #[error(
         "Postgres allows {allowed} connections, and this server may need {needed} of them: \
-         {lanes} lanes, {FLOOR_CONNECTIONS} for the floor, {people} for people, {lists} for lists and \
+         {lanes} lanes, {BACKGROUND_CONNECTIONS} for the background, {people} for people, {lists} for lists and \
          {BESIDES} besides; raise max_connections, or lower HOGA_DATABASE_CONNECTIONS_MAX, \
          HOGA_LISTS_CONNECTIONS_MAX or HOGA_LANES"
     )]
@@ -101,7 +101,13 @@ impl Pools {
              -c jit=off -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
         );
         Ok(Pools {
-            floor: pool(config, "hoga floor", &timeout, FLOOR_CONNECTIONS, CONNECT_TIMEOUT)?,
+            background: pool(
+                config,
+                "hoga background",
+                &timeout,
+                BACKGROUND_CONNECTIONS,
+                CONNECT_TIMEOUT,
+            )?,
             people: pool(config, "hoga reader", &timeout, max.people, CONNECT_TIMEOUT)?,
             lists: pool(config, "hoga lists", &of_lists, max.lists, LISTS_WAIT)?,
         })
@@ -143,7 +149,7 @@ impl Store {
         let allowed: i64 = reader.query_one(ALLOWED, &[]).await.map_err(StoreError::from)?.get(0);
         let allowed = usize::try_from(allowed).unwrap_or(0);
         let ConnectionsMax { people, lists } = max;
-        let needed = lanes + FLOOR_CONNECTIONS + people + lists + BESIDES;
+        let needed = lanes + BACKGROUND_CONNECTIONS + people + lists + BESIDES;
         if needed > allowed {
             return Err(DatabaseError::TooFewConnections { allowed, needed, lanes, people, lists });
         }

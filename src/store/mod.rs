@@ -1,41 +1,19 @@
-//! Postgres: every SQL statement of the exchange, one file per group of tables.
+//! Postgres: every SQL statement of the exchange, by who owns the tables.
 //!
 //! Owns the schema, the pools of connections, and the statements of the lanes' transactions. Must
 //! never decide anything: it stores what was decided and reads it back. Each statement is a named
 //! constant next to its only caller.
 
-mod accounts;
-mod addresses;
-mod alerts;
-mod batch;
-mod catalogue;
-mod clients;
 mod connections;
-mod dead_letters;
-mod deliveries;
 mod durability;
 mod exchange_settings;
-mod inbox;
-mod lease;
-mod leaving;
-mod loading;
+mod identity;
 mod log;
-mod logins;
+mod market;
 mod migrate;
 mod notify;
-mod on_sale;
-mod outbox;
 pub mod purges;
-mod push_subscriptions;
-mod pushes;
-mod receipts;
-mod reminders;
-mod revocations;
-mod sellers;
-mod snapshots;
 mod types;
-mod unlinks;
-mod watches;
 mod webhooks;
 
 use std::sync::Arc;
@@ -45,51 +23,61 @@ use tokio_postgres::error::SqlState;
 
 use self::connections::Pools;
 pub use self::{
-    accounts::{Account, KakaoAccount, Profile, RolesSet, User},
-    addresses::{ADDRESSES_PER_USER_MAX, AddressAdded, AddressRow, AddressText},
-    alerts::{ALERTS_PER_USER_MAX, AlertAdded, AlertRow},
-    batch::{
-        BatchWriter, CommitError, EventColumns, KnownReceipt, LaneConnectError, ReceiptColumns,
-        Rows, StandingColumns,
-    },
-    catalogue::{
-        AuctionRow, Due, Filter, ItemRow, NewAuction, Page, Sort, StandingRow, are_searchable,
-    },
-    clients::{CLIENTS_MAX, ClientChanges, ClientRow, ClientsStamp},
-    connections::{ConnectionsMax, DatabaseError, FLOOR_CONNECTIONS},
-    dead_letters::DeadLetterRow,
-    deliveries::{
-        ATTEMPTS_KEPT_MAX, AfterAttempt, AttemptMade, AttemptRow, ClaimedWebhook,
-        DeliveriesWaiting, DeliveryRow, DueDelivery, NewDelivery, REPLAYED_WAITING_MAX, Replayed,
-        WebhookStanding, first_id_of,
-    },
+    connections::{BACKGROUND_CONNECTIONS, ConnectionsMax, DatabaseError},
     exchange_settings::ExchangeSettings,
-    inbox::{
-        AuctionMentioned, NewNotification, NotificationRow, Read, TICKETS_PER_USER_MAX,
-        TicketTaken, UNREAD_COUNTED_MAX,
+    identity::{
+        accounts::{Account, KakaoAccount, Profile, RolesSet, User},
+        addresses::{ADDRESSES_PER_USER_MAX, AddressAdded, AddressRow, AddressText},
+        clients::{CLIENTS_MAX, ClientChanges, ClientRow, ClientsStamp},
+        leaving::{Leaving, OPEN_LISTED_MAX, OpenKind, OpenMatter},
+        logins::{CodeBinding, Grant, GrantRow, GrantVerdict, LoginRow, NewFamily, TakenLogin},
+        sellers::{ApplicationRow, Company, Decided, NewVerdict, Verdict},
+        unlinks::{Unlink, UnlinkDirection, UnlinksWaiting},
     },
-    lease::{Lease, LeaseError, Leased},
-    leaving::{Leaving, OPEN_LISTED_MAX, OpenKind, OpenMatter},
-    loading::{LogPart, LogRange, LogSize},
-    log::{BidRow, EventKey, EventRow, LogPage, LogRow, PublicEventRow},
-    logins::{CodeBinding, Grant, GrantRow, GrantVerdict, LoginRow, NewFamily, TakenLogin},
+    log::{
+        batch::{
+            BatchWriter, CommitError, EventColumns, KnownReceipt, LaneConnectError, ReceiptColumns,
+            Rows, StandingColumns,
+        },
+        dead_letters::DeadLetterRow,
+        events::{BidRow, EventKey, EventRow, LogPage, LogRow, PublicEventRow},
+        lease::{Lease, LeaseError, Leased},
+        loading::{LogPart, LogRange, LogSize},
+        outbox::{OutboxRow, OutboxWaiting},
+        receipts::{Receipt, ReceiptKey},
+        snapshots::{NewSnapshot, SnapshotRow},
+    },
+    market::{
+        catalogue::{
+            AuctionRow, Due, Filter, ItemRow, NewAuction, Page, Sort, StandingRow, are_searchable,
+        },
+        on_sale::OnSale,
+        watches::{WATCHES_PER_USER_MAX, WatchPlace, Watched},
+    },
     migrate::MigrateError,
-    notify::{Audience, Consequences, NewFanout, News, PageTold, WorkedOff},
-    on_sale::OnSale,
-    outbox::{OutboxRow, OutboxWaiting},
-    push_subscriptions::{
-        NewPushSubscription, PUSH_SUBSCRIPTIONS_PER_USER_MAX, PushSubscriptionRow, Subscribed,
+    notify::{
+        alerts::{ALERTS_PER_USER_MAX, AlertAdded, AlertRow},
+        inbox::{
+            AuctionMentioned, NewNotification, NotificationRow, Read, TICKETS_PER_USER_MAX,
+            TicketTaken, UNREAD_COUNTED_MAX,
+        },
+        news::{Audience, Consequences, NewFanout, News, PageTold, WorkedOff},
+        push_subscriptions::{
+            NewPushSubscription, PUSH_SUBSCRIPTIONS_PER_USER_MAX, PushSubscriptionRow, Subscribed,
+        },
+        pushes::{Followed, NewPush, Push, PushContent, Unpushed},
+        reminders::{DueReminder, NewReminder},
     },
-    pushes::{Followed, NewPush, Push, PushContent, Unpushed},
-    receipts::{Receipt, ReceiptKey},
-    reminders::{DueReminder, NewReminder},
-    sellers::{ApplicationRow, Company, Decided, NewVerdict, Verdict},
-    snapshots::{NewSnapshot, SnapshotRow},
-    unlinks::{Unlink, UnlinkDirection, UnlinksWaiting},
-    watches::{WATCHES_PER_USER_MAX, WatchPlace, Watched},
     webhooks::{
-        NewWebhook, WEBHOOKS_MAX, WEBHOOKS_PER_CLIENT_MAX, WebhookAdded, WebhookChanges,
-        WebhookListening, WebhookRow,
+        deliveries::{
+            ATTEMPTS_KEPT_MAX, AfterAttempt, AttemptMade, AttemptRow, ClaimedWebhook,
+            DeliveriesWaiting, DeliveryRow, DueDelivery, NewDelivery, REPLAYED_WAITING_MAX,
+            Replayed, WebhookStanding, first_id_of,
+        },
+        endpoints::{
+            NewWebhook, WEBHOOKS_MAX, WEBHOOKS_PER_CLIENT_MAX, WebhookAdded, WebhookChanges,
+            WebhookListening, WebhookRow,
+        },
     },
 };
 
@@ -177,11 +165,11 @@ impl Store {
         Ok(Store { config: Arc::new(config), pool, is_of_lists: false, pools: Arc::new(pools) })
     }
 
-    /// The same database over the connections that are kept for the floor: for the clock, the
+    /// The same database over the connections that are kept for the background: for the clock, the
     /// relay, and whoever follows the log. However many people ask, these never wait for them.
     #[must_use]
-    pub fn of_floor(&self) -> Store {
-        Store { pool: self.pools.floor.clone(), is_of_lists: false, ..self.clone() }
+    pub fn for_background(&self) -> Store {
+        Store { pool: self.pools.background.clone(), is_of_lists: false, ..self.clone() }
     }
 
     /// The same database over the few connections that are there for lists which anybody may ask

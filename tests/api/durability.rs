@@ -51,5 +51,5 @@ async fn a_list_is_cut_off_sooner_than_other_statements() {
     let server = TestServer::spawn();
     assert_eq!(server.store.of_lists().statement_timeout().await.unwrap(), "2s");
     assert_eq!(server.store.statement_timeout().await.unwrap(), "10s");
-    assert_eq!(server.store.of_floor().statement_timeout().await.unwrap(), "10s");
+    assert_eq!(server.store.for_background().statement_timeout().await.unwrap(), "10s");
 }

@@ -163,14 +163,14 @@ async fn a_log_that_was_mended_is_no_longer_set_aside() {
     server.start();
     let exchange = server.state().exchange.clone();
     junho.offers(&id, 20_000).await.refused(500, "internal");
-    assert_eq!(exchange.logs_set_aside(), 1);
+    assert_eq!(exchange.logs_excluded(), 1);
     let mend = "UPDATE events e SET data = k.data FROM kept k
                 WHERE e.auction_id = k.auction_id AND e.seq = k.seq";
     server.database.rows(mend).await;
     junho.offers(&id, 20_000).await.refused(500, "internal");
-    exchange.read_set_aside_again();
+    exchange.read_excluded_again();
     junho.offers(&id, 20_000).await.with_status(201);
-    assert_eq!(exchange.logs_set_aside(), 0);
+    assert_eq!(exchange.logs_excluded(), 0);
 }
 
 /// As if the auction had begun and ended two hours earlier.

@@ -147,7 +147,7 @@ async fn whoever_guesses_is_one_address_however_the_proxy_writes_it() {
 
 #[tokio::test]
 async fn one_address_cannot_take_every_login_that_may_be_under_way() {
-    use hoga::identity::oauth::under_way::UNDER_WAY_PER_ADDRESS_MAX;
+    use hoga::identity::oauth::pending_logins::UNDER_WAY_PER_ADDRESS_MAX;
     let house = House::open_with(|config| {
         config.rate_limits.trusted_proxies = vec![[127, 0, 0, 1].into()];
     })

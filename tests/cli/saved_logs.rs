@@ -12,7 +12,7 @@ use hoga::{
         money::{Amount, Currency},
         time::Timestamp,
     },
-    events::{hash::Hash, log},
+    log::{self, hash::Hash},
 };
 use serde_json::{Value, json, value::RawValue};
 use uuid::Uuid;
@@ -111,7 +111,7 @@ impl Writer {
             let at = Timestamp::parse(entry["at"].as_str().unwrap()).unwrap();
             let data = entry["data"].to_string();
             let prev = head;
-            head = hoga::events::hash::entry_hash(self.id, seq, &kind, at, &data, prev);
+            head = hoga::log::hash::entry_hash(self.id, seq, &kind, at, &data, prev);
             items.push(format!(
                 r#"{{"seq":{seq},"type":"{kind}","at":"{at}","data":{data},"prev_hash":"{prev}","hash":"{head}"}}"#,
             ));

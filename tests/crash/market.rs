@@ -14,8 +14,8 @@ use hoga::{
         id::{AuctionId, UserId},
         time::Timestamp,
     },
-    events::hash::{Hash, entry_hash},
     identity::Role,
+    log::hash::{Hash, entry_hash},
     wall_clock,
 };
 use rand::Rng;

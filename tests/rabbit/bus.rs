@@ -9,13 +9,12 @@ use hoga::{
         time::Timestamp,
     },
     events::{
-        bus::{Bus, BusStanding, Committed, PublishError, Trouble},
+        bus::{Bus, BusStanding, CommittedEvents, PublishError, Trouble},
         envelope::Envelope,
         feed::{Feed, Heard},
-        hash::Hash,
-        log::{After, Minimum},
         rabbitmq::{RabbitMq, spawn_consumer},
     },
+    log::{After, Minimum, hash::Hash},
 };
 use uuid::Uuid;
 
@@ -47,10 +46,10 @@ async fn up(bus: &RabbitMq) {
 async fn what_no_queue_takes_is_not_safe_and_everything_after_it_waits() {
     let (broker, prefix) = (Broker::shared(), "returned.");
     let bus = RabbitMq::start(broker.address(prefix), Vec::new());
-    assert_eq!(bus.publish(Committed::default()).await, Err(PublishError::Closed));
+    assert_eq!(bus.publish(CommittedEvents::default()).await, Err(PublishError::Closed));
     up(&bus).await;
     let auction = AuctionId(Uuid::now_v7());
-    let commit = |seq| Committed::new(vec![event(auction, seq)]);
+    let commit = |seq| CommittedEvents::new(vec![event(auction, seq)]);
     assert_eq!(bus.publish(commit(1)).await, Err(PublishError::Returned));
     assert_eq!(bus.publish(commit(2)).await, Err(PublishError::Closed));
     let recorder = Recorder::new();
@@ -85,7 +84,7 @@ async fn a_broker_that_says_no_is_one_that_refuses_until_it_has_taken_something(
     let (options, arguments) = Default::default();
     channel.queue_bind(full.into(), exchange.into(), "#".into(), options, arguments).await.unwrap();
     let auction = AuctionId(Uuid::now_v7());
-    let commit = || Committed::new(vec![event(auction, 1)]);
+    let commit = || CommittedEvents::new(vec![event(auction, 1)]);
     let refused = BusStanding::Down(Trouble::Refused);
     assert_eq!(promptly("no", bus.publish(commit())).await, Err(PublishError::Nacked));
     eventually("it refuses", || async { (bus.standing() == refused).then_some(()) }).await;
@@ -118,7 +117,7 @@ async fn a_message_that_is_not_an_event_is_put_aside_and_the_others_go_on() {
     let key = "auction.strange".into();
     channel.basic_publish(exchange.into(), key, options, strange, properties).await.unwrap();
     let auction = AuctionId(Uuid::now_v7());
-    let commit = Committed::new((1..=300).map(|seq| event(auction, seq)).collect());
+    let commit = CommittedEvents::new((1..=300).map(|seq| event(auction, seq)).collect());
     promptly("it is safe", bus.publish(commit)).await.unwrap();
     eventually("all came", || async { recorder.has((auction, 300)).then_some(()) }).await;
     let dead = format!("{prefix}hoga.dead-letters");
@@ -134,7 +133,7 @@ async fn streams_hear_what_is_published_and_where_something_may_be_missing() {
     assert_eq!(promptly("the beginning", feed.next()).await, Some(Heard::LostSome));
     up(&bus).await;
     let auction = AuctionId(Uuid::now_v7());
-    let commit = Committed::new((1..=3).map(|seq| event(auction, seq)).collect());
+    let commit = CommittedEvents::new((1..=3).map(|seq| event(auction, seq)).collect());
     promptly("it is safe", bus.publish(Arc::clone(&commit))).await.unwrap();
     let mut heard = Vec::new();
     while heard.len() < 3 {

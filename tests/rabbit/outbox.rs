@@ -8,7 +8,7 @@ use std::{
 use hoga::{
     domain::id::AuctionId,
     events::{
-        bus::{BoxFuture, Bus, BusStanding, Committed, PublishError},
+        bus::{BoxFuture, Bus, BusStanding, CommittedEvents, PublishError},
         envelope::Envelope,
         relay::{Batch, Relay, RelayHandle},
     },
@@ -42,9 +42,9 @@ impl HeldBus {
 }
 
 impl Bus for HeldBus {
-    fn tell(&self, _: &Committed) {}
+    fn tell(&self, _: &CommittedEvents) {}
 
-    fn publish(&self, committed: Committed) -> BoxFuture<'static, Result<(), PublishError>> {
+    fn publish(&self, committed: CommittedEvents) -> BoxFuture<'static, Result<(), PublishError>> {
         let (confirm, confirmed) = oneshot::channel();
         self.published.lock().unwrap().insert(committed[0].seq, confirm);
         Box::pin(async move { confirmed.await.unwrap_or(Err(PublishError::Lost)) })
@@ -126,7 +126,10 @@ impl Outbox {
         let written = transaction.query(&rows(first, last), &[]).await.unwrap();
         for (row, event) in written.iter().zip(events) {
             let event = Envelope::from_row(event).expect("an event");
-            relay.hand_over(Batch { outbox_id: row.get(0), events: Committed::new(vec![event]) });
+            relay.hand_over(Batch {
+                outbox_id: row.get(0),
+                events: CommittedEvents::new(vec![event]),
+            });
         }
         transaction.commit().await.unwrap();
     }

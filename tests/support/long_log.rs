@@ -8,7 +8,7 @@ use hoga::{
         money::Amount,
         time::Timestamp,
     },
-    events::{hash::Hash, log},
+    log::{self, hash::Hash},
     store::{BatchWriter, LogRange, Rows, Store},
 };
 use uuid::Uuid;

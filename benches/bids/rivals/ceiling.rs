@@ -3,13 +3,13 @@
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use hoga::{
     domain::{auction::Offer, money::Amount},
-    events::hash::Hash,
     http::{
         bids::NewBidBody,
         body::{self, IdempotencyKey, Json},
         caller::Bidder,
         problem::Problem,
     },
+    log::hash::Hash,
     wall_clock,
 };
 

@@ -19,7 +19,7 @@ use hoga::{
         money::{Amount, Currency, Money},
         time::Timestamp,
     },
-    events::{hash::Hash, in_process::InProcessBus, relay::Relay},
+    events::{in_process::InProcessBus, relay::Relay},
     exchange::{self, Exchange, Refusal},
     http::{
         self, Parts, State,
@@ -28,6 +28,7 @@ use hoga::{
     },
     identity::{keys::KeyRing, tokens::Tokens},
     live::{Hub, LiveOptions, personal::Personal},
+    log::hash::Hash,
     store::Store,
 };
 use tokio_postgres::NoTls;

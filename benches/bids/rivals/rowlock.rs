@@ -14,16 +14,16 @@ use hoga::{
         money::{Amount, Money},
         time::Timestamp,
     },
-    events::{
-        hash::{Hash, entry_hash},
-        log::IncrementForm,
-    },
-    exchange::{Refusal, Snapshot},
+    exchange::{Figures, Refusal},
     http::{
         bids::NewBidBody,
         body::{self, IdempotencyKey, Json},
         caller::Bidder,
         problem::{Code, Problem},
+    },
+    log::{
+        IncrementForm,
+        hash::{Hash, entry_hash},
     },
     store::ReceiptKey,
     wall_clock,
@@ -164,7 +164,7 @@ impl Bid {
     }
 
     fn refusal(&self, rejection: Rejection, row: &Row) -> Result<String, Failed> {
-        let snapshot = Snapshot {
+        let snapshot = Figures {
             seq: row.seq.unsigned_abs(),
             price: won(row.price),
             minimum_next_bid: Some(won(row.minimum_next_bid)),

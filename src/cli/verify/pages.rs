@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::VerifyError;
 use crate::{
     domain::id::AuctionId,
-    events::audit::{Audit, Fault},
+    log::audit::{Audit, Fault},
 };
 
 /// Checks every log in the text.

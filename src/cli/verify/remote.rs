@@ -12,8 +12,8 @@ use super::{
 use crate::{
     cli::client::Client,
     domain::{id::AuctionId, money::Money},
-    events::{audit::Audit, hash::Hash},
     http::log::checkpoint_message,
+    log::{audit::Audit, hash::Hash},
 };
 
 /// The end of a log as the server signed it.

@@ -15,9 +15,9 @@ use sha2::{Digest, Sha256};
 
 use super::{
     StandIn,
-    book::{self, Ask, Session},
     faults::{Complaint, Endpoint, api_complaint, complaint},
     keys::Claims,
+    memory::{self, Ask, Session},
     page,
 };
 use crate::wall_clock;
@@ -50,7 +50,7 @@ pub(super) async fn show_choice(
         let answer = [("error", "login_required"), ("error_description", "user must log in")];
         return send_back(&ask, &answer);
     }
-    let ticket = stand_in.book().ask(ask, wall_clock::now());
+    let ticket = stand_in.memory().ask(ask, wall_clock::now());
     page::choice(&ticket, &stand_in.inner.people)
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn take_choice(
 ) -> HttpResponse {
     arrive!(stand_in, Authorize);
     let now = wall_clock::now();
-    let Some(ask) = stand_in.book().take_ask(&form.ticket, now) else {
+    let Some(ask) = stand_in.memory().take_ask(&form.ticket, now) else {
         return page::error(&page::TICKET);
     };
     let chosen = form.choice.parse().ok().and_then(|id| stand_in.person(id));
@@ -104,7 +104,7 @@ pub(super) async fn take_choice(
         let answer = [("error", "access_denied"), ("error_description", "User denied access")];
         return send_back(&ask, &answer);
     };
-    let code = stand_in.book().grant(ask.clone(), person.id, now);
+    let code = stand_in.memory().grant(ask.clone(), person.id, now);
     send_back(&ask, &[("code", &code)])
 }
 
@@ -159,7 +159,7 @@ fn exchange_code(stand_in: &StandIn, form: &Parameters) -> Result<Value, Complai
     let unknown = |what: &str| complaint(400, "invalid_grant", what, "KOE320");
     let code = form.get("code").map(String::as_str).unwrap_or_default();
     let grant = stand_in
-        .book()
+        .memory()
         .take_code(code, now)
         .ok_or_else(|| unknown("authorization code not found"))?;
     if form.get("redirect_uri") != Some(&grant.ask.redirect_uri) {
@@ -176,8 +176,8 @@ fn exchange_code(stand_in: &StandIn, form: &Parameters) -> Result<Value, Complai
         logged_in_at: grant.chosen_at,
     };
     let mut tokens = tokens(stand_in, &session, grant.ask.nonce.as_deref())?;
-    tokens["refresh_token"] = json!(stand_in.book().refresh_token(session, now));
-    tokens["refresh_token_expires_in"] = json!(book::REFRESH_TOKEN_LIFE_S);
+    tokens["refresh_token"] = json!(stand_in.memory().refresh_token(session, now));
+    tokens["refresh_token_expires_in"] = json!(memory::REFRESH_TOKEN_LIFE_S);
     Ok(tokens)
 }
 
@@ -185,7 +185,7 @@ fn exchange_code(stand_in: &StandIn, form: &Parameters) -> Result<Value, Complai
 fn refresh(stand_in: &StandIn, form: &Parameters) -> Result<Value, Complaint> {
     let token = form.get("refresh_token").map(String::as_str).unwrap_or_default();
     let session =
-        stand_in.book().refreshed(token, wall_clock::now()).cloned().ok_or_else(|| {
+        stand_in.memory().refreshed(token, wall_clock::now()).cloned().ok_or_else(|| {
             complaint(400, "invalid_grant", "expired_or_invalid_refresh_token", "KOE322")
         })?;
     tokens(stand_in, &session, None)
@@ -193,8 +193,8 @@ fn refresh(stand_in: &StandIn, form: &Parameters) -> Result<Value, Complaint> {
 
 fn tokens(stand_in: &StandIn, session: &Session, nonce: Option<&str>) -> Result<Value, Complaint> {
     let now = wall_clock::now();
-    let access_token = stand_in.book().access_token(session.clone(), now);
-    let expires_in = stand_in.book().access_token_life_s;
+    let access_token = stand_in.memory().access_token(session.clone(), now);
+    let expires_in = stand_in.memory().access_token_life_s;
     let mut tokens = json!({
         "token_type": "bearer",
         "access_token": access_token,
@@ -282,7 +282,7 @@ pub(super) async fn unlink(
 ) -> HttpResponse {
     arrive!(stand_in, Unlink);
     match whom(&stand_in, &request, form.as_deref()) {
-        Ok(person) if stand_in.book().unlink(person) => {
+        Ok(person) if stand_in.memory().unlink(person) => {
             HttpResponse::Ok().json(json!({"id": person}))
         }
         Ok(_) => not_registered().into(),
@@ -298,8 +298,8 @@ pub(super) async fn log_out(
 ) -> HttpResponse {
     arrive!(stand_in, Logout);
     match whom(&stand_in, &request, form.as_deref()) {
-        Ok(person) if stand_in.book().is_linked(person) => {
-            stand_in.book().log_out(person);
+        Ok(person) if stand_in.memory().is_linked(person) => {
+            stand_in.memory().log_out(person);
             HttpResponse::Ok().json(json!({"id": person}))
         }
         Ok(_) => not_registered().into(),
@@ -314,7 +314,7 @@ fn not_registered() -> Complaint {
 fn bearer(stand_in: &StandIn, request: &HttpRequest) -> Result<Session, Complaint> {
     let refused = || api_complaint(401, "this access token does not exist", -401);
     let token = authorization(request).strip_prefix("Bearer ").ok_or_else(refused)?;
-    stand_in.book().session(token, wall_clock::now()).cloned().ok_or_else(refused)
+    stand_in.memory().session(token, wall_clock::now()).cloned().ok_or_else(refused)
 }
 
 /// Whom a call is about: the owner of the token, or whoever the admin key names.

@@ -5,10 +5,10 @@
 //! memory, bounded, and forgets it with the process. Must never be mounted on a configured exchange,
 //! for it lets anybody be anyone, nor pretend to people that it is Kakao.
 
-mod book;
 mod endpoints;
 mod faults;
 mod keys;
+mod memory;
 mod page;
 
 use std::{
@@ -18,7 +18,7 @@ use std::{
 
 use actix_web::{App as WebApp, HttpResponse, HttpServer, dev::Server, web};
 
-use self::{book::Book, faults::Faults, keys::KeyRing};
+use self::{faults::Faults, keys::KeyRing, memory::Memory};
 pub use self::{
     faults::{Endpoint, Fault, Forgery},
     keys::KeyError,
@@ -75,7 +75,7 @@ struct Inner {
     app: App,
     people: Vec<Person>,
     keys: Mutex<KeyRing>,
-    book: Mutex<Book>,
+    memory: Mutex<Memory>,
     faults: Faults,
 }
 
@@ -90,7 +90,7 @@ impl StandIn {
             app,
             people,
             keys: Mutex::new(KeyRing::new()?),
-            book: Mutex::default(),
+            memory: Mutex::default(),
             faults: Faults::default(),
         };
         Ok(StandIn { inner: Arc::new(inner) })
@@ -103,8 +103,8 @@ impl StandIn {
     pub fn of_the_demo(public_url: &str) -> Result<StandIn, KeyError> {
         let app = App {
             client_id: "hoga-demo".to_owned(),
-            client_secret: book::random_word(),
-            admin_key: book::random_word(),
+            client_secret: memory::random_word(),
+            admin_key: memory::random_word(),
             app_id: DEMO_APP_ID,
             redirect_uris: vec![format!("{public_url}{CALLBACK_PATH}")],
         };
@@ -183,7 +183,7 @@ impl StandIn {
 
     /// How long access tokens live from now on, in seconds.
     pub fn set_access_token_life_s(&self, life_s: i64) {
-        self.book().access_token_life_s = life_s;
+        self.memory().access_token_life_s = life_s;
     }
 
     /// How many requests an endpoint has had.
@@ -193,11 +193,11 @@ impl StandIn {
 
     /// Whether somebody is linked to the app.
     pub fn is_linked(&self, person: i64) -> bool {
-        self.book().is_linked(person)
+        self.memory().is_linked(person)
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.inner.book.lock().unwrap_or_else(PoisonError::into_inner)
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.inner.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn keys(&self) -> MutexGuard<'_, KeyRing> {

@@ -29,7 +29,7 @@ use self::{
 };
 pub use self::{topology::Names, viewers::RabbitFeed};
 use super::{
-    bus::{BoxFuture, Bus, BusStanding, Committed, Consumer, PublishError},
+    bus::{BoxFuture, Bus, BusStanding, CommittedEvents, Consumer, PublishError},
     gate::Gate,
 };
 
@@ -114,9 +114,9 @@ impl Drop for RabbitMq {
 
 impl Bus for RabbitMq {
     /// Streams have their queue.
-    fn tell(&self, _: &Committed) {}
+    fn tell(&self, _: &CommittedEvents) {}
 
-    fn publish(&self, committed: Committed) -> BoxFuture<'static, Result<(), PublishError>> {
+    fn publish(&self, committed: CommittedEvents) -> BoxFuture<'static, Result<(), PublishError>> {
         let (done, outcome) = oneshot::channel();
         let ordered = self.gate.pass().ok_or(PublishError::Closed).and_then(|pass| {
             let order = Order { pass, events: committed, done };

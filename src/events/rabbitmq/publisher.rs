@@ -15,7 +15,7 @@ use super::{
 };
 use crate::events::{
     breakpoint::{self, Point},
-    bus::{BoxFuture, Committed, PublishError},
+    bus::{BoxFuture, CommittedEvents, PublishError},
     envelope::Envelope,
     gate::{Gate, Pass},
 };
@@ -30,7 +30,7 @@ pub(super) const PERSISTENT: u8 = 2;
 /// A commit to publish.
 pub(super) struct Order {
     pub pass: Pass,
-    pub events: Committed,
+    pub events: CommittedEvents,
     pub done: oneshot::Sender<Result<(), PublishError>>,
 }
 

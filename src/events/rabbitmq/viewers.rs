@@ -23,7 +23,7 @@ use super::{
 use crate::events::{
     envelope::Envelope,
     feed::{Feed, Heard},
-    in_process::Committed,
+    in_process::CommittedEvents,
 };
 
 /// Messages that the broker sends ahead.
@@ -74,7 +74,7 @@ impl LiveQueue {
             let some = some.into_iter().collect::<lapin::Result<Vec<Delivery>>>()?;
             let has_lost = some.iter().fold(false, |lost, message| self.skipped(message) | lost);
             let events = some.iter().filter_map(|message| Envelope::from_carried(&message.data));
-            self.tell(Heard::Committed(Committed::new(events.collect()))).await?;
+            self.tell(Heard::Committed(CommittedEvents::new(events.collect()))).await?;
             if has_lost {
                 self.tell(Heard::LostSome).await?;
             }

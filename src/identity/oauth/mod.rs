@@ -7,10 +7,10 @@
 pub mod authorize;
 pub mod callback;
 pub mod grant;
+pub mod pending_logins;
 pub mod pkce;
-pub mod under_way;
 
-pub use self::under_way::UnderWay;
+pub use self::pending_logins::PendingLogins;
 
 /// A login must have come back from Kakao by then, in seconds; the browser's cookie lives as long.
 pub const LOGIN_LIFE_S: i64 = 600;

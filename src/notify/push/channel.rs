@@ -1,7 +1,7 @@
 //! The interface of a push channel: a [`Message`] goes in, an [`Outcome`] comes out.
 //!
 //! There is one channel, [`super::WebPush`], so there is no trait. Another one takes the same message
-//! and answers the same outcomes; queue, slots and pauses know nothing of either.
+//! and answers the same outcomes; queue, permits and pauses know nothing of either.
 
 use super::plan::Urgency;
 

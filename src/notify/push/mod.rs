@@ -7,8 +7,8 @@
 
 mod channel;
 mod payload;
+mod permits;
 mod plan;
-mod slots;
 pub mod web_push;
 
 use std::{sync::Arc, time::Duration};
@@ -20,12 +20,12 @@ use tokio::{
     task::JoinSet,
 };
 
-use self::slots::{Slots, Standing};
+use self::permits::{PushPermits, Standing};
 pub use self::{
     channel::{Message, Outcome},
     payload::PAYLOAD_BYTES_MAX,
+    permits::{ALL_MAX, PER_ORIGIN_MAX},
     plan::{MUTED_BY_DEFAULT, Urgency},
-    slots::{ALL_MAX, PER_ORIGIN_MAX},
     web_push::{Receiver, WebPush},
 };
 use super::Kind;
@@ -86,7 +86,7 @@ pub struct Pusher {
 }
 
 /// What became of one push.
-struct Settled {
+struct Finished {
     origin: String,
     fate: Fate,
     /// The service asked for a pause of everything until then.
@@ -106,8 +106,8 @@ enum Fate {
 /// What is under way.
 #[derive(Default)]
 struct Work {
-    slots: Slots,
-    tasks: JoinSet<Settled>,
+    permits: PushPermits,
+    tasks: JoinSet<Finished>,
     /// The last push service that had its turn, of those that have not shown that they answer.
     place: String,
 }
@@ -179,7 +179,7 @@ impl Pusher {
         clock: &(impl Fn() -> Timestamp + Clone + Send + 'static),
     ) -> Result<usize, StoreError> {
         let now = clock();
-        let proven: Vec<String> = work.slots.proven().cloned().collect();
+        let proven: Vec<String> = work.permits.proven().cloned().collect();
         let mut claimed = self.set_under_way(work, &proven, now, clock).await?;
         let others = self.others(work, now).await?;
         claimed += self.set_under_way(work, &others, now, clock).await?;
@@ -196,10 +196,10 @@ impl Pusher {
             again.retain(|origin| *origin <= work.place);
             others.extend(again);
         }
-        others.retain(|origin| work.slots.standing(origin) != Standing::Proven);
-        others.sort_by_key(|origin| work.slots.standing(origin) == Standing::Failed);
-        // Next time begins behind the last one that got a slot now.
-        let rooms = work.slots.rooms(&others, now);
+        others.retain(|origin| work.permits.standing(origin) != Standing::Proven);
+        others.sort_by_key(|origin| work.permits.standing(origin) == Standing::Failed);
+        // Next time begins behind the last one that got a permit now.
+        let rooms = work.permits.rooms(&others, now);
         if let Some(last) = rooms.last().map(|(origin, _)| origin).or(others.last()) {
             work.place.clone_from(last);
         }
@@ -213,7 +213,7 @@ impl Pusher {
         now: Timestamp,
         clock: &(impl Fn() -> Timestamp + Clone + Send + 'static),
     ) -> Result<usize, StoreError> {
-        let rooms = work.slots.rooms(origins, now);
+        let rooms = work.permits.rooms(origins, now);
         if rooms.is_empty() {
             return Ok(0);
         }
@@ -222,19 +222,19 @@ impl Pusher {
         let claimed = self.store.claim_pushes(&rooms, now, claimed_until, &muted).await?;
         let count = claimed.len();
         for push in claimed {
-            work.slots.take(&push.origin);
-            work.tasks.spawn(self.clone().settle(push, now, clock.clone()));
+            work.permits.take(&push.origin);
+            work.tasks.spawn(self.clone().finish(push, now, clock.clone()));
         }
         Ok(count)
     }
 
     /// One attempt, and what follows from it.
-    async fn settle(
+    async fn finish(
         self,
         push: Push,
         now: Timestamp,
         clock: impl Fn() -> Timestamp + Send,
-    ) -> Settled {
+    ) -> Finished {
         let (content, message) = match message(&push, now) {
             Ok(message) => message,
             Err(why) => return self.not_sent(&push, why, now).await,
@@ -257,7 +257,7 @@ impl Pusher {
             Outcome::Delivered | Outcome::Gone => (Some(true), None),
             Outcome::Refused { answered, .. } => (answered.then_some(true), None),
         };
-        Settled { origin: push.origin, fate, paused_until, answered, at }
+        Finished { origin: push.origin, fate, paused_until, answered, at }
     }
 
     async fn send(&self, content: &PushContent, message: &Message, now: Timestamp) -> Outcome {
@@ -269,14 +269,14 @@ impl Pusher {
     }
 
     /// There is nothing to tell any more.
-    async fn not_sent(&self, push: &Push, why: &'static str, now: Timestamp) -> Settled {
+    async fn not_sent(&self, push: &Push, why: &'static str, now: Timestamp) -> Finished {
         let _turn = self.turns.acquire().await.expect("the turns are never closed");
         let fate = self.drop_it(push, why, now).await.unwrap_or_else(|error| {
             warn_of(&error);
             Fate::PutOff
         });
         let origin = push.origin.clone();
-        Settled { origin, fate, paused_until: None, answered: None, at: now }
+        Finished { origin, fate, paused_until: None, answered: None, at: now }
     }
 
     async fn record(
@@ -369,8 +369,8 @@ impl Pusher {
                 tokio::time::sleep(pause).await;
             }
             tokio::select! {
-                // A slot is free.
-                _ = work.next(), if !work.slots.all_are_free() => {}
+                // A permit is free.
+                _ = work.next(), if !work.permits.all_are_free() => {}
                 () = super::woken(&self.noted, LOOK_EVERY) => {}
             }
         }
@@ -398,12 +398,12 @@ impl Pusher {
 impl Work {
     /// Waits until something that is under way has come to its end; none while nothing is.
     async fn next(&mut self) -> Option<Fate> {
-        let settled = self.tasks.join_next().await?.expect("a push does not panic");
-        self.slots.give_back(&settled.origin, settled.answered);
-        if let Some(until) = settled.paused_until {
-            self.slots.pause(&settled.origin, until, settled.at);
+        let finished = self.tasks.join_next().await?.expect("a push does not panic");
+        self.permits.give_back(&finished.origin, finished.answered);
+        if let Some(until) = finished.paused_until {
+            self.permits.pause(&finished.origin, until, finished.at);
         }
-        Some(settled.fate)
+        Some(finished.fate)
     }
 }
 
@@ -420,8 +420,8 @@ fn message(push: &Push, now: Timestamp) -> Result<(&PushContent, Message), &'sta
         return Err("expired");
     }
     let payload = payload::of(push.notification, content).ok_or("unspeakable")?;
-    let gives_way = plan::gives_way(&push.slot);
-    let topic = gives_way.then(|| web_push::topic(push.subscription, &push.slot));
+    let gives_way = plan::gives_way(&push.collapse_key);
+    let topic = gives_way.then(|| web_push::topic(push.subscription, &push.collapse_key));
     Ok((content, Message { payload, urgency: plan::urgency(kind), ttl_s, topic }))
 }
 

@@ -100,21 +100,21 @@ pub(super) fn of(unpushed: &Unpushed, now: Timestamp) -> Option<NewPush> {
         (Until::End, Ok(Times { ends_at: Some(at), .. })) => at.min(at_last),
         (Until::Opening | Until::End | Until::Always, _) => at_last,
     };
-    let slot = if gives_way {
-        slot(&unpushed.kind, unpushed.subject)
+    let collapse_key = if gives_way {
+        collapse_key(&unpushed.kind, unpushed.subject)
     } else {
         unpushed.notification.to_string()
     };
-    (now < expires_at).then_some(NewPush { slot, expires_at })
+    (now < expires_at).then_some(NewPush { collapse_key, expires_at })
 }
 
-fn slot(kind: &str, subject: Uuid) -> String {
+fn collapse_key(kind: &str, subject: Uuid) -> String {
     format!("{kind} {subject}")
 }
 
-/// Whether what stands in this slot gives way to what is newer.
-pub(super) fn gives_way(slot: &str) -> bool {
-    slot.contains(' ')
+/// Whether a message under this key gives way to what is newer.
+pub(super) fn gives_way(collapse_key: &str) -> bool {
+    collapse_key.contains(' ')
 }
 
 #[cfg(test)]
@@ -154,16 +154,19 @@ mod tests {
 
     #[test]
     fn newer_news_of_an_auction_takes_the_place_of_older_and_a_result_never_does() {
-        let slot = |kind, subject, notification| {
+        let collapse_key = |kind, subject, notification| {
             let subject = Uuid::from_u128(subject);
             let unpushed = Unpushed { notification, subject, ..told(kind, "{}") };
-            of(&unpushed, NOW).expect("in time").slot
+            of(&unpushed, NOW).expect("in time").collapse_key
         };
-        assert_eq!(slot(Kind::Outbid, 7, 1), slot(Kind::Outbid, 7, 2));
-        assert_ne!(slot(Kind::Outbid, 7, 1), slot(Kind::Outbid, 8, 2));
-        assert_ne!(slot(Kind::Outbid, 7, 1), slot(Kind::HighestBidChanged, 7, 1));
-        assert_ne!(slot(Kind::Won, 7, 1), slot(Kind::Won, 7, 2));
-        assert!(gives_way(&slot(Kind::Outbid, 7, 1)) && !gives_way(&slot(Kind::Won, 7, 1)));
+        assert_eq!(collapse_key(Kind::Outbid, 7, 1), collapse_key(Kind::Outbid, 7, 2));
+        assert_ne!(collapse_key(Kind::Outbid, 7, 1), collapse_key(Kind::Outbid, 8, 2));
+        assert_ne!(collapse_key(Kind::Outbid, 7, 1), collapse_key(Kind::HighestBidChanged, 7, 1));
+        assert_ne!(collapse_key(Kind::Won, 7, 1), collapse_key(Kind::Won, 7, 2));
+        assert!(
+            gives_way(&collapse_key(Kind::Outbid, 7, 1))
+                && !gives_way(&collapse_key(Kind::Won, 7, 1))
+        );
     }
 
     #[test]

@@ -126,11 +126,11 @@ impl WebPush {
     }
 }
 
-/// A topic for a slot of one subscription: the push service learns nothing of either, nor that two
+/// A topic for a collapse key of one subscription: the push service learns nothing of either, nor that two
 /// browsers hear of the same.
-pub(super) fn topic(subscription: uuid::Uuid, slot: &str) -> String {
+pub(super) fn topic(subscription: uuid::Uuid, collapse_key: &str) -> String {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-    let digest = Sha256::new().chain_update(subscription).chain_update(slot).finalize();
+    let digest = Sha256::new().chain_update(subscription).chain_update(collapse_key).finalize();
     let mut topic = URL_SAFE_NO_PAD.encode(digest);
     topic.truncate(TOPIC_CHARS_MAX);
     topic
