@@ -46,7 +46,7 @@ use crate::{
     },
     outgoing::{self, Sender, SenderError},
     store::{
-        ConnectionsMax, DatabaseError, ExchangeSettings, Lease, LeaseError, Leased, MigrateError,
+        ConnectionsMax, DatabaseError, ExchangeSettings, Lease, LeaseError, MigrateError, Owned,
         Store, StoreError, purges,
     },
     telemetry, wall_clock,
@@ -198,10 +198,10 @@ impl Application {
                 "Postgres may lose what was acknowledged when its machine fails: switch this on"
             );
         }
-        let (leased, deposed) = (Leased::not_yet(), Arc::new(tokio::sync::Notify::new()));
-        let lease = store.lease(&leased).await?;
+        let (owned, deposed) = (Owned::nothing(), Arc::new(tokio::sync::Notify::new()));
+        let lease = store.lease(&owned, options.lanes).await?;
         store.write_exchange_settings(&settings(config)).await?;
-        actix::spawn(keep_lease(store.clone(), lease, leased.clone(), Arc::clone(&deposed)));
+        actix::spawn(keep_lease(store.clone(), lease, owned.clone(), Arc::clone(&deposed)));
         // People's requests never take what these ask over.
         let background = store.for_background();
 
@@ -218,10 +218,10 @@ impl Application {
         let consumers: Vec<Arc<dyn Consumer>> =
             vec![Arc::new(notifier), Arc::new(webhooks.clone())];
         let (bus, hub) = start_bus(config, &store, consumers, live_options(config));
-        let (relay_handle, relay) = Relay::new(background.clone(), Arc::clone(&bus));
-        actix::spawn(relay.while_leased(leased).run());
+        let (relay_handle, relay) = Relay::new(background.clone(), Arc::clone(&bus), owned.clone());
+        actix::spawn(relay.run());
         let workers = config.http_workers.unwrap_or(defaults.lanes);
-        let exchange = Exchange::start(background.clone(), relay_handle, options);
+        let exchange = Exchange::start(background.clone(), relay_handle, owned, options);
         if config.has_demo_login()? {
             demo::register_client(&store).await?;
         } else if demo::withdraw_client(&store).await? {
@@ -283,7 +283,7 @@ impl Application {
         let (clients, tokens) = clients_and_tokens(&store, keys, config).await?;
         let (bus, hub) = followed(config, &store);
         // Nothing is decided here, so nothing is relayed.
-        let (relay, _) = Relay::new(store.clone(), Arc::clone(&bus));
+        let (relay, _) = Relay::new(store.clone(), Arc::clone(&bus), Owned::nothing());
         let exchange = Exchange::elsewhere(store.clone(), relay);
         let personal = Personal::start(store.clone(), Arc::default(), live_options(config));
         let webhooks = webhooks(config, &store)?;
@@ -533,13 +533,13 @@ async fn go_down(state: &State, server: &ServerHandle) {
 async fn keep_lease(
     store: Store,
     mut lease: Lease,
-    leased: Leased,
+    owned: Owned,
     deposed: Arc<tokio::sync::Notify>,
 ) {
     loop {
         lease.lost().await;
         lease = loop {
-            match store.lease_again(&leased, &lease).await {
+            match store.lease_again(&owned, &lease).await {
                 Ok(taken) => break taken,
                 Err(error @ LeaseError::Taken) => {
                     let error: &dyn std::error::Error = &error;

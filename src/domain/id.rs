@@ -44,3 +44,68 @@ identifier! {
     /// One user: bidder, seller or admin.
     UserId
 }
+
+/// How many parts the logs fall into; a server owns some of them, or all.
+pub const SLOTS: usize = 256;
+
+/// One of the [`SLOTS`] parts into which logs fall by their ids.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Slot(pub u8);
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Slot {
+    /// All of them, in order.
+    pub fn all() -> impl Iterator<Item = Slot> {
+        (0..=u8::MAX).map(Slot)
+    }
+
+    /// As a place in an array of [`SLOTS`].
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// Which of so many lanes its logs belong to.
+    pub const fn lane(self, lanes: usize) -> usize {
+        self.0 as usize % lanes
+    }
+}
+
+/// One log: whose decisions it holds. The kinds are a closed list; each has ids of its own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum LogId {
+    /// An auction's.
+    Auction(AuctionId),
+}
+
+impl LogId {
+    /// The id by which Postgres knows it.
+    pub const fn uuid(self) -> Uuid {
+        match self {
+            LogId::Auction(id) => id.0,
+        }
+    }
+
+    /// Where it falls: by the last byte of its id, which is random in a UUIDv7. A stored fact depends
+    /// on it (`standings.slot`): it never changes.
+    pub const fn slot(self) -> Slot {
+        let [.., last] = *self.uuid().as_bytes();
+        Slot(last)
+    }
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.uuid().fmt(f)
+    }
+}
+
+impl From<AuctionId> for LogId {
+    fn from(id: AuctionId) -> LogId {
+        LogId::Auction(id)
+    }
+}

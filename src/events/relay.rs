@@ -24,7 +24,10 @@ use super::{
     delivery::told,
     envelope::Envelope,
 };
-use crate::store::{Leased, Store, StoreError};
+use crate::{
+    domain::id::AuctionId,
+    store::{Owned, Store, StoreError},
+};
 
 /// Committed batches that may wait in memory; past it the relay reads the table.
 pub const BATCHES_WAITING_MAX: usize = 1_024;
@@ -96,6 +99,11 @@ enum Stuck {
     Bus(#[from] PublishError),
     #[error("the lease on the database is lost, and its next owner publishes")]
     NoLease,
+    #[error(
+        "event {seq} of auction {auction} cannot be read, and nothing after it is published until its \
+         row in `events` is what was written"
+    )]
+    Unreadable { auction: AuctionId, seq: i64 },
 }
 
 type UnderWay = FuturesOrdered<BoxFuture<'static, (i64, u64, Result<(), PublishError>)>>;
@@ -108,7 +116,7 @@ pub struct Relay {
     look: Arc<Notify>,
     store: Store,
     bus: Arc<dyn Bus>,
-    leased: Leased,
+    owned: Owned,
     under_way: UnderWay,
     /// The rows of those, oldest first.
     rows_under_way: VecDeque<i64>,
@@ -121,8 +129,9 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// A relay to a bus, and the handle for the lanes.
-    pub fn new(store: Store, bus: Arc<dyn Bus>) -> (RelayHandle, Relay) {
+    /// A relay to a bus, and the handle for the lanes. It publishes what this server owns, and only while
+    /// the lease is held: two who publish beside each other would let one's events overtake the other's.
+    pub fn new(store: Store, bus: Arc<dyn Bus>, owned: Owned) -> (RelayHandle, Relay) {
         let (sender, receiver) = mpsc::channel(BATCHES_WAITING_MAX);
         let (untold_sender, untold) = mpsc::channel(COMMITS_UNTOLD_MAX);
         // Whatever an earlier run left in the table comes first.
@@ -142,7 +151,7 @@ impl Relay {
             look,
             store,
             bus,
-            leased: Leased::always(),
+            owned,
             under_way: UnderWay::new(),
             rows_under_way: VecDeque::new(),
             published: Vec::new(),
@@ -151,14 +160,6 @@ impl Relay {
             is_stuck: false,
         };
         (handle, relay)
-    }
-
-    /// Publishes only while the lease is held: two who publish beside each other would let one's
-    /// events overtake the other's.
-    #[must_use]
-    pub fn while_leased(mut self, leased: Leased) -> Relay {
-        self.leased = leased;
-        self
     }
 
     /// Relays until every handle is gone and nothing waits.
@@ -206,7 +207,7 @@ impl Relay {
     }
 
     fn publish(&mut self, Batch { outbox_id, events }: Batch) {
-        if !self.leased.is_held() {
+        if !self.owned.is_leased() {
             // It is in the table.
             self.behind.store(true, Ordering::Release);
             return;
@@ -278,16 +279,19 @@ impl Relay {
     async fn catch_up(&mut self) -> Result<(), Stuck> {
         loop {
             while self.receiver.try_recv().is_ok() {}
-            if !self.leased.is_held() {
+            if !self.owned.is_leased() {
                 return Err(Stuck::NoLease);
             }
             let limit = i64::try_from(COMMITS_READ_AT_ONCE).unwrap_or(i64::MAX);
-            let rows = self.store.outbox_oldest(limit).await?;
+            let rows = self.store.outbox_oldest(&self.owned.slots(), limit).await?;
             let ranges: Vec<_> = rows.iter().flat_map(|row| row.ranges.iter().copied()).collect();
             for ranges in ranges.chunks(RANGES_READ_AT_ONCE) {
                 let events = self.store.events_in(ranges).await?;
-                let events: Vec<_> = events.into_iter().filter_map(Envelope::from_row).collect();
-                self.publish_again(&events).await?;
+                let events = events.into_iter().map(|row| {
+                    let (auction, seq) = (row.auction_id, row.seq);
+                    Envelope::from_row(row).ok_or(Stuck::Unreadable { auction, seq })
+                });
+                self.publish_again(&events.collect::<Result<Vec<_>, _>>()?).await?;
             }
             let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
             self.store.outbox_published(&ids).await?;
@@ -329,7 +333,10 @@ impl Relay {
         let limit = i64::try_from(COMMITS_READ_AT_ONCE).unwrap_or(i64::MAX);
         let looked = async {
             let newest = self.store.outbox_newest().await?;
-            Ok::<_, StoreError>((self.store.outbox_oldest(limit).await?, newest))
+            Ok::<_, StoreError>((
+                self.store.outbox_oldest(&self.owned.slots(), limit).await?,
+                newest,
+            ))
         };
         match looked.await {
             Ok((rows, newest)) => {
@@ -405,7 +412,8 @@ mod tests {
         let nowhere = "postgres://nobody@127.0.0.1:1/nothing".parse().expect("a configuration");
         let store = Store::new(nowhere).expect("a store");
         let bus = Arc::new(Counting::default());
-        let (handle, relay) = Relay::new(store, Arc::clone(&bus) as Arc<dyn Bus>);
+        let (handle, relay) =
+            Relay::new(store, Arc::clone(&bus) as Arc<dyn Bus>, Owned::everything());
         let batch = |outbox_id| Batch { outbox_id, events: CommittedEvents::default() };
         let told = || bus.told.load(Ordering::SeqCst);
         handle.hand_over(batch(1));

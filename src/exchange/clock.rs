@@ -27,8 +27,8 @@ use super::{
     request::{Answer, Failure, Request},
 };
 use crate::{
-    domain::{auction::Command, id::AuctionId, time::Timestamp},
-    store::{Due, Store, StoreError},
+    domain::{auction::Command, id::LogId, time::Timestamp},
+    store::{Due, Owned, Store, StoreError},
     wall_clock,
 };
 
@@ -69,7 +69,7 @@ impl What {
     }
 }
 
-type Note = (AuctionId, Option<(Timestamp, What)>);
+type Note = (LogId, Option<(Timestamp, What)>);
 
 /// Tells the clock when something is due. Never waits.
 #[derive(Clone)]
@@ -82,7 +82,7 @@ pub struct ClockHandle {
 
 impl ClockHandle {
     /// From now on this is due at that auction; `None` when nothing is any more.
-    pub fn note(&self, id: AuctionId, due: Option<(Timestamp, What)>) {
+    pub fn note(&self, id: LogId, due: Option<(Timestamp, What)>) {
         if self.notes.try_send((id, due)).is_err() {
             self.missed.store(true, Ordering::Release);
         }
@@ -109,18 +109,18 @@ pub(super) struct Clock {
     due: Agenda,
     /// Auctions that were heard of or sent something since the last reading began: what it finds of
     /// them is older than that.
-    changed: HashSet<AuctionId>,
+    changed: HashSet<LogId>,
 }
 
 /// The near due times, by time and by auction.
 #[derive(Default)]
 struct Agenda {
-    by_time: BTreeSet<(Timestamp, AuctionId, What)>,
-    by_auction: HashMap<AuctionId, (Timestamp, What)>,
+    by_time: BTreeSet<(Timestamp, LogId, What)>,
+    by_auction: HashMap<LogId, (Timestamp, What)>,
 }
 
 impl Agenda {
-    fn set(&mut self, id: AuctionId, due: Option<(Timestamp, What)>) {
+    fn set(&mut self, id: LogId, due: Option<(Timestamp, What)>) {
         if let Some((at, what)) = self.by_auction.remove(&id) {
             self.by_time.remove(&(at, id, what));
         }
@@ -134,7 +134,7 @@ impl Agenda {
         self.by_time.first().map(|(at, _, _)| *at)
     }
 
-    fn pop_due(&mut self, now: Timestamp) -> Option<(AuctionId, What)> {
+    fn pop_due(&mut self, now: Timestamp) -> Option<(LogId, What)> {
         let (_, id, what) = *self.by_time.first().filter(|(at, _, _)| *at <= now)?;
         self.set(id, None);
         Some((id, what))
@@ -159,15 +159,15 @@ impl Clock {
     pub async fn run(self, exchange: Exchange) {
         let is_closing = || exchange.inner.closing.load(Ordering::Acquire);
         let send = |id, what: What| exchange.dispatch(id, what.command());
-        let store = self.store.clone();
-        self.run_with(|| read_near(store.clone()), send, is_closing).await;
+        let (store, owned) = (self.store.clone(), exchange.owned().clone());
+        self.run_with(|| read_near(store.clone(), owned.clone()), send, is_closing).await;
     }
 
     /// What is due is sent at its time, also while Postgres is being read or does not answer.
     async fn run_with<R: Future<Output = Result<Vec<Due>, StoreError>>>(
         mut self,
         read: impl Fn() -> R,
-        send: impl Fn(AuctionId, What) -> Result<(), Failure>,
+        send: impl Fn(LogId, What) -> Result<(), Failure>,
         is_closing: impl Fn() -> bool,
     ) {
         let mut read_at = Instant::now();
@@ -228,8 +228,8 @@ impl Clock {
                 if was_blind {
                     tracing::info!("the clock reads again what is due");
                 }
-                for row in rows.iter().filter(|row| !self.changed.contains(&row.id)) {
-                    self.due.set(row.id, Some((row.at, what(row))));
+                for row in rows.iter().filter(|row| !self.changed.contains(&LogId::from(row.id))) {
+                    self.due.set(row.id.into(), Some((row.at, what(row))));
                 }
                 true
             }
@@ -243,7 +243,7 @@ impl Clock {
         }
     }
 
-    fn send_due(&mut self, send: &impl Fn(AuctionId, What) -> Result<(), Failure>) {
+    fn send_due(&mut self, send: &impl Fn(LogId, What) -> Result<(), Failure>) {
         let now = wall_clock::now();
         while let Some((id, what)) = self.due.pop_due(now) {
             self.changed.insert(id);
@@ -255,9 +255,9 @@ impl Clock {
 }
 
 /// Near due times, overdue ones included: whatever was missed is found here.
-async fn read_near(store: Store) -> Result<Vec<Due>, StoreError> {
+async fn read_near(store: Store, owned: Owned) -> Result<Vec<Due>, StoreError> {
     let until = wall_clock::now().plus_ms(HORIZON_MS);
-    store.due_until(until, i64::try_from(HELD_MAX).unwrap_or(i64::MAX)).await
+    store.due_until(&owned.slots(), until, i64::try_from(HELD_MAX).unwrap_or(i64::MAX)).await
 }
 
 const fn what(due: &Due) -> What {
@@ -269,19 +269,19 @@ const fn what(due: &Due) -> What {
 pub(super) async fn catch_up(exchange: &Exchange, store: &Store) -> Result<u64, CatchUpError> {
     let mut done = 0;
     let mut rounds_left = CATCH_UP_ROUNDS_MAX;
-    let mut refusals: HashMap<AuctionId, usize> = HashMap::new();
+    let mut refusals: HashMap<LogId, usize> = HashMap::new();
     while !exchange.inner.closing.load(Ordering::Acquire) {
-        let mut overdue = read_overdue(store).await?;
+        let mut overdue = read_overdue(store, exchange.owned()).await?;
         overdue.retain(|due| {
-            !exchange.inner.excluded.has(due.id)
-                && refusals.get(&due.id).is_none_or(|count| *count < REFUSALS_MAX)
+            !exchange.inner.excluded.has(due.id.into())
+                && refusals.get(&due.id.into()).is_none_or(|count| *count < REFUSALS_MAX)
         });
         if overdue.is_empty() {
             break;
         }
         let replies: Vec<_> = stream::iter(&overdue)
             .map(|due| {
-                let (id, what) = (due.id, what(due));
+                let (id, what) = (LogId::from(due.id), what(due));
                 let asking =
                     exchange.ask(id, Asker::Clock, move |_| Request::internal(what.command()));
                 async move { (id, asking.await) }
@@ -314,8 +314,8 @@ pub(super) async fn catch_up(exchange: &Exchange, store: &Store) -> Result<u64, 
     Ok(done)
 }
 
-async fn read_overdue(store: &Store) -> Result<Vec<Due>, StoreError> {
-    store.due_until(wall_clock::now(), 10_000).await
+async fn read_overdue(store: &Store, owned: &Owned) -> Result<Vec<Due>, StoreError> {
+    store.due_until(&owned.slots(), wall_clock::now(), 10_000).await
 }
 
 #[cfg(test)]
@@ -325,6 +325,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::domain::id::AuctionId;
 
     /// A Postgres that takes connections and says nothing.
     fn silent() -> (std::net::TcpListener, Store) {
@@ -351,14 +352,14 @@ mod tests {
     async fn what_is_due_is_sent_while_postgres_does_not_answer() {
         let (postgres, store) = silent();
         let (handle, clock) = Clock::new(store.clone());
-        let id = AuctionId(Uuid::from_u128(7));
+        let id = LogId::Auction(AuctionId(Uuid::from_u128(7)));
         handle.note(id, Some((wall_clock::now(), What::Close)));
         let sent = RefCell::new(None);
         let send = |id, what| {
             *sent.borrow_mut() = Some((id, what, is_given_up(&postgres)));
             Ok(())
         };
-        let read = || read_near(store.clone());
+        let read = || read_near(store.clone(), Owned::everything());
         clock.run_with(read, send, || sent.borrow().is_some()).await;
         assert_eq!(sent.take(), Some((id, What::Close, false)), "the reading goes on");
     }
@@ -367,11 +368,12 @@ mod tests {
     async fn a_reading_that_fails_is_followed_by_another_soon_and_the_clock_is_blind_until_then() {
         let (_listener, store) = silent();
         let (handle, clock) = Clock::new(store);
-        let id = AuctionId(Uuid::from_u128(7));
+        let id = LogId::Auction(AuctionId(Uuid::from_u128(7)));
         let (readings, sent) = (RefCell::new(Vec::new()), RefCell::new(None));
         let read = || {
             let mut readings = readings.borrow_mut();
             readings.push((Instant::now(), handle.is_blind()));
+            let LogId::Auction(id) = id;
             let due = Due { id, at: wall_clock::now(), is_opening: false };
             let rows = if readings.len() > 2 { Ok(vec![due]) } else { Err(StoreError::Busy) };
             std::future::ready(rows)
@@ -411,10 +413,10 @@ mod tests {
         let (_handle, mut clock) = Clock::new(store);
         let [heard, other] = [1, 2].map(|n| AuctionId(Uuid::from_u128(n)));
         let (later, now) = (wall_clock::now().plus_ms(30_000), wall_clock::now());
-        clock.take(&mut vec![(heard, Some((later, What::Close)))]);
+        clock.take(&mut vec![(heard.into(), Some((later, What::Close)))]);
         let row = |id| Due { id, at: now, is_opening: false };
         clock.take_read(Ok(vec![row(heard), row(other)]));
-        assert_eq!(clock.due.by_auction[&heard], (later, What::Close));
-        assert_eq!(clock.due.by_auction[&other], (now, What::Close));
+        assert_eq!(clock.due.by_auction[&heard.into()], (later, What::Close));
+        assert_eq!(clock.due.by_auction[&other.into()], (now, What::Close));
     }
 }

@@ -6,12 +6,12 @@ use actix::{Actor, ArbiterHandle};
 use dashmap::{DashMap, Entry};
 
 use super::{
-    auction::AuctionActor,
-    mailbox::{Mailbox, NoPermit, Permit},
+    mailbox::{LogActor, Mailbox, NoPermit, Permit},
     request::Failure,
 };
 use crate::{
-    domain::{id::AuctionId, time::Timestamp},
+    domain::{id::LogId, time::Timestamp},
+    store::Owned,
     wall_clock,
 };
 
@@ -24,7 +24,7 @@ const LOADED_FOR_THE_CLOCK_MAX: usize = 50_000;
 const LOOKUPS_MAX: usize = 8;
 
 /// The mailboxes by their auctions.
-pub(super) type Mailboxes = DashMap<AuctionId, Arc<Mailbox>>;
+pub(super) type Mailboxes = DashMap<LogId, Arc<Mailbox>>;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,7 @@ pub(super) enum Asker {
 pub(super) struct Directory {
     mailboxes: Arc<Mailboxes>,
     lanes: Vec<ArbiterHandle>,
+    owned: Owned,
     loaded_max: usize,
     loaded_for_the_clock_max: usize,
 }
@@ -49,10 +50,11 @@ pub(super) fn forget(mailboxes: &Mailboxes, mailbox: &Arc<Mailbox>) {
 }
 
 impl Directory {
-    pub fn new(lanes: Vec<ArbiterHandle>) -> Directory {
+    pub fn new(lanes: Vec<ArbiterHandle>, owned: Owned) -> Directory {
         Directory {
             mailboxes: Arc::default(),
             lanes,
+            owned,
             loaded_max: AUCTIONS_LOADED_MAX,
             loaded_for_the_clock_max: LOADED_FOR_THE_CLOCK_MAX,
         }
@@ -63,7 +65,10 @@ impl Directory {
     }
 
     /// A permit at the auction's mailbox; its actor is started, and begins to load, if there is none.
-    pub fn enter(&self, id: AuctionId, asker: Asker) -> Result<Permit, Failure> {
+    pub fn enter(&self, id: LogId, asker: Asker) -> Result<Permit, Failure> {
+        if !self.owned.has(id.slot()) {
+            return Err(Failure::Overloaded);
+        }
         for _ in 0..LOOKUPS_MAX {
             let now = wall_clock::now();
             let mailbox = match self.mailboxes.get(&id) {
@@ -79,7 +84,7 @@ impl Directory {
         Err(Failure::Overloaded)
     }
 
-    fn open(&self, id: AuctionId, now: Timestamp, asker: Asker) -> Result<Arc<Mailbox>, Failure> {
+    fn open(&self, id: LogId, now: Timestamp, asker: Asker) -> Result<Arc<Mailbox>, Failure> {
         let reserve = match asker {
             Asker::Caller => 0,
             Asker::Clock => self.loaded_for_the_clock_max,
@@ -93,14 +98,13 @@ impl Directory {
         })
     }
 
-    /// An auction belongs to the same lane for as long as the server runs.
-    fn start(&self, id: AuctionId, now: Timestamp) -> Arc<Mailbox> {
+    /// A log belongs to the same lane for as long as the server runs.
+    fn start(&self, id: LogId, now: Timestamp) -> Arc<Mailbox> {
         let mailbox = Arc::new(Mailbox::new(id, now, &self.mailboxes));
-        let lane = usize::from(id.0.as_bytes()[15]) % self.lanes.len();
+        let lane = id.slot().lane(self.lanes.len());
         let at_mailbox = Arc::clone(&mailbox);
-        let address = AuctionActor::start_in_arbiter(&self.lanes[lane], move |_| {
-            AuctionActor::new(at_mailbox)
-        });
+        let address =
+            LogActor::start_in_arbiter(&self.lanes[lane], move |_| LogActor::new(at_mailbox));
         mailbox.set_address(address);
         mailbox
     }
@@ -131,18 +135,23 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::domain::id::AuctionId;
     use crate::exchange::ended::EndedAuctions;
 
-    fn auction(n: u128) -> AuctionId {
-        AuctionId(Uuid::from_u128(n))
+    fn auction(n: u128) -> LogId {
+        AuctionId(Uuid::from_u128(n)).into()
     }
 
     /// Without lanes: mailboxes are put there by hand.
     fn directory(loaded_max: usize, loaded_for_the_clock_max: usize) -> Directory {
-        Directory { loaded_max, loaded_for_the_clock_max, ..Directory::new(Vec::new()) }
+        Directory {
+            loaded_max,
+            loaded_for_the_clock_max,
+            ..Directory::new(Vec::new(), Owned::everything())
+        }
     }
 
-    fn put(directory: &Directory, id: AuctionId) -> Arc<Mailbox> {
+    fn put(directory: &Directory, id: LogId) -> Arc<Mailbox> {
         let mailbox = Arc::new(Mailbox::new(id, Timestamp::EPOCH, &directory.mailboxes));
         directory.mailboxes.insert(id, Arc::clone(&mailbox));
         mailbox

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::replay::ReplayError;
-use crate::domain::id::AuctionId;
+use crate::domain::id::LogId;
 
 /// After so long a damaged log is read again: somebody may have mended it.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(60);
@@ -22,7 +22,7 @@ const LOGS_MAX: usize = 10_000;
 #[derive(Default)]
 pub(super) struct ExcludedLogs {
     /// Each with the time from which on it is read again.
-    logs: Mutex<HashMap<AuctionId, Instant>>,
+    logs: Mutex<HashMap<LogId, Instant>>,
     /// How many they are, for those who look before each log.
     count: AtomicUsize,
 }
@@ -33,7 +33,7 @@ impl ExcludedLogs {
     }
 
     /// Whether the log was damaged a moment ago.
-    pub fn has(&self, id: AuctionId) -> bool {
+    pub fn has(&self, id: LogId) -> bool {
         self.count() > 0 && self.logs().get(&id).is_some_and(|again_at| Instant::now() < *again_at)
     }
 
@@ -44,7 +44,7 @@ impl ExcludedLogs {
     }
 
     /// The log cannot be replayed.
-    pub fn add(&self, id: AuctionId, error: &ReplayError) {
+    pub fn add(&self, id: LogId, error: &ReplayError) {
         let mut logs = self.logs();
         let is_known = logs.contains_key(&id);
         if is_known || logs.len() < LOGS_MAX {
@@ -53,27 +53,27 @@ impl ExcludedLogs {
         self.counted(&logs);
         if !is_known {
             let error: &dyn std::error::Error = error;
-            tracing::error!(auction_id = %id, error, "the log cannot be replayed; it is set aside");
+            tracing::error!(log = %id, error, "the log cannot be replayed; it is set aside");
         }
     }
 
     /// The log was replayed.
-    pub fn remove(&self, id: AuctionId) {
+    pub fn remove(&self, id: LogId) {
         if self.count() == 0 {
             return;
         }
         let mut logs = self.logs();
         if logs.remove(&id).is_some() {
-            tracing::info!(auction_id = %id, "the log that was set aside can be replayed again");
+            tracing::info!(log = %id, "the log that was set aside can be replayed again");
         }
         self.counted(&logs);
     }
 
-    fn counted(&self, logs: &HashMap<AuctionId, Instant>) {
+    fn counted(&self, logs: &HashMap<LogId, Instant>) {
         self.count.store(logs.len(), Ordering::Release);
     }
 
-    fn logs(&self) -> MutexGuard<'_, HashMap<AuctionId, Instant>> {
+    fn logs(&self) -> MutexGuard<'_, HashMap<LogId, Instant>> {
         self.logs.lock().expect("nothing panics while it holds the list")
     }
 }

@@ -5,7 +5,7 @@
 //! told so and its auctions are loaded again: never guess.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::{HashSet, VecDeque},
     hash::{BuildHasher, RandomState},
     rc::Rc,
@@ -27,12 +27,12 @@ use super::{
     request::Failure,
 };
 use crate::{
-    domain::time::Timestamp,
+    domain::{id::LogId, time::Timestamp},
     events::{
         in_process::CommittedEvents,
         relay::{Batch, RelayHandle},
     },
-    store::{BatchWriter, CommitError, KnownReceipt, LaneConnectError, ReceiptKey},
+    store::{BatchWriter, CommitError, KnownReceipt, LaneConnectError, Owned, ReceiptKey},
     wall_clock,
 };
 
@@ -58,6 +58,7 @@ pub(super) type SharedQueue = Rc<RefCell<LogQueue>>;
 pub(super) struct LaneWork {
     enlisted: RefCell<VecDeque<SharedQueue>>,
     to_load: RefCell<VecDeque<SharedQueue>>,
+    owned: OnceCell<Owned>,
     batch_wanted: Notify,
     load_wanted: Notify,
     stopping: Cell<bool>,
@@ -69,12 +70,18 @@ impl LaneWork {
         HERE.with(|here| Rc::clone(here.borrow_mut().get_or_insert_with(Rc::default)))
     }
 
+    /// The number of the owner at present.
+    pub fn owner(&self) -> Option<i64> {
+        self.owned.get().and_then(Owned::owner)
+    }
+
     /// Sees to what a queue needs, once.
     pub fn enlist(&self, queue: &SharedQueue) {
         let mut borrowed = queue.borrow_mut();
         if borrowed.is_enlisted {
             return;
         }
+        borrowed.renew(self.owner());
         let (list, wanted) = match borrowed.need() {
             None => return,
             Some(Need::Load) => (&self.to_load, &self.load_wanted),
@@ -145,6 +152,7 @@ impl LaneHandle {
         let in_lane = Arc::clone(&connected);
         arbiter.spawn_fn(move || {
             let work = LaneWork::here();
+            let _ = work.owned.set(parts.owned.clone());
             let loading = loader::run(Rc::clone(&work), parts.clone());
             let (alone, look_first) = (Cell::new(0), Cell::new(0));
             let hashing = RandomState::new();
@@ -249,7 +257,7 @@ impl Lane {
             }
             tell.notify_one();
         });
-        Ok((BatchWriter::prepare(client).await?, lost))
+        Ok((BatchWriter::prepare(client, self.number).await?, lost))
     }
 
     /// Commits batch after batch while the connection lives.
@@ -332,9 +340,7 @@ impl Lane {
         match self.write(writer, queues, Vec::new()).await {
             Err(error) if error.is_repeat() => {
                 self.look_first.set(LOOK_FIRST_AFTER_REPEAT);
-                if !rewind(queues) {
-                    return Err(error);
-                }
+                queues.iter().for_each(|queue| queue.borrow_mut().rewind());
                 self.look_decide_and_write(writer, queues).await
             }
             outcome => outcome,
@@ -361,8 +367,21 @@ impl Lane {
         known: Vec<KnownReceipt>,
     ) -> Result<Written, CommitError> {
         let now = wall_clock::now();
+        let owned = &self.parts.owned;
+        let with_rows: Vec<LogId> = queues
+            .iter()
+            .map(|queue| queue.borrow())
+            .filter(|queue| queue.needs_rows())
+            .map(|queue| queue.id())
+            .collect();
+        if with_rows.is_empty() {
+            let draft = decide(queues, known, now);
+            let outbox_id = writer.write_and_commit(owned, &draft.rows, now).await?;
+            return Ok(Written { draft, outbox_id });
+        }
+        writer.begin_with(owned, &with_rows).await?;
         let draft = decide(queues, known, now);
-        let outbox_id = writer.write_and_commit(&draft.rows, now).await?;
+        let outbox_id = writer.commit_with(owned, &draft.rows, now).await?;
         Ok(Written { draft, outbox_id })
     }
 
@@ -398,12 +417,20 @@ impl Lane {
         for queue in queues {
             let mut queue = queue.borrow_mut();
             match error {
-                CommitError::Conflict { .. }
-                | CommitError::Closed
-                | CommitError::NotSent(_)
-                | CommitError::Refused(_) => queue.retry(),
+                // Another writer may have written this log.
+                CommitError::Conflict { .. } | CommitError::NotOwner => {
+                    queue.unload();
+                    queue.retry();
+                }
+                CommitError::Closed | CommitError::NotSent(_) | CommitError::Refused(_) => {
+                    queue.retry();
+                }
                 CommitError::Full(_) => queue.fail(Failure::StorageFull),
-                CommitError::Unknown(_) => queue.fail(Failure::OutcomeUnknown),
+                // It may be written: only the log knows.
+                CommitError::Unknown(_) => {
+                    queue.unload();
+                    queue.fail(Failure::OutcomeUnknown);
+                }
             }
         }
     }
@@ -414,12 +441,6 @@ struct Written {
     draft: Draft,
     /// Of its row in the outbox, if there are events.
     outbox_id: Option<i64>,
-}
-
-/// Undoes what was decided in every queue; false if one of them has to be loaded again.
-fn rewind(queues: &[SharedQueue]) -> bool {
-    let rewound = queues.iter().filter(|queue| queue.borrow_mut().rewind()).count();
-    rewound == queues.len()
 }
 
 fn decide(queues: &[SharedQueue], known: Vec<KnownReceipt>, now: Timestamp) -> Draft {

@@ -41,6 +41,7 @@ impl LaneMetrics {
             Some(CommitError::Conflict { .. }) => "conflict",
             Some(CommitError::Refused(_)) => "refused",
             Some(CommitError::Full(_)) => "full",
+            Some(CommitError::NotOwner) => "not_owner",
             Some(CommitError::Closed | CommitError::NotSent(_)) => "not_sent",
             Some(CommitError::Unknown(_)) => "unknown",
         };

@@ -7,6 +7,7 @@
 use std::{collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use super::{
     ended::EndedAuctions,
@@ -18,8 +19,8 @@ use super::{
     snapshots::SnapshotHandle,
 };
 use crate::{
-    domain::id::AuctionId,
-    store::{LogPart, LogSize, Store, StoreError},
+    domain::id::LogId,
+    store::{LogPart, LogSize, Owned, Store, StoreError},
 };
 
 /// Auctions whose logs are looked up at once.
@@ -43,6 +44,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub(super) struct LoaderParts {
     pub store: Store,
+    /// Which logs are this server's.
+    pub owned: Owned,
     pub excluded: Arc<ExcludedLogs>,
     pub snapshots: SnapshotHandle,
     pub ended: Arc<EndedAuctions>,
@@ -78,6 +81,8 @@ pub(super) async fn run(work: Rc<LaneWork>, parts: LoaderParts) {
 struct Loading {
     queue: SharedQueue,
     replay: Replay,
+    /// The number of the owner when its length was read.
+    owner: Option<i64>,
 }
 
 impl Loader {
@@ -87,28 +92,33 @@ impl Loader {
         for queue in sick {
             self.turn_away(&queue, Failure::LogDamaged);
         }
-        let ids: Vec<AuctionId> = queues.iter().map(|queue| queue.borrow().id()).collect();
+        let ids: Vec<LogId> = queues.iter().map(|queue| queue.borrow().id()).collect();
         if ids.is_empty() {
             return;
         }
+        let owner = self.parts.owned.owner();
         match retrying(|| self.parts.store.log_sizes(&ids)).await {
             None => queues.iter().for_each(|queue| self.turn_away(queue, Failure::Overloaded)),
-            Some(sizes) => self.load_by_size(queues, sizes).await,
+            Some(sizes) => self.load_by_size(queues, sizes, owner).await,
         }
     }
 
-    async fn load_by_size(self: &Rc<Self>, queues: Vec<SharedQueue>, sizes: Vec<LogSize>) {
-        let sizes: HashMap<AuctionId, LogSize> =
-            sizes.into_iter().map(|size| (size.auction_id, size)).collect();
+    async fn load_by_size(
+        self: &Rc<Self>,
+        queues: Vec<SharedQueue>,
+        sizes: Vec<LogSize>,
+        owner: Option<i64>,
+    ) {
+        let sizes: HashMap<Uuid, LogSize> = sizes.into_iter().map(|size| (size.id, size)).collect();
         let mut short = Vec::new();
         for queue in queues {
             let id = queue.borrow().id();
-            let Some(size) = sizes.get(&id) else {
+            let Some(size) = sizes.get(&id.uuid()) else {
                 queue.borrow_mut().not_found();
                 self.work.done(&queue);
                 continue;
             };
-            let loading = Loading { queue, replay: Replay::new(id, size.seq) };
+            let loading = Loading { queue, replay: Replay::new(id, size.seq), owner };
             if size.has_snapshot || size.seq > EVENTS_OF_SHORT_LOG_MAX {
                 self.load_alone(loading, size.has_snapshot);
             } else {
@@ -131,23 +141,27 @@ impl Loader {
             list.iter().for_each(|loading| self.turn_away(&loading.queue, Failure::Overloaded));
             return Vec::new();
         };
-        let (queues, replays): (Vec<_>, Vec<_>) =
-            list.into_iter().map(|loading| (loading.queue, loading.replay)).unzip();
+        let (queues, replays): (Vec<_>, Vec<_>) = list
+            .into_iter()
+            .map(|Loading { queue, replay, owner }| ((queue, owner), replay))
+            .unzip();
         let lengths: Vec<_> = replays.iter().map(|replay| (replay.id, replay.last)).collect();
         let Ok(outcomes) = tokio::task::spawn_blocking(move || apply(replays, part)).await else {
             // Which one it was is found out by reading each alone.
-            for (queue, (id, last)) in queues.into_iter().zip(lengths) {
-                self.load_alone(Loading { queue, replay: Replay::new(id, last) }, false);
+            for ((queue, owner), (id, last)) in queues.into_iter().zip(lengths) {
+                self.load_alone(Loading { queue, replay: Replay::new(id, last), owner }, false);
             }
             return Vec::new();
         };
         let mut left_out = Vec::new();
-        for (queue, outcome) in queues.into_iter().zip(outcomes) {
+        for ((queue, owner), outcome) in queues.into_iter().zip(outcomes) {
             match outcome {
-                Applied::Whole(loaded) => self.deliver(&queue, Ok(*loaded)),
+                Applied::Whole(loaded) => self.deliver(&queue, Ok(*loaded), owner),
                 Applied::Damaged(error) => self.deliver_damaged(&queue, &error),
-                Applied::InPart(replay) => self.load_alone(Loading { queue, replay }, false),
-                Applied::LeftOut(replay) => left_out.push(Loading { queue, replay }),
+                Applied::InPart(replay) => {
+                    self.load_alone(Loading { queue, replay, owner }, false);
+                }
+                Applied::LeftOut(replay) => left_out.push(Loading { queue, replay, owner }),
             }
         }
         left_out
@@ -158,11 +172,11 @@ impl Loader {
         let loader = Rc::clone(self);
         spawn_or_abort("the loader", async move {
             let _permit = loader.long_logs.acquire().await;
-            let Loading { queue, replay } = loading;
+            let Loading { queue, replay, owner } = loading;
             let replayed = loader.replay_alone(replay, has_snapshot).await;
             match replayed {
                 None => loader.turn_away(&queue, Failure::Overloaded),
-                Some(replayed) => loader.deliver(&queue, replayed),
+                Some(replayed) => loader.deliver(&queue, replayed, owner),
             }
         });
     }
@@ -204,24 +218,29 @@ impl Loader {
             Ok(replay) => Some(replay),
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
-                tracing::warn!(auction_id = %id, error, "a snapshot is ignored; the log is read");
+                tracing::warn!(log = %id, error, "a snapshot is ignored; the log is read");
                 // Else it would be read, and said, each time.
                 if let Err(error) = self.parts.store.forget_snapshot(id).await {
                     let error: &dyn std::error::Error = &error;
-                    tracing::debug!(auction_id = %id, error, "the snapshot cannot be deleted");
+                    tracing::debug!(log = %id, error, "the snapshot cannot be deleted");
                 }
                 Some(Replay::new(id, last))
             }
         }
     }
 
-    fn deliver(&self, queue: &SharedQueue, replayed: Result<LoadedLog, ReplayError>) {
+    fn deliver(
+        &self,
+        queue: &SharedQueue,
+        replayed: Result<LoadedLog, ReplayError>,
+        owner: Option<i64>,
+    ) {
         let loaded = match replayed {
             Ok(loaded) => loaded,
             Err(error) => return self.deliver_damaged(queue, &error),
         };
         self.parts.excluded.remove(queue.borrow().id());
-        queue.borrow_mut().loaded(loaded);
+        queue.borrow_mut().loaded(loaded, owner);
         queue.borrow_mut().note_if_ended(&self.parts.ended);
         self.work.done(queue);
     }
@@ -287,7 +306,7 @@ fn apply(replays: Vec<Replay>, part: LogPart) -> Vec<Applied> {
             continue;
         }
         let mut damage = None;
-        while let Some(row) = events.next_if(|row| row.auction_id == replay.id) {
+        while let Some(row) = events.next_if(|row| row.auction_id.0 == replay.id.uuid()) {
             if damage.is_none() {
                 damage = replay.apply(&row).err();
             }
@@ -318,12 +337,11 @@ fn apply_one(mut replay: Replay, part: LogPart) -> Result<Replay, ReplayError> {
 
 /// The end of a long log; a snapshot of it is taken here, where the copy delays nobody.
 fn finish(replay: Replay, snapshots: &SnapshotHandle) -> Result<LoadedLog, ReplayError> {
-    let id = replay.id;
     let mut loaded = replay.finish()?;
     if loaded.wants_snapshot()
         && let Some(room) = snapshots.room()
     {
-        room.send(loaded.committed(id));
+        room.send(loaded.committed());
     }
     Ok(loaded)
 }

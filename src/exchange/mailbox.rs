@@ -1,21 +1,25 @@
 //! The mailbox: what every thread may hold of one auction. It counts who is there, so that queues are
 //! bounded, idle auctions can leave memory safely, and the close waits for bids received before it.
 
-use std::sync::{
-    Arc, OnceLock, Weak,
-    atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering},
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering},
+    },
 };
 
-use actix::Addr;
+use actix::{Actor, ActorContext, Addr, Context, Handler, Message};
 use tokio::sync::oneshot;
 
 use super::{
-    auction::{AuctionActor, Passivate, Read, Submit},
     directory::{self, Mailboxes},
-    queue::ReadState,
+    lane::LaneWork,
+    queue::{LogQueue, ReadState},
     request::{Reply, Request},
 };
-use crate::domain::{id::AuctionId, time::Timestamp};
+use crate::domain::{id::LogId, time::Timestamp};
 
 /// Commands that may wait for one auction; past it the answer is `overloaded`.
 pub const COMMANDS_PER_AUCTION_MAX: u32 = 2_048;
@@ -25,10 +29,10 @@ const CLOSED: u32 = 1 << 31;
 
 /// One auction in memory, as other threads see it.
 pub(super) struct Mailbox {
-    pub id: AuctionId,
+    pub id: LogId,
     /// Where others find it.
     mailboxes: Weak<Mailboxes>,
-    address: OnceLock<Addr<AuctionActor>>,
+    address: OnceLock<Addr<LogActor>>,
     /// Permits given: commands and reads that are not answered yet.
     occupancy: AtomicU32,
     /// A permit counts as in transit, in the present epoch, until the actor has what was sent with it.
@@ -47,7 +51,7 @@ pub(super) enum NoPermit {
 }
 
 impl Mailbox {
-    pub fn new(id: AuctionId, now: Timestamp, mailboxes: &Arc<Mailboxes>) -> Mailbox {
+    pub fn new(id: LogId, now: Timestamp, mailboxes: &Arc<Mailboxes>) -> Mailbox {
         Mailbox {
             id,
             mailboxes: Arc::downgrade(mailboxes),
@@ -60,11 +64,11 @@ impl Mailbox {
     }
 
     /// Where the auction's actor is; set once, before anybody else sees the mailbox.
-    pub fn set_address(&self, address: Addr<AuctionActor>) {
+    pub fn set_address(&self, address: Addr<LogActor>) {
         let _ = self.address.set(address);
     }
 
-    fn address(&self) -> &Addr<AuctionActor> {
+    fn address(&self) -> &Addr<LogActor> {
         self.address.get().expect("a mailbox gets its address before it is shared")
     }
 
@@ -192,12 +196,75 @@ impl QueuedCommand {
     }
 }
 
+/// The actor of one log in memory: it takes what is sent to its mailbox into its queue, and sees to it
+/// that the queue is loaded and enlisted with the lane.
+pub(super) struct LogActor {
+    queue: Rc<RefCell<LogQueue>>,
+    lane: Rc<LaneWork>,
+}
+
+impl LogActor {
+    /// On the lane's own thread.
+    pub fn new(mailbox: Arc<Mailbox>) -> LogActor {
+        LogActor { queue: Rc::new(RefCell::new(LogQueue::new(mailbox))), lane: LaneWork::here() }
+    }
+}
+
+impl Actor for LogActor {
+    type Context = Context<Self>;
+}
+
+/// A command, with its permit.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Submit(QueuedCommand, Permit);
+
+/// A read, with its permit.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Read(ReadState, Permit);
+
+/// The mailbox is closed and nobody has a permit.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Passivate;
+
+impl Handler<Submit> for LogActor {
+    type Result = ();
+
+    fn handle(&mut self, Submit(queued, permit): Submit, _: &mut Self::Context) {
+        self.queue.borrow_mut().push(queued, permit);
+        self.lane.enlist(&self.queue);
+    }
+}
+
+impl Handler<Read> for LogActor {
+    type Result = ();
+
+    fn handle(&mut self, Read(read, permit): Read, _: &mut Self::Context) {
+        let mut queue = self.queue.borrow_mut();
+        queue.renew(self.lane.owner());
+        queue.read(read, permit);
+        drop(queue);
+        self.lane.enlist(&self.queue);
+    }
+}
+
+impl Handler<Passivate> for LogActor {
+    type Result = ();
+
+    fn handle(&mut self, Passivate: Passivate, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::id::AuctionId;
 
     fn mailbox() -> Arc<Mailbox> {
-        let id = AuctionId(uuid::Uuid::from_u128(1));
+        let id = AuctionId(uuid::Uuid::from_u128(1)).into();
         Arc::new(Mailbox::new(id, Timestamp::EPOCH, &Arc::default()))
     }
 

@@ -11,21 +11,19 @@
 //! threads, wait for anything but Postgres, or hold an unbounded queue. An auction's actor, its
 //! queue and its lane live on the same thread, so a batch costs no message between them.
 
-mod auction;
 mod clock;
 mod directory;
 mod ended;
 mod excluded;
+pub mod kinds;
 mod lane;
 mod lane_metrics;
 mod loader;
 mod mailbox;
-mod projection;
 mod queue;
 mod replay;
 mod request;
 mod snapshots;
-pub mod state_form;
 
 use std::{
     sync::{
@@ -42,6 +40,7 @@ use self::{
     directory::{Asker, Directory},
     ended::EndedAuctions,
     excluded::ExcludedLogs,
+    kinds::Subject,
     lane::LaneHandle,
     loader::LoaderParts,
     mailbox::QueuedCommand,
@@ -49,18 +48,18 @@ use self::{
 pub use self::{
     clock::{ClockHandle, What},
     directory::AUCTIONS_LOADED_MAX,
+    kinds::auction::{AuctionRefusal, Figures, new_auction},
     mailbox::COMMANDS_PER_AUCTION_MAX,
-    projection::new_auction,
-    request::{Answer, Failure, Figures, Refusal, Reply, Request},
+    request::{Answer, Failure, Refusal, Reply, Request},
 };
 use crate::{
     domain::{
         auction::{Command, State},
-        id::AuctionId,
+        id::{AuctionId, LogId},
         time::Timestamp,
     },
     events::relay::RelayHandle,
-    store::{Store, purges},
+    store::{Owned, Store, purges},
     wall_clock,
 };
 
@@ -106,6 +105,7 @@ struct Inner {
     relay: RelayHandle,
     closing: AtomicBool,
     store: Store,
+    owned: Owned,
     excluded: Arc<ExcludedLogs>,
 }
 
@@ -119,12 +119,13 @@ pub enum CatchUpError {
 
 impl Exchange {
     /// Starts the lanes and the clock. Must be called inside an actix system.
-    pub fn start(store: Store, relay: RelayHandle, options: Options) -> Exchange {
+    pub fn start(store: Store, relay: RelayHandle, owned: Owned, options: Options) -> Exchange {
         let (clock, run_clock) = Clock::new(store.clone());
         let (snapshots, write_snapshots) = snapshots::snapshots(store.clone());
         let excluded = Arc::<ExcludedLogs>::default();
         let parts = LoaderParts {
             store: store.clone(),
+            owned: owned.clone(),
             excluded: Arc::clone(&excluded),
             snapshots,
             ended: Arc::<EndedAuctions>::default(),
@@ -132,9 +133,10 @@ impl Exchange {
         let lanes: Vec<LaneHandle> = (0..options.lanes)
             .map(|number| LaneHandle::start(number, parts.clone(), relay.clone(), clock.clone()))
             .collect();
-        let directory = Directory::new(lanes.iter().map(LaneHandle::arbiter).collect());
+        let arbiters = lanes.iter().map(LaneHandle::arbiter).collect();
+        let directory = Directory::new(arbiters, owned.clone());
         let closing = AtomicBool::new(false);
-        let inner = Inner { directory, lanes, clock, relay, closing, store, excluded };
+        let inner = Inner { directory, lanes, clock, relay, closing, store, owned, excluded };
         let exchange = Exchange { inner: Arc::new(inner) };
         actix::spawn(run_clock.run(exchange.clone()));
         actix::spawn(exchange.clone().sweep_idle(options.idle_after));
@@ -152,29 +154,29 @@ impl Exchange {
     /// everything.
     pub fn elsewhere(store: Store, relay: RelayHandle) -> Exchange {
         let (clock, _) = Clock::new(store.clone());
-        let (directory, lanes) = (Directory::new(Vec::new()), Vec::new());
+        let owned = Owned::nothing();
+        let (directory, lanes) = (Directory::new(Vec::new(), owned.clone()), Vec::new());
         let closing = AtomicBool::new(true);
         let excluded = Arc::default();
-        let inner = Inner { directory, lanes, clock, relay, closing, store, excluded };
+        let inner = Inner { directory, lanes, clock, relay, closing, store, owned, excluded };
         Exchange { inner: Arc::new(inner) }
     }
 
-    /// Asks something of an auction and waits for the durable answer. The command is made with the
+    /// Asks something of the subject of a log and waits for the durable answer. The command is made with the
     /// time at which it counts as received: taken once it has its place, so that what was received
     /// before the end is decided before the close.
     ///
     /// # Errors
     /// A [`Failure`]; [`Failure::OutcomeUnknown`] when it may have happened.
-    pub async fn submit(&self, id: AuctionId, make: impl FnOnce(Timestamp) -> Request) -> Reply {
-        self.ask(id, Asker::Caller, make).await
-    }
-
-    async fn ask(
+    pub async fn submit(
         &self,
-        id: AuctionId,
-        asker: Asker,
+        id: impl Into<LogId>,
         make: impl FnOnce(Timestamp) -> Request,
     ) -> Reply {
+        self.ask(id.into(), Asker::Caller, make).await
+    }
+
+    async fn ask(&self, id: LogId, asker: Asker, make: impl FnOnce(Timestamp) -> Request) -> Reply {
         let (reply, answer) = oneshot::channel();
         self.send(id, asker, make, reply)?;
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
@@ -184,14 +186,14 @@ impl Exchange {
     }
 
     /// Sends the clock's command; nobody waits for the answer.
-    fn dispatch(&self, id: AuctionId, command: Command) -> Result<(), Failure> {
+    fn dispatch(&self, id: LogId, command: Command) -> Result<(), Failure> {
         let (reply, _) = oneshot::channel();
         self.send(id, Asker::Clock, |_| Request::internal(command), reply)
     }
 
     fn send(
         &self,
-        id: AuctionId,
+        id: LogId,
         asker: Asker,
         make: impl FnOnce(Timestamp) -> Request,
         reply: oneshot::Sender<Reply>,
@@ -218,10 +220,10 @@ impl Exchange {
             return Err(Failure::ShuttingDown);
         }
         let (reply, answer) = oneshot::channel();
-        let read = Box::new(move |state: Result<&State, Failure>| {
-            let _ = reply.send(state.map(read));
+        let read = Box::new(move |subject: Result<&Subject, Failure>| {
+            let _ = reply.send(subject.map(|Subject::Auction(state)| read(state)));
         });
-        self.inner.directory.enter(id, Asker::Caller)?.read(read);
+        self.inner.directory.enter(id.into(), Asker::Caller)?.read(read);
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(_)) | Err(_) => Err(Failure::Overloaded),
@@ -231,7 +233,7 @@ impl Exchange {
     /// Tells the clock and the relay of an auction that was created.
     pub fn scheduled(&self, id: AuctionId, starts_at: Timestamp) {
         self.inner.relay.look();
-        self.inner.clock.note(id, Some((starts_at, What::Open)));
+        self.inner.clock.note(id.into(), Some((starts_at, What::Open)));
     }
 
     /// Opens and closes everything that is overdue, and returns when it is committed. What cannot be,
@@ -241,6 +243,11 @@ impl Exchange {
     /// When Postgres cannot be asked.
     pub async fn catch_up(&self) -> Result<u64, CatchUpError> {
         clock::catch_up(self, &self.inner.store).await
+    }
+
+    /// Which logs are this server's.
+    pub fn owned(&self) -> &Owned {
+        &self.inner.owned
     }
 
     /// Whether every lane has its connection.

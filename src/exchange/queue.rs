@@ -1,4 +1,4 @@
-//! The queue of one auction: its state, what waits for a decision, and what was decided but is not
+//! The queue of one log: what it adds up to, what waits for a decision, and what was decided but is not
 //! committed yet. Used on the lane's thread alone, never across an await.
 
 use std::{collections::VecDeque, sync::Arc};
@@ -6,29 +6,25 @@ use std::{collections::VecDeque, sync::Arc};
 use super::{
     clock::What,
     ended::EndedAuctions,
+    kinds::{self, Mark, Subject},
     mailbox::{Mailbox, Permit, QueuedCommand},
-    projection,
-    request::{Answer, Failure, Figures, Receipt, Refusal, Reply, Request, salt_hex},
+    request::{Answer, Failure, Reply, Request},
     snapshots::{self, CommittedState, SnapshotHandle},
 };
 use crate::{
-    domain::{
-        auction::{Command, Event, Mark, Offer, PlaceBid, State, Status, decide},
-        id::AuctionId,
-        time::Timestamp,
-    },
+    domain::{id::LogId, time::Timestamp},
     events::envelope::Envelope,
-    log::{self, hash::Hash},
-    store::{self, ReceiptKey, Rows},
+    log::hash::Hash,
+    store::{self, ReceiptColumns, ReceiptKey, Rows},
 };
 
 /// A batch with a command in it may come to nothing so often before the caller is told.
 const ATTEMPTS_MAX: u8 = 3;
 
 /// Reads the committed state, or hears why there is none.
-pub(super) type ReadState = Box<dyn FnOnce(Result<&State, Failure>) + Send>;
+pub(super) type ReadState = Box<dyn FnOnce(Result<&Subject, Failure>) + Send>;
 
-/// One auction on its lane's thread.
+/// One log on its lane's thread.
 pub(super) struct LogQueue {
     mailbox: Arc<Mailbox>,
     phase: Phase,
@@ -50,27 +46,40 @@ pub(super) struct LogQueue {
 enum Phase {
     /// Nothing: it has to be loaded.
     Unloaded,
-    /// Its log was read.
-    Ready(Box<LoadedLog>),
+    /// Its log was read, under this number of the owner: of another one it may have grown since.
+    Ready(Box<LoadedLog>, Option<i64>),
 }
 
-/// The state that the log adds up to, and the log's end. Ahead of Postgres while a batch of this
-/// queue is under way: then nobody may read it, and it is dropped if the batch comes to nothing.
+/// What the log adds up to, and the log's end. Ahead of Postgres while a batch of this queue is under
+/// way: then nobody may read it, and it is rewound if the batch comes to nothing.
 pub(super) struct LoadedLog {
-    pub state: State,
-    pub head: Hash,
-    pub head_at: Timestamp,
-    /// While a batch is under way: how it was before. `None` once something was decided that only
-    /// reading the log again undoes.
+    subject: Subject,
+    chain: Chain,
+    /// While a batch is under way: how it was before.
     before: Option<Before>,
     /// Up to which event a snapshot holds it.
     saved_seq: u64,
 }
 
+/// The end of a log, which the next entry is chained to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Chain {
+    pub id: LogId,
+    pub head: Hash,
+    pub head_at: Timestamp,
+}
+
+impl Chain {
+    /// The log goes on by an entry.
+    pub const fn extend(&mut self, hash: Hash, at: Timestamp) {
+        self.head = hash;
+        self.head_at = at;
+    }
+}
+
 struct Before {
     mark: Mark,
-    head: Hash,
-    head_at: Timestamp,
+    chain: Chain,
 }
 
 struct Taken {
@@ -124,7 +133,7 @@ impl LogQueue {
         }
     }
 
-    pub fn id(&self) -> AuctionId {
+    pub fn id(&self) -> LogId {
         self.mailbox.id
     }
 
@@ -142,10 +151,10 @@ impl LogQueue {
     }
 
     fn answer_reads(&mut self) {
-        let Phase::Ready(loaded) = &self.phase else { return };
+        let Phase::Ready(loaded, _) = &self.phase else { return };
         if self.taken.is_empty() {
             for (read, _permit) in self.reads.drain(..) {
-                read(Ok(&loaded.state));
+                read(Ok(&loaded.subject));
             }
         }
     }
@@ -156,8 +165,8 @@ impl LogQueue {
         match self.phase {
             _ if !self.taken.is_empty() => None,
             Phase::Unloaded if waits => Some(Need::Load),
-            Phase::Ready(_) if !self.waiting.is_empty() => Some(Need::Batch),
-            Phase::Unloaded | Phase::Ready(_) => None,
+            Phase::Ready(..) if !self.waiting.is_empty() => Some(Need::Batch),
+            Phase::Unloaded | Phase::Ready(..) => None,
         }
     }
 
@@ -173,7 +182,7 @@ impl LogQueue {
         let mut postponed = Vec::new();
         while self.taken.len() < limit {
             let Some((queued, permit)) = self.waiting.pop_front() else { break };
-            if matches!(queued.request.command, Command::Close) {
+            if queued.request.command.is_close() {
                 match self.pass_to_close((queued, permit), now) {
                     Pass::Now(close) => self.taken.push(Taken::of(*close)),
                     Pass::AfterEarlierBids => {}
@@ -197,8 +206,8 @@ impl LogQueue {
     /// before the end although they are still on their way here. Once they have all arrived they
     /// go first; those received later hear that the auction has ended.
     fn pass_to_close(&mut self, close: (QueuedCommand, Permit), now: Timestamp) -> Pass {
-        let Phase::Ready(loaded) = &self.phase else { return Pass::Now(Box::new(close)) };
-        let ends_at = loaded.state.ends_at;
+        let Phase::Ready(loaded, _) = &self.phase else { return Pass::Now(Box::new(close)) };
+        let ends_at = loaded.subject.ends_at();
         if now < ends_at || self.close_may_pass {
             self.close_may_pass = false;
             // One that an extended end has left behind says nothing of those who came since.
@@ -212,7 +221,7 @@ impl LogQueue {
         }
         self.closing_epoch = None;
         let in_time = |queued: &QueuedCommand| {
-            received_at(&queued.request.command).is_some_and(|at| at < ends_at)
+            queued.request.command.received_at().is_some_and(|at| at < ends_at)
         };
         let (early, late): (VecDeque<_>, VecDeque<_>) =
             self.waiting.drain(..).partition(|(queued, _)| in_time(queued));
@@ -232,44 +241,52 @@ impl LogQueue {
         self.taken.iter().filter_map(|taken| taken.queued.request.receipt_key.as_ref())
     }
 
+    /// Whether a decision of the batch reads or changes rows beside the logs.
+    pub fn needs_rows(&self) -> bool {
+        self.taken.iter().any(|taken| taken.queued.request.command.needs_rows())
+    }
+
     /// Decides what was taken, in order, and adds what must be written to the batch. `known` gives
     /// the kept answer for each key in turn.
     pub fn decide(
         &mut self,
         known: &mut dyn FnMut() -> Option<store::Receipt>,
         now: Timestamp,
-        batch: &mut Draft,
+        draft: &mut Draft,
     ) {
-        let id = self.mailbox.id;
-        let Phase::Ready(loaded) = &mut self.phase else { return };
-        let seq_before = loaded.state.seq;
+        let Phase::Ready(loaded, _) = &mut self.phase else { return };
+        let seq_before = loaded.subject.seq();
         loaded.remember();
         for taken in &mut self.taken {
             let request = &taken.queued.request;
             let kept = request.receipt_key.as_ref().and_then(|key| known().map(|kept| (key, kept)));
             taken.reply = Some(match kept {
-                Some((key, receipt)) => replayed(key, receipt),
-                None => Ok(loaded.decide(id, request, now, batch)),
+                Some((key, receipt)) => replayed(loaded.chain.id, key, receipt),
+                None => Ok(loaded.decide(request, now, draft)),
             });
         }
-        if loaded.state.seq > seq_before {
-            projection::push_standing(&mut batch.rows.standings, id, loaded, seq_before + 1);
-            batch.due.push((id, projection::due(&loaded.state)));
+        if loaded.subject.seq() > seq_before {
+            let standings = &mut draft.rows.standings;
+            loaded.subject.push_standing(standings, &loaded.chain, seq_before + 1);
+            draft.due.push((loaded.chain.id, loaded.subject.due()));
         }
     }
 
-    /// Forgets what was decided, so that it can be decided again; false if only reading the log again
-    /// could do that.
-    pub fn rewind(&mut self) -> bool {
-        let Phase::Ready(loaded) = &mut self.phase else { return false };
+    /// Forgets what was decided, so that it can be decided again.
+    pub fn rewind(&mut self) {
         for taken in &mut self.taken {
             taken.reply = None;
         }
-        loaded.rewind()
+        if let Phase::Ready(loaded, _) = &mut self.phase {
+            loaded.rewind();
+        }
     }
 
     /// The batch is durable: everybody hears their answer. How many were told what.
     pub fn settle(&mut self) -> Outcomes {
+        if let Phase::Ready(loaded, _) = &mut self.phase {
+            loaded.before = None;
+        }
         let mut told = Outcomes::default();
         for taken in self.taken.drain(..) {
             let reply = taken.reply.unwrap_or(Err(Failure::OutcomeUnknown));
@@ -285,10 +302,10 @@ impl LogQueue {
         told
     }
 
-    /// The batch came to nothing: what was decided is forgotten, and the log is read again. The
-    /// commands wait for another batch, except those that have waited for too many.
+    /// The batch came to nothing: what was decided is forgotten. The commands wait for another batch,
+    /// except those that have waited for too many.
     pub fn retry(&mut self) {
-        self.phase = Phase::Unloaded;
+        self.rewind();
         for mut taken in std::mem::take(&mut self.taken).into_iter().rev() {
             taken.queued.attempts += 1;
             if taken.queued.attempts >= ATTEMPTS_MAX {
@@ -297,14 +314,22 @@ impl LogQueue {
                 self.waiting.push_front((taken.queued, taken.permit));
             }
         }
+        self.answer_reads();
     }
 
-    /// Everybody in the batch hears that it failed, and the log is read again.
+    /// Everybody in the batch hears that it failed; what was decided is forgotten.
     pub fn fail(&mut self, failure: Failure) {
-        self.phase = Phase::Unloaded;
+        self.rewind();
         for taken in self.taken.drain(..) {
             taken.queued.answer(Err(failure));
         }
+        self.answer_reads();
+    }
+
+    /// What is in memory may not be what is in Postgres: the log is read again. Before
+    /// [`LogQueue::retry`] or [`LogQueue::fail`], where nobody may read what was decided.
+    pub fn unload(&mut self) {
+        self.phase = Phase::Unloaded;
     }
 
     /// Everybody who waits hears that nothing happened.
@@ -317,10 +342,19 @@ impl LogQueue {
         }
     }
 
-    /// The log was read.
-    pub fn loaded(&mut self, loaded: LoadedLog) {
-        self.phase = Phase::Ready(Box::new(loaded));
+    /// The log was read, while this was the number of the owner.
+    pub fn loaded(&mut self, loaded: LoadedLog, owner: Option<i64>) {
+        self.phase = Phase::Ready(Box::new(loaded), owner);
         self.answer_reads();
+    }
+
+    /// Forgets a log that was read under another number of the owner, unless a batch of it is under
+    /// way, whose fence tells.
+    pub fn renew(&mut self, owner: Option<i64>) {
+        let is_older = matches!(self.phase, Phase::Ready(_, read_under) if read_under != owner);
+        if is_older && self.taken.is_empty() {
+            self.phase = Phase::Unloaded;
+        }
     }
 
     /// There is no such auction: nobody needs its mailbox.
@@ -334,22 +368,21 @@ impl LogQueue {
     /// Puts the auction on the list of those that are over, once it is. Only while what is known of it
     /// is committed.
     pub fn note_if_ended(&mut self, ended: &EndedAuctions) {
-        let Phase::Ready(loaded) = &self.phase else { return };
-        let is_over = matches!(loaded.state.status, Status::Ended(_) | Status::Cancelled);
-        if is_over && !self.is_noted_as_ended {
+        let Phase::Ready(loaded, _) = &self.phase else { return };
+        if let Some(size) = loaded.subject.size_when_over().filter(|_| !self.is_noted_as_ended) {
             self.is_noted_as_ended = true;
-            ended.add(Arc::clone(&self.mailbox), loaded.state.bids.len());
+            ended.add(Arc::clone(&self.mailbox), size);
         }
     }
 
     /// Hands the state over to be written down, if its log has grown enough and there is room. Only
     /// while what is known of it is committed.
     pub fn save(&mut self, snapshots: &SnapshotHandle) {
-        let Phase::Ready(loaded) = &mut self.phase else { return };
+        let Phase::Ready(loaded, _) = &mut self.phase else { return };
         if loaded.wants_snapshot()
             && let Some(room) = snapshots.room()
         {
-            room.send(loaded.committed(self.mailbox.id));
+            room.send(loaded.committed());
         }
     }
 }
@@ -362,13 +395,13 @@ pub(super) struct Draft {
     /// For the relay.
     pub events: Vec<Envelope>,
     /// For the clock.
-    pub due: Vec<(AuctionId, Option<(Timestamp, What)>)>,
+    pub due: Vec<(LogId, Option<(Timestamp, What)>)>,
 }
 
 impl LoadedLog {
     /// A log that was read.
-    pub const fn new(state: State, head: Hash, head_at: Timestamp) -> LoadedLog {
-        LoadedLog { state, head, head_at, before: None, saved_seq: 0 }
+    pub const fn new(subject: Subject, chain: Chain) -> LoadedLog {
+        LoadedLog { subject, chain, before: None, saved_seq: 0 }
     }
 
     /// A snapshot holds it up to this event.
@@ -378,143 +411,63 @@ impl LoadedLog {
 
     /// Whether the log has grown enough since the last snapshot.
     pub const fn wants_snapshot(&self) -> bool {
-        snapshots::is_wanted(self.state.seq, self.saved_seq)
+        snapshots::is_wanted(self.subject.seq(), self.saved_seq)
     }
 
     /// A copy to be written down. Only of what is committed.
-    pub fn committed(&mut self, id: AuctionId) -> CommittedState {
-        self.saved_seq = self.state.seq;
-        CommittedState { id, state: self.state.clone(), head: self.head, head_at: self.head_at }
+    pub fn committed(&mut self) -> CommittedState {
+        self.saved_seq = self.subject.seq();
+        CommittedState { subject: self.subject.clone(), chain: self.chain }
     }
 
     fn remember(&mut self) {
-        let mark = self.state.mark();
-        self.before = Some(Before { mark, head: self.head, head_at: self.head_at });
+        self.before = Some(Before { mark: self.subject.mark(), chain: self.chain });
     }
 
-    fn rewind(&mut self) -> bool {
-        let Some(before) = self.before.take() else { return false };
-        self.state.rewind(before.mark);
-        self.head = before.head;
-        self.head_at = before.head_at;
-        true
+    fn rewind(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.subject.rewind(before.mark);
+            self.chain = before.chain;
+        }
     }
 
-    fn decide(
-        &mut self,
-        id: AuctionId,
-        request: &Request,
-        now: Timestamp,
-        batch: &mut Draft,
-    ) -> Answer {
+    fn decide(&mut self, request: &Request, now: Timestamp, draft: &mut Draft) -> Answer {
         // Time in a log never runs backwards, whatever the clock did between two runs.
-        let at = now.max(self.head_at);
-        let answer = match decide(&self.state, &request.command, at) {
-            Ok(events) => {
-                let receipt = self.apply(id, &request.command, &events, at, batch);
-                Answer::Accepted { receipt }
-            }
-            Err(rejection) => Answer::Refused(Refusal {
-                rejection,
-                snapshot: Figures::of(&self.state),
-                request_id: request.request_id.clone(),
-            }),
-        };
+        let at = now.max(self.chain.head_at);
+        let before = self.before.as_mut().expect("what is decided can be undone");
+        let answer = self.subject.decide(&mut before.mark, &mut self.chain, request, at, draft);
         if let Some(key) = &request.receipt_key {
-            projection::push_receipt(&mut batch.rows.receipts, key, &answer);
+            keep(&mut draft.rows.receipts, key, &answer);
         }
         answer
     }
-
-    fn evolve(&mut self, event: &Event) {
-        if !event.can_be_rewound() {
-            self.before = None;
-        }
-        match &mut self.before {
-            Some(before) => self.state.evolve_since(&mut before.mark, event),
-            None => self.state.evolve(event),
-        }
-    }
-
-    /// Applies events, writes them down, and makes the receipt of the one that was asked for.
-    fn apply(
-        &mut self,
-        id: AuctionId,
-        command: &Command,
-        events: &[Event],
-        at: Timestamp,
-        batch: &mut Draft,
-    ) -> String {
-        let mut asked_for = None;
-        for event in events {
-            self.evolve(event);
-            let entry = log::encode(id, &self.state, event, at, self.head);
-            self.head = entry.hash;
-            self.head_at = at;
-            if let Some(outcome) = projection::receipt_outcome(event) {
-                asked_for = Some((entry.seq, entry.hash, outcome));
-            }
-            if let Event::Edited(edited) = event {
-                batch.rows.items.push(projection::item_row(id, &edited.item, &edited.terms));
-            }
-            batch.events.push(Envelope::of(&entry));
-            projection::push_event(&mut batch.rows.events, entry);
-        }
-        let (seq, hash, outcome) = asked_for.unwrap_or((self.state.seq, self.head, "done"));
-        // What bought at once has no commitment to open.
-        let salt = ceiling_salt(command).filter(|_| outcome != "bought");
-        let snapshot = Figures::of(&self.state);
-        let receipt = Receipt {
-            auction_id: id,
-            seq,
-            outcome,
-            price: snapshot.price,
-            minimum_next_bid: snapshot.minimum_next_bid,
-            ends_at: self.state.ends_at,
-            reserve_met: self.state.told_reserve_met(),
-            received_at: received_at(command).unwrap_or(at),
-            decided_at: at,
-            hash,
-            ceiling_salt: salt.as_ref().map(|salt| salt.as_str()),
-        };
-        receipt.encode()
-    }
 }
 
-/// What opens the commitment to a ceiling; told to its bidder alone.
-fn ceiling_salt(command: &Command) -> Option<const_hex::Buffer<16>> {
-    if let Command::PlaceBid(PlaceBid { offer: Offer::Ceiling(_), salt, .. }) = command {
-        Some(salt_hex(*salt))
-    } else {
-        None
-    }
+/// The answer is written down with what it answers, so that a retry hears the same.
+fn keep(columns: &mut ReceiptColumns, key: &ReceiptKey, answer: &Answer) {
+    let (accepted, answer) = match answer {
+        Answer::Accepted { receipt } => (true, receipt.clone()),
+        Answer::Refused(refusal) => (false, refusal.encode()),
+    };
+    columns.user_id.push(key.user);
+    columns.key.push(key.key.clone());
+    columns.fingerprint.push(key.fingerprint.to_vec());
+    columns.accepted.push(accepted);
+    columns.answer.push(answer);
 }
 
 /// The first answer again; unless the key came with another request.
-fn replayed(key: &ReceiptKey, kept: store::Receipt) -> Reply {
+fn replayed(id: LogId, key: &ReceiptKey, kept: store::Receipt) -> Reply {
     if kept.fingerprint != key.fingerprint {
         return Err(Failure::KeyReused);
     }
     if kept.accepted {
         return Ok(Answer::Accepted { receipt: kept.answer });
     }
-    serde_json::from_str(&kept.answer).map(Answer::Refused).map_err(|error| {
+    kinds::kept_refusal(id, &kept.answer).map(Answer::Refused).map_err(|error| {
         tracing::error!(%error, "a kept refusal cannot be read");
         Failure::LogDamaged
     })
-}
-
-fn received_at(command: &Command) -> Option<Timestamp> {
-    match command {
-        Command::PlaceBid(bid) => Some(bid.received_at),
-        Command::BuyNow(buy) => Some(buy.received_at),
-        Command::RetractBid(retraction) => Some(retraction.received_at),
-        Command::Open
-        | Command::Close
-        | Command::Edit(_)
-        | Command::Withdraw(_)
-        | Command::CancelByOperator(_) => None,
-    }
 }
 
 #[cfg(test)]
@@ -526,8 +479,11 @@ mod tests {
 
     use super::*;
     use crate::domain::{
-        auction::{Increment, Item, Scheduled, SoftClose, SoftCloseMode, Terms, increment::Table},
-        id::UserId,
+        auction::{
+            Command, Event, Increment, Item, Offer, PlaceBid, RetractBid, Scheduled, SoftClose,
+            SoftCloseMode, State, Terms, increment::Table,
+        },
+        id::{AuctionId, UserId},
         money::{Amount, Currency},
     };
 
@@ -579,6 +535,18 @@ mod tests {
 
     const HEAD: Hash = Hash([7; 32]);
 
+    fn id(number: u128) -> LogId {
+        AuctionId(Uuid::from_u128(number)).into()
+    }
+
+    fn chain(head_at: Timestamp) -> Chain {
+        Chain { id: id(9), head: HEAD, head_at }
+    }
+
+    fn loaded(state: State, head_at: Timestamp) -> LoadedLog {
+        LoadedLog::new(Subject::Auction(state), chain(head_at))
+    }
+
     struct Scene {
         mailbox: Arc<Mailbox>,
         queue: LogQueue,
@@ -586,15 +554,20 @@ mod tests {
 
     impl Scene {
         fn of(state: State, head_at: Timestamp) -> Scene {
-            let id = AuctionId(Uuid::from_u128(9));
-            let mailbox = Arc::new(Mailbox::new(id, STARTS_AT, &Arc::default()));
+            let mailbox = Arc::new(Mailbox::new(id(9), STARTS_AT, &Arc::default()));
             let mut queue = LogQueue::new(Arc::clone(&mailbox));
-            queue.loaded(LoadedLog::new(state, HEAD, head_at));
+            queue.loaded(loaded(state, head_at), None);
             Scene { mailbox, queue }
         }
 
         fn live() -> Scene {
             Scene::of(live(), STARTS_AT)
+        }
+
+        fn state(&self) -> State {
+            let Phase::Ready(loaded, _) = &self.queue.phase else { panic!("it is loaded") };
+            let Subject::Auction(state) = &loaded.subject;
+            state.clone()
         }
 
         fn permit(&self) -> Permit {
@@ -661,7 +634,7 @@ mod tests {
         let mut scene = Scene::live();
         let mut soft_close_off = live();
         soft_close_off.terms.soft_close = None;
-        scene.queue.loaded(LoadedLog::new(soft_close_off, HEAD, STARTS_AT));
+        scene.queue.loaded(loaded(soft_close_off, STARTS_AT), None);
         let on_its_way = scene.permit();
         scene.push_close();
         assert_eq!(scene.take(ends_at()), 0, "the close waits for whoever has a permit");
@@ -702,7 +675,7 @@ mod tests {
         scene.take(STARTS_AT.plus_s(1));
         let first = scene.decide(STARTS_AT.plus_s(1));
         assert_chained(&first, HEAD, 3);
-        assert!(scene.queue.rewind());
+        scene.queue.rewind();
         let again = scene.decide(STARTS_AT.plus_s(1));
         assert_chained(&again, HEAD, 3);
         assert_eq!(again.rows.events.hash, first.rows.events.hash);
@@ -715,6 +688,62 @@ mod tests {
     }
 
     #[test]
+    fn a_retraction_and_an_edit_are_undone_as_bids_are() {
+        let mut scene = Scene::live();
+        let now = STARTS_AT.plus_s(1);
+        let permit = scene.permit();
+        scene.push_bid(bid(1, 10_000, now), permit);
+        scene.commit(now);
+        let before = scene.state();
+        let retraction = RetractBid {
+            bidder: UserId(Uuid::from_u128(101)),
+            bid_seq: before.seq,
+            reason: "a slip".to_owned(),
+            received_at: now,
+        };
+        let permit = scene.permit();
+        scene.push_bid(Request::internal(Command::RetractBid(retraction)), permit);
+        scene.take(now);
+        assert_eq!(scene.decide(now).rows.events.kind, ["bid.retracted"]);
+        scene.queue.rewind();
+        assert_eq!(scene.state(), before);
+        assert_eq!(scene.decide(now).rows.events.kind, ["bid.retracted"], "it is decided again");
+    }
+
+    #[test]
+    fn what_is_committed_is_not_undone_by_a_batch_that_failed_before_it_was_decided() {
+        let mut scene = Scene::live();
+        let now = STARTS_AT.plus_s(1);
+        let permit = scene.permit();
+        scene.push_bid(bid(1, 10_000, now), permit);
+        scene.commit(now);
+        let committed = scene.state();
+        let permit = scene.permit();
+        scene.push_bid(bid(2, 20_000, now), permit);
+        scene.take(now);
+        scene.queue.retry();
+        assert_eq!(scene.state(), committed);
+        assert_eq!(scene.commit(now), ["bid.placed"]);
+    }
+
+    #[test]
+    fn a_log_that_was_read_under_another_owner_is_read_again_unless_its_batch_is_under_way() {
+        let mut scene = Scene::live();
+        scene.queue.renew(None);
+        assert_eq!(scene.queue.need(), None, "it is the same owner");
+        let permit = scene.permit();
+        scene.push_bid(bid(1, 10_000, STARTS_AT), permit);
+        scene.take(STARTS_AT);
+        scene.queue.renew(Some(2));
+        assert_eq!(scene.decide(STARTS_AT).rows.events.kind, ["bid.placed"], "the fence tells");
+        scene.queue.settle();
+        scene.queue.renew(Some(2));
+        let permit = scene.permit();
+        scene.push_bid(bid(2, 20_000, STARTS_AT), permit);
+        assert_eq!(scene.queue.need(), Some(Need::Load));
+    }
+
+    #[test]
     fn the_time_in_a_log_never_runs_backwards_whatever_the_clock_says() {
         let head_at = STARTS_AT.plus_s(30);
         let mut scene = Scene::of(live(), head_at);
@@ -724,15 +753,16 @@ mod tests {
         scene.take(now);
         let draft = scene.decide(now);
         assert_eq!(draft.rows.events.at, [head_at]);
-        assert!(scene.queue.rewind());
+        scene.queue.rewind();
         assert_eq!(scene.decide(now).rows.events.at, [head_at], "nor after it was undone");
     }
 
     #[test]
     fn no_other_bytes_are_taken_for_the_state_of_a_snapshot() {
-        let (id, other) = (AuctionId(Uuid::from_u128(9)), AuctionId(Uuid::from_u128(8)));
-        let (state, head, head_at) = (live(), HEAD, STARTS_AT);
-        let new = snapshots::seal(CommittedState { id, state: state.clone(), head, head_at });
+        let (id, other) = (id(9), id(8));
+        let subject = Subject::Auction(live());
+        let chain = chain(STARTS_AT);
+        let new = snapshots::seal(CommittedState { subject: subject.clone(), chain });
         let new = new.expect("encoded").expect("small");
         let mut row = store::SnapshotRow {
             seq: new.seq,
@@ -743,7 +773,7 @@ mod tests {
             state: new.state,
         };
         let (opened, opened_head) = snapshots::open(id, &row).expect("as it was written");
-        assert_eq!((opened, opened_head), (state, head));
+        assert_eq!((opened, opened_head), (subject, HEAD));
         assert!(snapshots::open(other, &row).is_err(), "it is another auction's");
         for place in 0..row.state.len() {
             row.state[place] ^= 1;
@@ -762,11 +792,11 @@ mod tests {
         let mut grown = live();
         grown.seq = snapshots::EVENTS_BETWEEN_MIN;
         let wants = |scene: &Scene| match &scene.queue.phase {
-            Phase::Ready(loaded) => loaded.wants_snapshot(),
+            Phase::Ready(loaded, _) => loaded.wants_snapshot(),
             Phase::Unloaded => false,
         };
         let (mut first, mut second) = (Scene::of(grown.clone(), STARTS_AT), Scene::live());
-        second.queue.loaded(LoadedLog::new(grown, HEAD, STARTS_AT));
+        second.queue.loaded(loaded(grown, STARTS_AT), None);
         first.queue.save(&handle);
         assert!(!wants(&first));
         second.queue.save(&handle);
@@ -782,12 +812,12 @@ mod tests {
             exchange::{replay::Replay, snapshots::seal},
             store::SnapshotRow,
         };
-        let (id, seq) = (AuctionId(Uuid::from_u128(9)), snapshots::EVENTS_BETWEEN_MIN);
+        let (id, seq) = (id(9), snapshots::EVENTS_BETWEEN_MIN);
         let mut state = live();
         state.seq = seq;
-        let mut loaded = LoadedLog::new(state, HEAD, STARTS_AT);
+        let mut loaded = loaded(state, STARTS_AT);
         assert!(loaded.wants_snapshot());
-        let new = seal(loaded.committed(id)).expect("a form").expect("small enough");
+        let new = seal(loaded.committed()).expect("a form").expect("small enough");
         let log_hash = Some(new.hash.clone());
         let (hash, at, format) = (new.hash, new.at, new.format);
         let row = SnapshotRow { seq: new.seq, hash, at, format, state: new.state, log_hash };

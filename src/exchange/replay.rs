@@ -1,14 +1,14 @@
 //! A log on its way to a state: from its first event or from a snapshot, part by part. Costs time
 //! for every event, so it runs beside the lane's thread.
 
-use super::{queue::LoadedLog, snapshots, state_form::FormError};
+use super::{
+    kinds::{Subject, auction_form::FormError},
+    queue::{Chain, LoadedLog},
+    snapshots,
+};
 use crate::{
-    domain::{
-        auction::{Event, State},
-        id::AuctionId,
-        time::Timestamp,
-    },
-    log::{self, DecodeError, hash::Hash},
+    domain::{id::LogId, time::Timestamp},
+    log::{DecodeError, hash::Hash},
     store::{EventRow, LogRange, SnapshotRow},
 };
 
@@ -48,12 +48,12 @@ pub(super) enum SnapshotError {
 
 /// See the module.
 pub(super) struct Replay {
-    pub id: AuctionId,
+    pub id: LogId,
     /// The event that the log ends with.
     pub last: i64,
     /// Up to which event it was applied.
     reached: i64,
-    state: Option<State>,
+    subject: Option<Subject>,
     head: Hash,
     head_at: Timestamp,
     /// Up to which event a snapshot holds it.
@@ -62,17 +62,17 @@ pub(super) struct Replay {
 
 impl Replay {
     /// Of a log of which nothing is known yet but its length.
-    pub const fn new(id: AuctionId, last: i64) -> Replay {
+    pub const fn new(id: LogId, last: i64) -> Replay {
         let (head, head_at) = (Hash::ZERO, Timestamp::EPOCH);
-        Replay { id, last, reached: 0, state: None, head, head_at, saved_seq: 0 }
+        Replay { id, last, reached: 0, subject: None, head, head_at, saved_seq: 0 }
     }
 
     /// Goes on from a snapshot.
     pub fn begin_at(&mut self, row: &SnapshotRow) -> Result<(), SnapshotError> {
-        let (state, head) = snapshots::open(self.id, row)?;
+        let (subject, head) = snapshots::open(self.id, row)?;
         self.reached = row.seq;
-        self.saved_seq = state.seq;
-        self.state = Some(state);
+        self.saved_seq = subject.seq();
+        self.subject = Some(subject);
         self.head = head;
         self.head_at = row.at;
         Ok(())
@@ -81,7 +81,7 @@ impl Replay {
     /// What to read next, at most so many events.
     pub fn next(&self, events_max: i64) -> LogRange {
         let last = self.last.min(self.reached.saturating_add(events_max));
-        LogRange { auction_id: self.id, after: self.reached, last }
+        LogRange { log: self.id, after: self.reached, last }
     }
 
     /// How many events are still to be read.
@@ -102,12 +102,13 @@ impl Replay {
         if row.seq != self.reached + 1 {
             return Err(self.gap());
         }
-        let event = log::decode(&row.kind, &row.data, row.private.as_deref())
-            .map_err(|source| ReplayError::Event { seq: row.seq, source })?;
-        match (&mut self.state, &event) {
-            (Some(state), event) => state.evolve(event),
-            (none, Event::Scheduled(first)) => *none = Some(State::scheduled(first)),
-            (None, _) => return Err(ReplayError::Beginning),
+        let unreadable = |source| ReplayError::Event { seq: row.seq, source };
+        match &mut self.subject {
+            Some(subject) => subject.follow(row).map_err(unreadable)?,
+            none => {
+                let begun = Subject::begun(self.id, row).map_err(unreadable)?;
+                *none = Some(begun.ok_or(ReplayError::Beginning)?);
+            }
         }
         self.head = Hash::from_slice(&row.hash).ok_or(ReplayError::Hash(row.seq))?;
         self.head_at = row.at;
@@ -119,7 +120,8 @@ impl Replay {
         if self.left() > 0 {
             return Err(self.gap());
         }
-        let state = self.state.ok_or(ReplayError::Beginning)?;
-        Ok(LoadedLog::new(state, self.head, self.head_at).saved_at(self.saved_seq))
+        let subject = self.subject.ok_or(ReplayError::Beginning)?;
+        let chain = Chain { id: self.id, head: self.head, head_at: self.head_at };
+        Ok(LoadedLog::new(subject, chain).saved_at(self.saved_seq))
     }
 }

@@ -1,17 +1,7 @@
-//! What is asked of an auction, and what it answers.
+//! What is asked of the subject of a log, and what it answers.
 
-use serde::{Deserialize, Serialize};
-
-use crate::{
-    domain::{
-        auction::{Command, Rejection, Salt, State},
-        id::AuctionId,
-        money::Money,
-        time::Timestamp,
-    },
-    log::hash::Hash,
-    store::ReceiptKey,
-};
+use super::kinds::{Command, auction::AuctionRefusal};
+use crate::store::ReceiptKey;
 
 /// A command, with the key under which its answer is kept.
 #[derive(Debug)]
@@ -26,8 +16,8 @@ pub struct Request {
 
 impl Request {
     /// What the exchange asks by itself.
-    pub fn internal(command: Command) -> Request {
-        Request { command, receipt_key: None, request_id: None }
+    pub fn internal(command: impl Into<Command>) -> Request {
+        Request { command: command.into(), receipt_key: None, request_id: None }
     }
 }
 
@@ -46,40 +36,18 @@ pub enum Answer {
     Refused(Refusal),
 }
 
-/// A rejection, with what helps the caller to go on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refusal {
-    /// Why.
-    pub rejection: Rejection,
-    /// Where the auction stood.
-    pub snapshot: Figures,
-    /// Of the HTTP request that was refused first.
-    pub request_id: Option<String>,
+/// A rejection, by the kind of what refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// An auction.
+    Auction(AuctionRefusal),
 }
 
-/// Where an auction stood when it said no. Public.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Figures {
-    /// The last event's sequence number.
-    pub seq: u64,
-    /// The visible price.
-    pub price: Money,
-    /// The least that is accepted from somebody who does not lead, while such bids are taken.
-    pub minimum_next_bid: Option<Money>,
-    /// The end as it stands.
-    pub ends_at: Timestamp,
-}
-
-impl Figures {
-    /// Of a state.
-    pub fn of(state: &State) -> Figures {
-        let currency = state.terms.currency;
-        Figures {
-            seq: state.seq,
-            price: Money { amount: state.standing.price, currency },
-            minimum_next_bid: state.told_minimum().map(|amount| Money { amount, currency }),
-            ends_at: state.ends_at,
-        }
+impl Refusal {
+    /// As JSON, as it is kept.
+    pub(super) fn encode(&self) -> String {
+        let Refusal::Auction(refusal) = self;
+        serde_json::to_string(refusal).expect("a struct of strings and numbers is always JSON")
     }
 }
 
@@ -107,33 +75,4 @@ pub enum Failure {
     /// The log of this auction cannot be read.
     #[error("the log of this auction is damaged")]
     LogDamaged,
-}
-
-/// The answer to what was accepted (API, "Receipt").
-#[derive(Debug, Serialize)]
-pub(super) struct Receipt<'a> {
-    pub auction_id: AuctionId,
-    pub seq: u64,
-    pub outcome: &'static str,
-    pub price: Money,
-    pub minimum_next_bid: Option<Money>,
-    pub ends_at: Timestamp,
-    pub reserve_met: Option<bool>,
-    pub received_at: Timestamp,
-    pub decided_at: Timestamp,
-    pub hash: Hash,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ceiling_salt: Option<&'a str>,
-}
-
-impl Receipt<'_> {
-    /// As JSON.
-    pub fn encode(&self) -> String {
-        serde_json::to_string(self).expect("a struct of strings and numbers is always JSON")
-    }
-}
-
-/// The salt in the bidder's own receipt, so that they can open the commitment.
-pub(super) fn salt_hex(salt: Salt) -> const_hex::Buffer<16> {
-    const_hex::const_encode(&salt)
 }

@@ -8,11 +8,12 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::{
+    kinds::{self, Subject, auction_form::FormError},
+    queue::Chain,
     replay::SnapshotError,
-    state_form::{self, FORMAT, FormError},
 };
 use crate::{
-    domain::{auction::State, id::AuctionId, time::Timestamp},
+    domain::{id::LogId, time::Timestamp},
     log::hash::Hash,
     store::{NewSnapshot, SnapshotRow, Store},
 };
@@ -39,10 +40,8 @@ pub(super) const fn is_wanted(seq: u64, saved: u64) -> bool {
 
 /// A committed state and the end of its log.
 pub(super) struct CommittedState {
-    pub id: AuctionId,
-    pub state: State,
-    pub head: Hash,
-    pub head_at: Timestamp,
+    pub subject: Subject,
+    pub chain: Chain,
 }
 
 /// Hands states over to be written.
@@ -98,23 +97,24 @@ impl SnapshotWriter {
 
 /// The row of a snapshot; `None` if it would be too large.
 pub(super) fn seal(committed: CommittedState) -> Result<Option<NewSnapshot>, FormError> {
-    let CommittedState { id, state, head, head_at } = committed;
-    let mut bytes = state_form::encode(&state)?;
-    let seq = super::projection::seq(state.seq);
-    // The state may be large, and is not needed any more.
-    drop(state);
+    let CommittedState { subject, chain: Chain { id, head, head_at } } = committed;
+    let mut bytes = subject.encode()?;
+    let seq = kinds::auction::seq(subject.seq());
+    // It may be large, and is not needed any more.
+    drop(subject);
     if bytes.len() > BYTES_MAX {
         return Ok(None);
     }
-    let digest = digest(id, seq, &head.0, head_at, FORMAT, &bytes);
+    let format = kinds::format(id);
+    let digest = digest(id, seq, &head.0, head_at, format, &bytes);
     bytes.extend_from_slice(&digest);
     let hash = head.0.to_vec();
-    Ok(Some(NewSnapshot { auction_id: id, seq, hash, at: head_at, format: FORMAT, state: bytes }))
+    Ok(Some(NewSnapshot { log: id, seq, hash, at: head_at, format, state: bytes }))
 }
 
 /// The state that a snapshot holds, and the hash of its log's end.
-pub(super) fn open(id: AuctionId, row: &SnapshotRow) -> Result<(State, Hash), SnapshotError> {
-    if row.format != FORMAT {
+pub(super) fn open(id: LogId, row: &SnapshotRow) -> Result<(Subject, Hash), SnapshotError> {
+    if row.format != kinds::format(id) {
         return Err(SnapshotError::Format(row.format));
     }
     if row.log_hash.as_ref() != Some(&row.hash) {
@@ -125,18 +125,18 @@ pub(super) fn open(id: AuctionId, row: &SnapshotRow) -> Result<(State, Hash), Sn
     if digest(id, row.seq, &row.hash, row.at, row.format, bytes) != *sealed {
         return Err(SnapshotError::Damaged);
     }
-    let state = state_form::decode(bytes)?;
+    let subject = Subject::decode(id, bytes)?;
     let head = Hash::from_slice(&row.hash).ok_or(SnapshotError::Damaged)?;
-    if i64::try_from(state.seq) != Ok(row.seq) {
+    if i64::try_from(subject.seq()) != Ok(row.seq) {
         return Err(SnapshotError::Damaged);
     }
-    Ok((state, head))
+    Ok((subject, head))
 }
 
 /// Over everything that a snapshot says, so that no other bytes are taken for a state, and no
 /// auction's for another's.
 fn digest(
-    id: AuctionId,
+    id: LogId,
     seq: i64,
     hash: &[u8],
     at: Timestamp,
@@ -144,7 +144,7 @@ fn digest(
     bytes: &[u8],
 ) -> [u8; DIGEST_BYTES] {
     let mut sha = Sha256::new();
-    sha.update(id.0.as_bytes());
+    sha.update(id.uuid().as_bytes());
     sha.update(seq.to_be_bytes());
     sha.update(hash);
     sha.update(at.as_millis().to_be_bytes());

@@ -198,7 +198,7 @@ async fn submit(
     let answer = state
         .exchange
         .submit(id, |received_at| Request {
-            command: command(received_at),
+            command: command(received_at).into(),
             receipt_key: Some(key),
             request_id,
         })

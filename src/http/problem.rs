@@ -569,7 +569,7 @@ pub struct ProblemBody {
 }
 
 impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Problem {
+    fn from(Refusal::Auction(refusal): Refusal) -> Problem {
         let code = match &refusal.rejection {
             Rejection::AuctionNotLive { .. } => Code::AuctionNotLive,
             Rejection::AuctionEnded => Code::AuctionEnded,
@@ -591,7 +591,7 @@ impl From<Refusal> for Problem {
             Rejection::NotEditable | Rejection::NotDue => Code::AuctionNotEditable,
         };
         let mut refused = Refused {
-            snapshot: refusal.snapshot,
+            snapshot: refusal.figures,
             starts_at: None,
             cap: None,
             request_id: refusal.request_id,

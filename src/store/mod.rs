@@ -41,10 +41,11 @@ pub use self::{
         },
         dead_letters::DeadLetterRow,
         events::{BidRow, EventKey, EventRow, LogPage, LogRow, PublicEventRow},
-        lease::{Lease, LeaseError, Leased},
+        lease::{Lease, LeaseError},
         loading::{LogPart, LogRange, LogSize},
         outbox::{OutboxRow, OutboxWaiting},
         receipts::{Receipt, ReceiptKey},
+        slots::Owned,
         snapshots::{NewSnapshot, SnapshotRow},
     },
     market::{

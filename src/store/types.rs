@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use crate::domain::{
-    id::{AuctionId, UserId},
+    id::{AuctionId, LogId, UserId},
     money::Amount,
     time::Timestamp,
 };
@@ -87,3 +87,15 @@ macro_rules! id_as_uuid {
 
 id_as_uuid!(AuctionId);
 id_as_uuid!(UserId);
+
+impl ToSql for LogId {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, BoxError> {
+        self.uuid().to_sql(ty, out)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::UUID
+    }
+
+    to_sql_checked!();
+}

@@ -236,13 +236,16 @@ async fn a_timer_that_was_missed_is_found_in_the_database() {
     sora.auction_once(&id, "ended").await;
 }
 
-/// Another exchange on the same database, which never asked for the lease.
-fn second_exchange(database: &Database) -> (Store, Exchange) {
-    let store = Store::new(database.config().clone()).expect("a store");
-    let (handle, relay) = Relay::new(store.clone(), Arc::new(InProcessBus::default()));
+/// Another exchange on the same database, behind the same fences: only the keys of the logs keep the
+/// two apart.
+fn second_exchange(server: &TestServer) -> (Store, Exchange) {
+    let store = Store::new(server.database.config().clone()).expect("a store");
+    let owned = server.state().exchange.owned().clone();
+    let (handle, relay) =
+        Relay::new(store.clone(), Arc::new(InProcessBus::default()), owned.clone());
     actix::spawn(relay.run());
-    let exchange =
-        Exchange::start(store.clone(), handle, Options { lanes: 1, ..Options::default() });
+    let options = Options { lanes: 1, ..Options::default() };
+    let exchange = Exchange::start(store.clone(), handle, owned, options);
     (store, exchange)
 }
 
@@ -258,7 +261,7 @@ async fn two_exchanges_on_one_database_close_every_auction_once_and_the_loser_re
     let lasting = sora.sells(an_auction()).await;
     sora.auction_once(&lasting, "live").await;
     // Both hold these in memory before they differ.
-    let (_store, second) = second_exchange(&server.database);
+    let (_store, second) = second_exchange(&server);
     let lasting_id = AuctionId(lasting.parse().unwrap());
     let seq = second.read(lasting_id, |state| state.seq).await.expect("read");
     assert_eq!(seq, 2);
@@ -286,7 +289,7 @@ async fn bids_through_two_exchanges_leave_one_log_without_a_gap() {
     let sora = first.seller("sora").await;
     let id = sora.sells(an_auction()).await;
     sora.auction_once(&id, "live").await;
-    let (_store, second) = second_exchange(&first.database);
+    let (_store, second) = second_exchange(&first);
     let auction = AuctionId(id.parse().unwrap());
     let (minji, junho) = (first.bidder("minji").await, first.bidder("junho").await);
     let through_second = |offer: i64| {

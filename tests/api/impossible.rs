@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use hoga::{
     domain::time::SeoulDay,
-    store::{LeaseError, Leased},
+    store::{LeaseError, Owned},
     wall_clock,
 };
 use serde_json::{Value, json};
@@ -256,7 +256,7 @@ async fn a_missed_timer_leaves_no_auction_open() {
 #[tokio::test]
 async fn a_second_server_on_the_database_does_not_start() {
     let server = TestServer::spawn();
-    let second = server.store.lease(&Leased::not_yet()).await;
+    let second = server.store.lease(&Owned::nothing(), 1).await;
     assert!(matches!(second, Err(LeaseError::Taken)), "one clock for each database");
 }
 
@@ -279,8 +279,78 @@ async fn a_lease_that_was_lost_is_taken_again_and_events_flow_on() {
     })
     .await;
     server.all_is_published().await;
-    let second = server.store.lease(&Leased::not_yet()).await;
+    let second = server.store.lease(&Owned::nothing(), 1).await;
     assert!(matches!(second, Err(LeaseError::Taken)));
+}
+
+#[tokio::test]
+async fn a_server_whose_fences_are_gone_writes_nothing_not_even_a_refusal() {
+    let server = TestServer::spawn();
+    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+    let id = sora.sells(an_auction()).await;
+    sora.auction_once(&id, "live").await;
+    minji.offers(&id, 20_000).await.with_status(201);
+    let written = "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM receipts)";
+    let before = server.database.number(written).await;
+    // As another server does that takes over.
+    server.database.rows("DELETE FROM fences RETURNING owner").await;
+    let junho = server.bidder("junho").await;
+    for amount in [30_000, 1] {
+        let answer = junho.offers(&id, amount).await;
+        assert_eq!(answer.with_status(503)["code"], "overloaded", "of {amount}");
+    }
+    assert_eq!(server.database.number(written).await, before);
+    // Its lease ends with its session; nobody else has taken it, so it takes the slots over anew.
+    let owner = "SELECT max(owner) FROM slots";
+    let was = server.database.number(owner).await;
+    let ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                 WHERE application_name = 'hoga lease' AND datname = current_database()";
+    server.database.rows(ended).await;
+    eventually("it owns the slots again", || async {
+        (server.database.number(owner).await > was).then_some(())
+    })
+    .await;
+    junho.offers(&id, 30_000).await.with_status(201);
+}
+
+#[tokio::test]
+async fn a_takeover_waits_for_what_a_lane_has_under_way() {
+    let server = TestServer::spawn();
+    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+    let id = sora.sells(an_auction()).await;
+    sora.auction_once(&id, "live").await;
+    let waiting = |who: &'static str| {
+        let database = &server.database;
+        async move {
+            let waits = format!(
+                "SELECT count(*) FROM pg_stat_activity WHERE {who} AND wait_event_type = 'Lock'
+                 AND datname = current_database()"
+            );
+            eventually("it waits", || async { (database.number(&waits).await > 0).then_some(()) })
+                .await;
+        }
+    };
+    // The lane's statement has passed its fence, and waits for this.
+    let (other, connection) =
+        server.database.config().connect(tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let row = format!("BEGIN; SELECT 1 FROM standings WHERE auction_id = '{id}' FOR UPDATE");
+    other.batch_execute(&row).await.unwrap();
+    let bid = async { minji.offers(&id, 20_000).await.with_status(201) };
+    let taken_over = async {
+        waiting("application_name LIKE 'hoga lane%'").await;
+        let (taker, connection) =
+            server.database.config().connect(tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let taking = async { taker.execute("DELETE FROM fences", &[]).await.unwrap() };
+        let released = async {
+            waiting("query = 'DELETE FROM fences'").await;
+            other.batch_execute("COMMIT").await.unwrap();
+        };
+        tokio::join!(taking, released).0
+    };
+    let (_receipt, fences) = tokio::join!(bid, taken_over);
+    assert!(fences > 0);
 }
 
 #[tokio::test]

@@ -270,7 +270,7 @@ async fn two_lanes_with_the_same_keys_never_wait_for_each_other() {
     other.batch_execute(&format!("BEGIN; {}", insert(users[0]))).await.unwrap();
     let (client, connection) = BatchWriter::connect(server.database.config(), 7).await.unwrap();
     tokio::spawn(connection);
-    let writer = BatchWriter::prepare(client).await.unwrap();
+    let writer = BatchWriter::prepare(client, 0).await.unwrap();
     let mut rows = Rows::default();
     // In the order in which they came.
     for user in [users[1], users[0]] {
@@ -280,8 +280,9 @@ async fn two_lanes_with_the_same_keys_never_wait_for_each_other() {
         rows.receipts.accepted.push(true);
         rows.receipts.answer.push(String::new());
     }
+    let owned = server.state().exchange.owned().clone();
     let writing =
-        tokio::spawn(async move { writer.write_and_commit(&rows, Timestamp::EPOCH).await });
+        tokio::spawn(async move { writer.write_and_commit(&owned, &rows, Timestamp::EPOCH).await });
     let waits = "SELECT count(*) FROM pg_stat_activity
                  WHERE application_name = 'hoga lane 7' AND wait_event_type = 'Lock'
                  AND datname = current_database()";

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hoga::{
     domain::id::AuctionId,
     events::{bus::Bus, in_process::InProcessBus, relay::Relay},
-    store::Store,
+    store::{Owned, Store},
 };
 
 use super::{
@@ -33,7 +33,9 @@ async fn what_a_consumer_in_the_process_refuses_is_put_aside_and_comes_back() {
     let recorder = Recorder::new();
     recorder.refuse(|event| event.seq == 2);
     let bus: Arc<dyn Bus> = Arc::new(InProcessBus::start(&store, vec![recorder.clone()]));
-    let (handle, relay) = Relay::new(store.clone(), bus);
+    let owned = Owned::nothing();
+    let _lease = store.lease(&owned, 1).await.expect("nobody else runs");
+    let (handle, relay) = Relay::new(store.clone(), bus, owned);
     tokio::spawn(relay.run());
     let letters = eventually("the second is put aside", || async {
         let letters = store.dead_letters(10).await.unwrap();

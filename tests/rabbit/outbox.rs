@@ -12,7 +12,7 @@ use hoga::{
         envelope::Envelope,
         relay::{Batch, Relay, RelayHandle},
     },
-    store::Store,
+    store::{Lease, Owned, Store},
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -84,6 +84,8 @@ fn rows(first: u64, last: u64) -> String {
 struct Outbox {
     database: Database,
     store: Store,
+    owned: Owned,
+    _lease: Lease,
 }
 
 impl Outbox {
@@ -93,7 +95,9 @@ impl Outbox {
         let store = Store::new(database.config().clone()).unwrap();
         database.rows(&events(1, 1)).await;
         database.rows(&rows(1, 1)).await;
-        Outbox { database, store }
+        let owned = Owned::nothing();
+        let _lease = store.lease(&owned, 1).await.expect("nobody else runs");
+        Outbox { database, store, owned, _lease }
     }
 
     /// The sequence numbers that wait.
@@ -108,7 +112,8 @@ impl Outbox {
     }
 
     fn relay(&self, bus: &Arc<HeldBus>) -> (RelayHandle, JoinHandle<()>) {
-        let (handle, relay) = Relay::new(self.store.clone(), Arc::clone(bus) as Arc<dyn Bus>);
+        let (handle, relay) =
+            Relay::new(self.store.clone(), Arc::clone(bus) as Arc<dyn Bus>, self.owned.clone());
         (handle, tokio::spawn(relay.run()))
     }
 

@@ -2,7 +2,7 @@
 
 use hoga::{
     domain::auction::{SoftClose, SoftCloseMode, Terms},
-    exchange::state_form::{FORMAT, decode, encode},
+    exchange::kinds::auction_form::{FORMAT, decode, encode},
 };
 
 use super::house::*;

@@ -9,7 +9,7 @@ use hoga::{
         time::Timestamp,
     },
     log::{self, hash::Hash},
-    store::{BatchWriter, LogRange, Rows, Store},
+    store::{BatchWriter, LogRange, Owned, Rows, Store},
 };
 use uuid::Uuid;
 
@@ -25,7 +25,7 @@ pub struct Replayed {
 
 /// Replays the log from its first event, in one piece.
 pub async fn replayed(store: &Store, id: AuctionId) -> Replayed {
-    let whole = LogRange { auction_id: id, after: 0, last: i64::MAX };
+    let whole = LogRange { log: id.into(), after: 0, last: i64::MAX };
     let part = store.log_part(&[whole], i64::MAX).await.expect("the log");
     let (mut events, mut head, mut head_at) = (Vec::new(), Hash::ZERO, Timestamp::EPOCH);
     for row in part.into_events() {
@@ -44,7 +44,9 @@ pub async fn grow(store: &Store, id: AuctionId, bids: usize) -> State {
     config.application_name("long log");
     let (client, connection) = BatchWriter::connect(&config, 0).await.expect("a connection");
     tokio::spawn(connection);
-    let writer = BatchWriter::prepare(client).await.expect("prepared");
+    let writer = BatchWriter::prepare(client, 0).await.expect("prepared");
+    let owned = Owned::nothing();
+    let lease = store.lease(&owned, 1).await.expect("nobody else runs");
     let mut log = replayed(store, id).await;
     let bidders = [UserId(Uuid::now_v7()), UserId(Uuid::now_v7())];
     let mut left = bids;
@@ -56,8 +58,9 @@ pub async fn grow(store: &Store, id: AuctionId, bids: usize) -> State {
         }
         left -= left.min(BIDS_PER_WRITE);
         log.stand(id, first_seq, &mut rows);
-        writer.write_and_commit(&rows, log.head_at).await.expect("written");
+        writer.write_and_commit(&owned, &rows, log.head_at).await.expect("written");
     }
+    lease.give_back().await;
     log.state
 }
 

@@ -29,7 +29,7 @@ use hoga::{
     identity::{keys::KeyRing, tokens::Tokens},
     live::{Hub, LiveOptions, personal::Personal},
     log::hash::Hash,
-    store::Store,
+    store::{Owned, Store},
 };
 use tokio_postgres::NoTls;
 
@@ -95,10 +95,11 @@ fn state(config: &Config, database: tokio_postgres::Config) -> Result<State, Fai
     let store = Store::new(database)?;
     let bus = std::sync::Arc::new(InProcessBus::default());
     let hub = Hub::start(bus.subscribe(), store.clone(), LiveOptions::default());
-    let (relay, _) = Relay::new(store.clone(), bus.clone());
+    let owned = Owned::nothing();
+    let (relay, _) = Relay::new(store.clone(), bus.clone(), owned.clone());
     let personal = Personal::start(store.clone(), Default::default(), LiveOptions::default());
     let options = exchange::Options { lanes: 1, ..exchange::Options::default() };
-    let exchange = Exchange::start(store.clone(), relay, options);
+    let exchange = Exchange::start(store.clone(), relay, owned, options);
     let tokens = std::sync::Arc::new(Tokens::new(key, &config.public_url));
     let webhooks = app::webhooks(config, &store)?;
     let state = State::new(
@@ -165,8 +166,8 @@ fn answer(
         let mut created = actix_web::HttpResponse::Created();
         return Ok(created.content_type("application/json").body(answer));
     }
-    let refusal: Result<Refusal, _> = serde_json::from_str(&answer);
-    Err(refusal.map_or_else(|_| http::problem::Code::Internal.into(), Into::into))
+    let refusal = serde_json::from_str(&answer).map(|refusal| Refusal::Auction(refusal).into());
+    Err(refusal.unwrap_or_else(|_| http::problem::Code::Internal.into()))
 }
 
 /// `bidder-7`: the number in the user's id.

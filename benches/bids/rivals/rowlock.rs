@@ -14,7 +14,7 @@ use hoga::{
         money::{Amount, Money},
         time::Timestamp,
     },
-    exchange::{Figures, Refusal},
+    exchange::{AuctionRefusal, Figures},
     http::{
         bids::NewBidBody,
         body::{self, IdempotencyKey, Json},
@@ -164,14 +164,14 @@ impl Bid {
     }
 
     fn refusal(&self, rejection: Rejection, row: &Row) -> Result<String, Failed> {
-        let snapshot = Figures {
+        let figures = Figures {
             seq: row.seq.unsigned_abs(),
             price: won(row.price),
             minimum_next_bid: Some(won(row.minimum_next_bid)),
             ends_at: row.ends_at,
         };
         let request_id = self.request_id.clone();
-        Ok(serde_json::to_string(&Refusal { rejection, snapshot, request_id })?)
+        Ok(serde_json::to_string(&AuctionRefusal { rejection, figures, request_id })?)
     }
 
     /// Writes the event, the standing and the outbox row; the receipt's text.

@@ -43,20 +43,6 @@ pub enum Event {
 }
 
 impl Event {
-    /// Whether [`State::rewind`](super::State::rewind) can undo it: not what changes terms or
-    /// earlier bids in place.
-    pub const fn can_be_rewound(&self) -> bool {
-        match self {
-            Event::Withdrawn
-            | Event::Opened
-            | Event::BidPlaced(_)
-            | Event::Extended { .. }
-            | Event::Bought(_)
-            | Event::Closed(_) => true,
-            Event::Scheduled(_) | Event::Edited(_) | Event::BidRetracted(_) => false,
-        }
-    }
-
     /// Every type, as [`Event::kind`] says it.
     pub const KINDS: [&'static str; 9] = [
         "auction.scheduled",

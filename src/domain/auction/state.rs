@@ -92,8 +92,8 @@ pub struct State {
     pub closed: Option<Closed>,
 }
 
-/// A state as it was, to go back to: everything but the lists, which bids only make longer. Whatever
-/// is to be undone is applied by [`State::evolve_since`].
+/// A state as it was, to go back to: what is small as it was, and of the lists how long they were and
+/// what was changed in them. Whatever is to be undone is applied by [`State::evolve_since`].
 #[derive(Debug, Clone)]
 pub struct Mark {
     status: Status,
@@ -102,11 +102,24 @@ pub struct Mark {
     standing: Standing,
     buy_now_stands: bool,
     bid_count: u32,
+    edits: u32,
     bids: usize,
     users: usize,
     closed: Option<Closed>,
-    /// What each bid since found as its bidder's highest, so that going back looks through no bids.
-    highest: Vec<(BidderNo, Option<Offer>)>,
+    /// What was changed in place since, in the order in which it was, so that going back looks through
+    /// no bids.
+    undo: Vec<Undo>,
+}
+
+/// How to undo what an event changed in place.
+#[derive(Debug, Clone)]
+enum Undo {
+    /// A bid of this bidder was accepted, whose highest had been this.
+    Placed(BidderNo, Option<Offer>),
+    /// The bid at this place of the list was taken back, its bidder's highest having been this.
+    Retracted(usize, BidderNo, Option<Offer>),
+    /// The terms had been these.
+    Edited(Box<Terms>),
 }
 
 impl State {
@@ -154,11 +167,11 @@ impl State {
         self.seq += 1;
         match event {
             Event::Scheduled(event) => *self = State { seq: self.seq, ..State::scheduled(event) },
-            Event::Edited(event) => self.edited(event),
+            Event::Edited(event) => self.edited(event, mark),
             Event::Withdrawn => self.status = Status::Cancelled,
             Event::Opened => self.status = Status::Live,
             Event::BidPlaced(event) => self.bid_placed(event, mark),
-            Event::BidRetracted(event) => self.bid_retracted(event),
+            Event::BidRetracted(event) => self.bid_retracted(event, mark),
             Event::Extended { ends_at } => self.ends_at = *ends_at,
             Event::Bought(event) => self.bought(event),
             Event::Closed(event) => {
@@ -178,15 +191,16 @@ impl State {
             standing: self.standing,
             buy_now_stands: self.buy_now_stands,
             bid_count: self.bid_count,
+            edits: self.edits,
             bids: self.bids.len(),
             users: self.users.len(),
             closed: self.closed,
-            highest: Vec::new(),
+            undo: Vec::new(),
         }
     }
 
-    /// Undoes the events since the mark, which must all be such that [`Event::can_be_rewound`]. Costs
-    /// what is undone, however many bids there are.
+    /// Undoes the events since the mark: any but the first of a log, which nothing decides. Costs what
+    /// is undone, however many bids there are.
     pub fn rewind(&mut self, mark: Mark) {
         self.status = mark.status;
         self.seq = mark.seq;
@@ -194,21 +208,41 @@ impl State {
         self.standing = mark.standing;
         self.buy_now_stands = mark.buy_now_stands;
         self.bid_count = mark.bid_count;
+        self.edits = mark.edits;
         self.closed = mark.closed;
-        self.bids.truncate(mark.bids);
-        for (no, highest) in mark.highest.into_iter().rev() {
-            if let Some(bidder) = self.user(no).and_then(|user| self.bidders.get_mut(&user)) {
-                bidder.accepted -= 1;
-                bidder.highest = highest;
+        for undo in mark.undo.into_iter().rev() {
+            match undo {
+                Undo::Placed(no, highest) => {
+                    if let Some(bidder) = self.known_mut(no) {
+                        bidder.accepted -= 1;
+                        bidder.highest = highest;
+                    }
+                }
+                Undo::Retracted(place, no, highest) => {
+                    self.bids[place].retracted = false;
+                    if let Some(bidder) = self.known_mut(no) {
+                        bidder.highest = highest;
+                    }
+                }
+                Undo::Edited(terms) => self.terms = terms,
             }
         }
+        self.bids.truncate(mark.bids);
         for user in self.users.drain(mark.users..) {
             self.bidders.remove(&user);
         }
     }
 
-    fn edited(&mut self, event: &Edited) {
-        *self.terms = event.terms.clone();
+    fn known_mut(&mut self, no: BidderNo) -> Option<&mut Bidder> {
+        let user = self.user(no)?;
+        self.bidders.get_mut(&user)
+    }
+
+    fn edited(&mut self, event: &Edited, mark: Option<&mut Mark>) {
+        let before = std::mem::replace(&mut self.terms, Box::new(event.terms.clone()));
+        if let Some(mark) = mark {
+            mark.undo.push(Undo::Edited(before));
+        }
         self.ends_at = event.terms.ends_at;
         self.standing = Standing::at_opening(&event.terms);
         self.buy_now_stands = event.terms.buy_now_price.is_some();
@@ -218,7 +252,7 @@ impl State {
     fn bid_placed(&mut self, event: &BidPlaced, mark: Option<&mut Mark>) {
         let bidder = self.bidder_mut(event.bidder, event.bidder_no);
         if let Some(mark) = mark {
-            mark.highest.push((event.bidder_no, bidder.highest));
+            mark.undo.push(Undo::Placed(event.bidder_no, bidder.highest));
         }
         bidder.accepted += 1;
         if bidder.highest.is_none_or(|highest| event.offer.limit() > highest.limit()) {
@@ -236,10 +270,15 @@ impl State {
         self.buy_now_stands &= self.terms.reserve_price.is_some() && !event.standing.reserve_met;
     }
 
-    fn bid_retracted(&mut self, event: &BidRetracted) {
+    fn bid_retracted(&mut self, event: &BidRetracted, mark: Option<&mut Mark>) {
         if let Ok(place) = self.bids.binary_search_by_key(&event.bid_seq, |bid| bid.seq) {
             self.bids[place].retracted = true;
             self.bid_count -= 1;
+            if let Some(mark) = mark {
+                let no = event.bidder_no;
+                let highest = self.known_mut(no).and_then(|bidder| bidder.highest);
+                mark.undo.push(Undo::Retracted(place, no, highest));
+            }
         }
         self.find_highest(event.bidder_no);
         self.standing = event.standing;
@@ -252,7 +291,7 @@ impl State {
             .filter(|bid| bid.bidder == no)
             .map(|bid| bid.offer)
             .reduce(|best, offer| if offer.limit() > best.limit() { offer } else { best });
-        if let Some(bidder) = self.user(no).and_then(|user| self.bidders.get_mut(&user)) {
+        if let Some(bidder) = self.known_mut(no) {
             bidder.highest = highest;
         }
     }

@@ -1,25 +1,31 @@
 //! A lane's transaction: what is read before the decisions, and what is written after them.
 //!
-//! One connection for each lane, unpooled. One statement for each batch, which is its own transaction:
-//! what a statement costs beside its rows is paid once. Whether a request was answered before is found out by the key of `receipts`,
-//! which refuses a second answer; only then are receipts looked up, in a round trip of their own.
+//! One connection for each lane, unpooled. Two ways to write: where decisions read nothing beside the
+//! logs, one statement for each batch, which is its own transaction, so that what a statement costs
+//! beside its rows is paid once; where they do, those rows are locked first. Whether a request was
+//! answered before is found out by the key of `receipts`, which refuses a second answer; only then are
+//! receipts looked up, in a round trip of their own.
 
 use std::time::Duration;
 
 use futures_util::try_join;
 use tokio_postgres::{
-    Client, Connection, NoTls, Socket, Statement,
+    Client, Connection, NoTls, Row, Socket, Statement,
     error::{Severity, SqlState},
     tls::NoTlsStream,
+    types::ToSql,
 };
 
 use crate::domain::{
-    id::{AuctionId, UserId},
+    id::{AuctionId, LogId, UserId},
     money::Amount,
     time::Timestamp,
 };
 use crate::store::{
-    log::receipts::{Receipt, ReceiptKey, receipt},
+    log::{
+        receipts::{Receipt, ReceiptKey, receipt},
+        slots::Owned,
+    },
     market::catalogue::ItemRow,
 };
 
@@ -37,36 +43,90 @@ const FIND_RECEIPTS: &str = "
     JOIN receipts r ON r.user_id = k.user_id AND r.key = k.key
     ORDER BY k.place";
 
-/// Everything that a batch writes; the number of its outbox row, if there are events. None of the
-/// tables is read by another part, so it does not matter in which order Postgres writes them.
-const WRITE: &str = "
-    WITH written AS (
-        INSERT INTO events (auction_id, seq, kind, at, data, private, hash)
-        SELECT * FROM unnest($1::uuid[], $2::int8[], $3::text[], $4::timestamptz[], $5::text[],
-                             $6::text[], $7::bytea[])
-    ), moved AS (
-        UPDATE standings s SET
-            status = n.status, result = n.result, price = n.price,
-            minimum_next_bid = n.minimum_next_bid, bid_count = n.bid_count,
-            leader_alias = n.leader_alias, reserve_met = n.reserve_met,
-            buy_now_stands = n.buy_now_stands, ends_at = n.ends_at, due_at = n.due_at, seq = n.seq,
-            head_hash = n.head_hash, leader_id = n.leader_id, winner_id = n.winner_id,
-            runner_up_id = n.runner_up_id
-        FROM unnest($8::uuid[], $9::text[], $10::text[], $11::int8[], $12::int8[], $13::int4[],
-                    $14::text[], $15::bool[], $16::bool[], $17::timestamptz[], $18::timestamptz[],
-                    $19::int8[], $20::bytea[], $21::uuid[], $22::uuid[], $23::uuid[])
-             AS n (auction_id, status, result, price, minimum_next_bid, bid_count, leader_alias,
-                   reserve_met, buy_now_stands, ends_at, due_at, seq, head_hash, leader_id,
-                   winner_id, runner_up_id)
-        WHERE s.auction_id = n.auction_id
-    ), answered AS (
-        INSERT INTO receipts (user_id, key, fingerprint, accepted, answer, created_at)
-        SELECT user_id, key, fingerprint, accepted, answer, $30
-        FROM unnest($25::uuid[], $26::text[], $27::bytea[], $28::bool[], $29::text[])
-             AS n (user_id, key, fingerprint, accepted, answer)
+/// Rows beside the logs that decisions read or change, locked in one order so that no two lanes wait
+/// for each other.
+const LOCK_ITEMS: &str = "SELECT id FROM auctions WHERE id = ANY ($1) ORDER BY id FOR UPDATE";
+
+/// The parameters of [`write_statement`] before those of its tables: owner, lane, and the time.
+const PARAMETERS_BEFORE: usize = 3;
+
+/// Columns of a table as one `unnest` makes rows of them: their names and types, and the numbers of
+/// their parameters.
+struct Columns {
+    first: usize,
+    columns: &'static [(&'static str, &'static str)],
+}
+
+impl Columns {
+    /// Those that come after so many other parameters.
+    const fn after(before: usize, columns: &'static [(&'static str, &'static str)]) -> Columns {
+        Columns { first: before + 1, columns }
+    }
+
+    /// How many parameters there are up to the last of these.
+    const fn last(&self) -> usize {
+        self.first + self.columns.len() - 1
+    }
+
+    fn names(&self) -> String {
+        self.columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+    }
+
+    fn unnest(&self) -> String {
+        let parameters: Vec<String> = (self.first..)
+            .zip(self.columns)
+            .map(|(number, (_, of))| format!("${number}::{of}[]"))
+            .collect();
+        format!("unnest({}) AS n ({})", parameters.join(", "), self.names())
+    }
+
+    /// The parameter that is one of these columns, whole.
+    fn array(&self, name: &str) -> String {
+        let place = self.columns.iter().position(|(column, _)| *column == name);
+        let place = place.expect("a column of this table");
+        format!("${}::{}[]", self.first + place, self.columns[place].1)
+    }
+}
+
+/// Everything that a batch writes, behind its lane's fence; whether that stands, and the number of the
+/// batch's row in the outbox if there are events. None of the tables is read by another part, so it
+/// does not matter in which order Postgres writes them. Where there is no fence nothing is written.
+fn write_statement() -> String {
+    let events = Columns::after(PARAMETERS_BEFORE, EventColumns::COLUMNS);
+    let standings = Columns::after(events.last(), StandingColumns::COLUMNS);
+    let receipts = Columns::after(standings.last(), ReceiptColumns::COLUMNS);
+    format!(
+        "WITH fence AS MATERIALIZED (
+             SELECT 1 FROM fences WHERE owner = $1::int8 AND lane = $2::int2 FOR KEY SHARE
+         ), written AS (
+             INSERT INTO events ({event_names}) SELECT n.* FROM fence, {events}
+         ), moved AS (
+             UPDATE standings s SET {moved} FROM fence, {standings}
+             WHERE s.auction_id = n.auction_id
+         ), answered AS (
+             INSERT INTO receipts ({receipt_names}, created_at)
+             SELECT n.*, $3::timestamptz FROM fence, {receipts}
+         ), noted AS (
+             INSERT INTO outbox (auction_ids, first_seqs, last_seqs)
+             SELECT {ids}, ${first_seqs}::int8[], {last_seqs}
+             FROM fence WHERE cardinality({ids}) > 0 RETURNING id
+         )
+         SELECT EXISTS (SELECT 1 FROM fence), (SELECT id FROM noted)",
+        event_names = events.names(),
+        events = events.unnest(),
+        moved = StandingColumns::COLUMNS[1..]
+            .iter()
+            .map(|(name, _)| format!("{name} = n.{name}"))
+            .collect::<Vec<_>>()
+            .join(", "),
+        standings = standings.unnest(),
+        receipt_names = receipts.names(),
+        receipts = receipts.unnest(),
+        ids = standings.array("auction_id"),
+        last_seqs = standings.array("seq"),
+        first_seqs = receipts.last() + 1,
     )
-    INSERT INTO outbox (auction_ids, first_seqs, last_seqs)
-    SELECT $8::uuid[], $24::int8[], $19::int8[] WHERE cardinality($8::uuid[]) > 0 RETURNING id";
+}
 
 /// What lists are filtered and ordered by stands in `standings`.
 const UPDATE_ITEMS: &str = "
@@ -85,6 +145,8 @@ const UPDATE_ITEMS: &str = "
                  $11::int8 AS buy_now_price, $12::int4 AS bids_per_bidder_max, $13::int8 AS cap,
                  $14::text AS soft_close, $15::timestamptz AS starts_at) n
     WHERE a.id = n.id";
+
+type Parameter<'a> = &'a (dyn ToSql + Sync);
 
 /// What a batch writes, column by column, as `unnest` takes it.
 #[derive(Debug, Default)]
@@ -112,6 +174,22 @@ pub struct EventColumns {
     pub hash: Vec<Vec<u8>>,
 }
 
+impl EventColumns {
+    const COLUMNS: &[(&str, &str)] = &[
+        ("auction_id", "uuid"),
+        ("seq", "int8"),
+        ("kind", "text"),
+        ("at", "timestamptz"),
+        ("data", "text"),
+        ("private", "text"),
+        ("hash", "bytea"),
+    ];
+
+    fn parameters(&self) -> [Parameter<'_>; 7] {
+        [&self.auction_id, &self.seq, &self.kind, &self.at, &self.data, &self.private, &self.hash]
+    }
+}
+
 /// Columns of `standings`.
 #[derive(Debug, Default)]
 #[allow(missing_docs)]
@@ -136,6 +214,48 @@ pub struct StandingColumns {
     pub first_seq: Vec<i64>,
 }
 
+impl StandingColumns {
+    const COLUMNS: &[(&str, &str)] = &[
+        ("auction_id", "uuid"),
+        ("status", "text"),
+        ("result", "text"),
+        ("price", "int8"),
+        ("minimum_next_bid", "int8"),
+        ("bid_count", "int4"),
+        ("leader_alias", "text"),
+        ("reserve_met", "bool"),
+        ("buy_now_stands", "bool"),
+        ("ends_at", "timestamptz"),
+        ("due_at", "timestamptz"),
+        ("seq", "int8"),
+        ("head_hash", "bytea"),
+        ("leader_id", "uuid"),
+        ("winner_id", "uuid"),
+        ("runner_up_id", "uuid"),
+    ];
+
+    fn parameters(&self) -> [Parameter<'_>; 16] {
+        [
+            &self.auction_id,
+            &self.status,
+            &self.result,
+            &self.price,
+            &self.minimum_next_bid,
+            &self.bid_count,
+            &self.leader_alias,
+            &self.reserve_met,
+            &self.buy_now_stands,
+            &self.ends_at,
+            &self.due_at,
+            &self.seq,
+            &self.head_hash,
+            &self.leader_id,
+            &self.winner_id,
+            &self.runner_up_id,
+        ]
+    }
+}
+
 /// Columns of `receipts`.
 #[derive(Debug, Default)]
 #[allow(missing_docs)]
@@ -156,7 +276,21 @@ struct OrderedReceipts<'a> {
     answer: Vec<&'a str>,
 }
 
+impl OrderedReceipts<'_> {
+    fn parameters(&self) -> [Parameter<'_>; 5] {
+        [&self.user_id, &self.key, &self.fingerprint, &self.accepted, &self.answer]
+    }
+}
+
 impl ReceiptColumns {
+    const COLUMNS: &[(&str, &str)] = &[
+        ("user_id", "uuid"),
+        ("key", "text"),
+        ("fingerprint", "bytea"),
+        ("accepted", "bool"),
+        ("answer", "text"),
+    ];
+
     /// All lanes write their rows in this one order: two that had the same two keys would else wait
     /// for each other, each having written what the other is about to.
     fn in_order_of_keys(&self) -> OrderedReceipts<'_> {
@@ -196,6 +330,9 @@ pub enum CommitError {
     /// Postgres has no room; nothing was written.
     #[error("Postgres has no room for the batch")]
     Full(#[source] tokio_postgres::Error),
+    /// The fence of the lane does not stand: another server has taken over. Nothing was written.
+    #[error("the logs of this batch belong to another server")]
+    NotOwner,
     /// The connection was gone already; nothing was sent.
     #[error("there is no connection to Postgres")]
     Closed,
@@ -300,6 +437,7 @@ async fn within<T>(
 /// The connection of one lane, with its statements prepared.
 pub struct BatchWriter {
     client: Client,
+    lane: i16,
     find_receipts: Statement,
     write: Statement,
 }
@@ -340,10 +478,12 @@ impl BatchWriter {
     ///
     /// # Errors
     /// When the connection is lost or silent, or the schema is not this version's.
-    pub async fn prepare(client: Client) -> Result<BatchWriter, LaneConnectError> {
-        let prepared = async { try_join!(client.prepare(FIND_RECEIPTS), client.prepare(WRITE)) };
+    pub async fn prepare(client: Client, lane: usize) -> Result<BatchWriter, LaneConnectError> {
+        let write = write_statement();
+        let prepared = async { try_join!(client.prepare(FIND_RECEIPTS), client.prepare(&write)) };
         let (find_receipts, write) = within(CONNECT_TIMEOUT, prepared).await?;
-        Ok(BatchWriter { client, find_receipts, write })
+        let lane = i16::try_from(lane).unwrap_or(i16::MAX);
+        Ok(BatchWriter { client, lane, find_receipts, write })
     }
 
     /// Whether the connection is gone.
@@ -366,99 +506,112 @@ impl BatchWriter {
         Ok(rows.iter().filter_map(known_receipt).collect())
     }
 
-    /// Writes the rows and commits. The id of the outbox row, if there are events.
+    /// Writes the rows of decisions that read nothing beside the logs: one statement, which is its own
+    /// transaction. The id of the outbox row, if there are events.
     ///
     /// # Errors
     /// [`CommitError::Unknown`] when it may have happened; otherwise nothing was written.
     pub async fn write_and_commit(
         &self,
+        owned: &Owned,
         rows: &Rows,
         now: Timestamp,
     ) -> Result<Option<i64>, CommitError> {
-        if self.client.is_closed() {
-            return Err(CommitError::Closed);
+        let owner = self.ready(owned)?;
+        let written = self.write(owner, rows, now).await.map_err(CommitError::at_commit)?;
+        behind_fence(written)
+    }
+
+    /// Begins a transaction for decisions that read or change rows beside the logs, and locks those.
+    ///
+    /// # Errors
+    /// Nothing has been written when this fails, and no transaction is open.
+    pub async fn begin_with(&self, owned: &Owned, logs: &[LogId]) -> Result<(), CommitError> {
+        self.ready(owned)?;
+        let locked = async {
+            self.client.batch_execute("BEGIN").await?;
+            self.client.execute(LOCK_ITEMS, &[&logs]).await
+        };
+        let locked = locked.await.map_err(CommitError::before_commit);
+        if locked.is_err() {
+            self.roll_back().await;
         }
-        if rows.items.is_empty() {
-            return self.write(rows, now).await.map_err(CommitError::at_commit);
-        }
-        let written = self.write_with_items(rows, now).await;
-        if written.is_err() && self.client.batch_execute("ROLLBACK").await.is_err() {
-            tracing::debug!("the connection went away with the transaction");
+        locked.map(|_| ())
+    }
+
+    /// Writes the rows in the transaction that [`BatchWriter::begin_with`] began, and commits it. The
+    /// id of the outbox row, if there are events.
+    ///
+    /// # Errors
+    /// [`CommitError::Unknown`] when it may have happened; otherwise nothing was written.
+    pub async fn commit_with(
+        &self,
+        owned: &Owned,
+        rows: &Rows,
+        now: Timestamp,
+    ) -> Result<Option<i64>, CommitError> {
+        let written = self.write_within(owned, rows, now).await;
+        if written.is_err() {
+            self.roll_back().await;
         }
         written
     }
 
-    async fn write(
+    /// Items are edited rarely: they are written one by one.
+    async fn write_within(
         &self,
-        rows: &Rows,
-        now: Timestamp,
-    ) -> Result<Option<i64>, tokio_postgres::Error> {
-        let (e, s) = (&rows.events, &rows.standings);
-        if s.auction_id.is_empty() && rows.receipts.key.is_empty() {
-            return Ok(None);
-        }
-        let r = rows.receipts.in_order_of_keys();
-        let row = self
-            .client
-            .query_opt(
-                &self.write,
-                &[
-                    &e.auction_id,
-                    &e.seq,
-                    &e.kind,
-                    &e.at,
-                    &e.data,
-                    &e.private,
-                    &e.hash,
-                    &s.auction_id,
-                    &s.status,
-                    &s.result,
-                    &s.price,
-                    &s.minimum_next_bid,
-                    &s.bid_count,
-                    &s.leader_alias,
-                    &s.reserve_met,
-                    &s.buy_now_stands,
-                    &s.ends_at,
-                    &s.due_at,
-                    &s.seq,
-                    &s.head_hash,
-                    &s.leader_id,
-                    &s.winner_id,
-                    &s.runner_up_id,
-                    &s.first_seq,
-                    &r.user_id,
-                    &r.key,
-                    &r.fingerprint,
-                    &r.accepted,
-                    &r.answer,
-                    &now,
-                ],
-            )
-            .await?;
-        Ok(row.map(|row| row.get(0)))
-    }
-
-    /// Items are edited rarely: they are written one by one, in a transaction with the rest.
-    async fn write_with_items(
-        &self,
+        owned: &Owned,
         rows: &Rows,
         now: Timestamp,
     ) -> Result<Option<i64>, CommitError> {
-        self.client.batch_execute("BEGIN").await.map_err(CommitError::before_commit)?;
+        let owner = self.ready(owned)?;
         for item in &rows.items {
-            self.client
-                .execute(UPDATE_ITEMS, &item.params())
-                .await
-                .map_err(CommitError::before_commit)?;
+            let updated = self.client.execute(UPDATE_ITEMS, &item.params()).await;
+            updated.map_err(CommitError::before_commit)?;
         }
-        let outbox_id = self.write(rows, now).await.map_err(CommitError::before_commit)?;
+        let written = self.write(owner, rows, now).await.map_err(CommitError::before_commit)?;
+        let outbox_id = behind_fence(written)?;
         self.client.batch_execute("COMMIT").await.map_err(CommitError::at_commit)?;
         Ok(outbox_id)
     }
+
+    async fn roll_back(&self) {
+        if self.client.batch_execute("ROLLBACK").await.is_err() {
+            tracing::debug!("the connection went away with the transaction");
+        }
+    }
+
+    /// The owner under whose number to write, if there is any sense in trying.
+    fn ready(&self, owned: &Owned) -> Result<i64, CommitError> {
+        if self.client.is_closed() {
+            return Err(CommitError::Closed);
+        }
+        owned.owner().ok_or(CommitError::NotOwner)
+    }
+
+    async fn write(
+        &self,
+        owner: i64,
+        rows: &Rows,
+        now: Timestamp,
+    ) -> Result<Row, tokio_postgres::Error> {
+        let standings = &rows.standings;
+        let receipts = rows.receipts.in_order_of_keys();
+        let mut parameters: Vec<Parameter<'_>> = vec![&owner, &self.lane, &now];
+        parameters.extend(rows.events.parameters());
+        parameters.extend(standings.parameters());
+        parameters.extend(receipts.parameters());
+        parameters.push(&standings.first_seq);
+        self.client.query_one(&self.write, &parameters).await
+    }
 }
 
-fn known_receipt(row: &tokio_postgres::Row) -> Option<KnownReceipt> {
+/// The id of the outbox row, if there is one, of a statement that answered whether its fence stood.
+fn behind_fence(written: Row) -> Result<Option<i64>, CommitError> {
+    if written.get(0) { Ok(written.get(1)) } else { Err(CommitError::NotOwner) }
+}
+
+fn known_receipt(row: &Row) -> Option<KnownReceipt> {
     let place = usize::try_from(row.get::<_, i32>(0)).ok()?.checked_sub(1)?;
     let receipt = receipt(row.get(1), row.get(2), row.get(3)).ok()?;
     Some(KnownReceipt { place, receipt })

@@ -1,16 +1,12 @@
-//! The lease: one exchange for each database, held by a session of its own.
+//! The lease: one exchange for each database, held by a session of its own. Whoever gets it takes the
+//! slots over.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio_postgres::NoTls;
 
+use super::slots::Owned;
 use crate::store::{Store, connections::CONNECT_TIMEOUT};
 
 /// Any number, the same in every Hoga.
@@ -31,11 +27,12 @@ const END_SESSION: &str = "
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE pid = $1 AND backend_start::text = $2";
 
-/// The lease, given back when dropped. What really keeps a second writer from a log is the log's
-/// key; the lease tells the operator before it comes to that.
+/// The lease, given back when dropped. What keeps a former owner from writing are the fences
+/// ([`Owned`]); the lease tells when a server is gone, so that another may take over.
 pub struct Lease {
-    _client: tokio_postgres::Client,
+    client: tokio_postgres::Client,
     session: Session,
+    lanes: usize,
     lost: oneshot::Receiver<()>,
 }
 
@@ -44,27 +41,6 @@ pub struct Lease {
 struct Session {
     pid: i32,
     started_at: String,
-}
-
-/// Whether this process holds the lease at present. Clones tell the same.
-#[derive(Debug, Clone)]
-pub struct Leased(Arc<AtomicBool>);
-
-impl Leased {
-    /// Of a process that needs no lease, such as a test's.
-    pub fn always() -> Leased {
-        Leased(Arc::new(AtomicBool::new(true)))
-    }
-
-    /// Of a process that has none yet.
-    pub fn not_yet() -> Leased {
-        Leased(Arc::new(AtomicBool::new(false)))
-    }
-
-    /// Whether it does. Says no as soon as the connection is known to be lost.
-    pub fn is_held(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
 }
 
 /// The lease cannot be had.
@@ -79,25 +55,27 @@ pub enum LeaseError {
 }
 
 impl Store {
-    /// Takes the lease on this database; `leased` says yes for as long as it is held.
+    /// Takes the lease on this database and all slots with it, for so many lanes; `owned` tells for how
+    /// long.
     ///
     /// # Errors
     /// When Postgres cannot be reached or another exchange holds the lease.
-    pub async fn lease(&self, leased: &Leased) -> Result<Lease, LeaseError> {
-        self.take_lease(leased, None).await
+    pub async fn lease(&self, owned: &Owned, lanes: usize) -> Result<Lease, LeaseError> {
+        self.take_lease(owned, lanes, None).await
     }
 
     /// Takes a lease again that was lost.
     ///
     /// # Errors
     /// When Postgres cannot be reached or another exchange holds the lease by now.
-    pub async fn lease_again(&self, leased: &Leased, lost: &Lease) -> Result<Lease, LeaseError> {
-        self.take_lease(leased, Some(&lost.session)).await
+    pub async fn lease_again(&self, owned: &Owned, lost: &Lease) -> Result<Lease, LeaseError> {
+        self.take_lease(owned, lost.lanes, Some(&lost.session)).await
     }
 
     async fn take_lease(
         &self,
-        leased: &Leased,
+        owned: &Owned,
+        lanes: usize,
         before: Option<&Session>,
     ) -> Result<Lease, LeaseError> {
         let mut config = self.config().clone();
@@ -111,10 +89,10 @@ impl Store {
         ));
         let (client, connection) = config.connect(NoTls).await?;
         let (tell, lost) = oneshot::channel();
-        let held = Arc::clone(&leased.0);
+        let held = owned.clone();
         tokio::spawn(async move {
             let ended = connection.await;
-            held.store(false, Ordering::Release);
+            held.set_leased(false);
             if let Err(error) = ended {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(error, "the connection that holds the lease was lost");
@@ -128,8 +106,9 @@ impl Store {
         let session = Session { pid: own.get(0), started_at: own.get(1) };
         for _ in 0..ATTEMPTS {
             if client.query_one(TRY_LOCK, &[&ADVISORY_LOCK]).await?.get(0) {
-                leased.0.store(!client.is_closed(), Ordering::Release);
-                return Ok(Lease { _client: client, session, lost });
+                owned.take(&client, i64::try_from(lanes).unwrap_or(i64::MAX)).await?;
+                owned.set_leased(!client.is_closed());
+                return Ok(Lease { client, session, lanes, lost });
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -138,6 +117,12 @@ impl Store {
 }
 
 impl Lease {
+    /// Gives it back, and waits until its connection is closed.
+    pub async fn give_back(self) {
+        drop(self.client);
+        let _ = self.lost.await;
+    }
+
     /// Ready when the session that holds it is gone.
     pub async fn lost(&mut self) {
         let _ = (&mut self.lost).await;

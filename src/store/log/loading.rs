@@ -2,25 +2,27 @@
 
 use tokio_postgres::Row;
 
-use crate::domain::id::AuctionId;
+use uuid::Uuid;
+
+use crate::domain::id::LogId;
 use crate::store::{EventRow, Store, StoreError};
 
-/// How much there is to read of an auction.
+/// How much there is to read of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogSize {
     /// Whose log.
-    pub auction_id: AuctionId,
+    pub id: Uuid,
     /// The last event's sequence number, which is how many there are.
     pub seq: i64,
     /// Whether there is a snapshot, good or not.
     pub has_snapshot: bool,
 }
 
-/// Which events of an auction to read.
+/// Which events of a log to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogRange {
-    /// Whose log.
-    pub auction_id: AuctionId,
+    /// Which log.
+    pub log: LogId,
     /// Those after it.
     pub after: i64,
     /// Up to this one.
@@ -56,21 +58,17 @@ const PART: &str = "
     ORDER BY p.place, p.seq";
 
 impl Store {
-    /// How long the logs of some auctions are; those that do not exist are left out.
+    /// How long the logs of some subjects are; those that do not exist are left out.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
-    pub async fn log_sizes(&self, ids: &[AuctionId]) -> Result<Vec<LogSize>, StoreError> {
+    pub async fn log_sizes(&self, ids: &[LogId]) -> Result<Vec<LogSize>, StoreError> {
         let reader = self.reader().await?;
         let statement = reader.prepare_cached(SIZES).await?;
         let rows = reader.query(&statement, &[&ids]).await?;
         Ok(rows
             .iter()
-            .map(|row| LogSize {
-                auction_id: row.get(0),
-                seq: row.get(1),
-                has_snapshot: row.get(2),
-            })
+            .map(|row| LogSize { id: row.get(0), seq: row.get(1), has_snapshot: row.get(2) })
             .collect())
     }
 
@@ -84,7 +82,7 @@ impl Store {
         ranges: &[LogRange],
         bytes_max: i64,
     ) -> Result<LogPart, StoreError> {
-        let ids: Vec<AuctionId> = ranges.iter().map(|range| range.auction_id).collect();
+        let ids: Vec<LogId> = ranges.iter().map(|range| range.log).collect();
         let after: Vec<i64> = ranges.iter().map(|range| range.after).collect();
         let last: Vec<i64> = ranges.iter().map(|range| range.last).collect();
         let reader = self.reader().await?;

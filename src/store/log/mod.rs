@@ -7,4 +7,5 @@ pub(super) mod lease;
 pub(super) mod loading;
 pub(super) mod outbox;
 pub(super) mod receipts;
+pub(super) mod slots;
 pub(super) mod snapshots;

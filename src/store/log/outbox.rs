@@ -24,8 +24,12 @@ pub struct OutboxWaiting {
     pub oldest_ms: i64,
 }
 
-const OLDEST: &str =
-    "SELECT id, auction_ids, first_seqs, last_seqs FROM outbox ORDER BY id LIMIT $1";
+/// Those whose logs are all in the given slots (see [`crate::domain::id::LogId::slot`]).
+const OLDEST: &str = "
+    SELECT id, auction_ids, first_seqs, last_seqs FROM outbox
+    WHERE NOT EXISTS (SELECT 1 FROM unnest(auction_ids) AS log (id)
+                      WHERE get_byte(uuid_send(log.id), 15) <> ALL ($1::int2[]))
+    ORDER BY id LIMIT $2";
 /// Without waiting for the disk: a row that comes back after a crash is published again, and a
 /// flush less leaves more of the disk to the lanes. The setting ends with the statement.
 const DELETE: &str = "
@@ -42,13 +46,17 @@ const WAITING: &str = "
           FROM outbox o ORDER BY o.id LIMIT $1) w";
 
 impl Store {
-    /// The oldest rows that wait.
+    /// The oldest rows that wait, of logs in these slots.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
-    pub async fn outbox_oldest(&self, limit: i64) -> Result<Vec<OutboxRow>, StoreError> {
+    pub async fn outbox_oldest(
+        &self,
+        slots: &[i16],
+        limit: i64,
+    ) -> Result<Vec<OutboxRow>, StoreError> {
         let reader = self.reader().await?;
-        let rows = reader.query(OLDEST, &[&limit]).await?;
+        let rows = reader.query(OLDEST, &[&slots, &limit]).await?;
         Ok(rows
             .iter()
             .map(|row| {

@@ -1,12 +1,12 @@
 //! Snapshots of auctions: a cache beside the log, of what it adds up to.
 
-use crate::domain::{id::AuctionId, time::Timestamp};
+use crate::domain::{id::LogId, time::Timestamp};
 use crate::store::{Store, StoreError};
 
 /// A snapshot that is to be kept.
 pub struct NewSnapshot {
-    /// Of which auction.
-    pub auction_id: AuctionId,
+    /// Of which log.
+    pub log: LogId,
     /// The event up to which the log was applied.
     pub seq: i64,
     /// Of that event.
@@ -53,7 +53,7 @@ const FIND: &str = "
 const FORGET: &str = "DELETE FROM snapshots WHERE auction_id = $1";
 
 impl Store {
-    /// Keeps a snapshot in place of the auction's older one.
+    /// Keeps a snapshot in place of the log's older one.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
@@ -61,19 +61,16 @@ impl Store {
         let reader = self.reader().await?;
         let statement = reader.prepare_cached(KEEP).await?;
         reader
-            .execute(
-                &statement,
-                &[&new.auction_id, &new.seq, &new.hash, &new.at, &new.format, &new.state],
-            )
+            .execute(&statement, &[&new.log, &new.seq, &new.hash, &new.at, &new.format, &new.state])
             .await?;
         Ok(())
     }
 
-    /// The snapshot of an auction.
+    /// The snapshot of a log.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
-    pub async fn snapshot(&self, id: AuctionId) -> Result<Option<SnapshotRow>, StoreError> {
+    pub async fn snapshot(&self, id: LogId) -> Result<Option<SnapshotRow>, StoreError> {
         let reader = self.reader().await?;
         let statement = reader.prepare_cached(FIND).await?;
         let row = reader.query_opt(&statement, &[&id]).await?;
@@ -87,11 +84,11 @@ impl Store {
         }))
     }
 
-    /// Deletes the snapshot of an auction.
+    /// Deletes the snapshot of a log.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
-    pub async fn forget_snapshot(&self, id: AuctionId) -> Result<(), StoreError> {
+    pub async fn forget_snapshot(&self, id: LogId) -> Result<(), StoreError> {
         self.reader().await?.execute(FORGET, &[&id]).await?;
         Ok(())
     }

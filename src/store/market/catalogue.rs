@@ -227,7 +227,8 @@ const COLUMNS: &str = "
 
 const DUE: &str = "
     SELECT auction_id, due_at, status = 'scheduled' FROM standings
-    WHERE due_at <= $1 AND due_at IS NOT NULL ORDER BY due_at LIMIT $2";
+    WHERE due_at <= $1 AND due_at IS NOT NULL AND slot = ANY ($3)
+    ORDER BY due_at LIMIT $2";
 
 impl Store {
     /// Creates auctions with their first events in one transaction, and keeps the answer under a
@@ -342,14 +343,19 @@ impl Store {
         Ok(plan)
     }
 
-    /// What the clock has to do until a time, soonest first.
+    /// What the clock has to do in these slots until a time, soonest first.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
-    pub async fn due_until(&self, until: Timestamp, limit: i64) -> Result<Vec<Due>, StoreError> {
+    pub async fn due_until(
+        &self,
+        slots: &[i16],
+        until: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<Due>, StoreError> {
         let reader = self.reader().await?;
         let statement = reader.prepare_cached(DUE).await?;
-        let rows = reader.query(&statement, &[&until, &limit]).await?;
+        let rows = reader.query(&statement, &[&until, &limit, &slots]).await?;
         Ok(rows
             .iter()
             .map(|row| Due { id: row.get(0), at: row.get(1), is_opening: row.get(2) })
