@@ -9,7 +9,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -49,6 +49,7 @@ use crate::{
         ConnectionsMax, DatabaseError, ExchangeSettings, Lease, LeaseError, MigrateError, Owned,
         Store, StoreError, purges,
     },
+    tasks::Tasks,
     telemetry, wall_clock,
     webhooks::{self, Webhooks},
 };
@@ -181,7 +182,8 @@ impl Application {
         database: tokio_postgres::Config,
         listener: TcpListener,
     ) -> Result<Application, StartError> {
-        telemetry::count();
+        let tasks = &Tasks::default();
+        telemetry::count(tasks);
         let (keys, key_file) = KeyFile::open(&config.signing_key_file)?;
         let web_push = web_push(config)?;
         let store = Store::with(database, connections(config))?;
@@ -201,27 +203,29 @@ impl Application {
         let (owned, deposed) = (Owned::nothing(), Arc::new(tokio::sync::Notify::new()));
         let lease = store.lease(&owned, options.lanes).await?;
         store.write_exchange_settings(&settings(config)).await?;
-        actix::spawn(keep_lease(store.clone(), lease, owned.clone(), Arc::clone(&deposed)));
+        let kept = keep_lease(store.clone(), lease, owned.clone(), Arc::clone(&deposed));
+        tasks.vital_here("lease", kept);
         // People's requests never take what these ask over.
         let background = store.for_background();
 
         let written = Arc::new(tokio::sync::Notify::new());
-        let personal = Personal::start(store.clone(), Arc::clone(&written), live_options(config));
+        let bell = Arc::clone(&written);
+        let personal = Personal::start(store.clone(), bell, live_options(config), tasks);
         let notifier = Notifier::new(background.clone(), notifications(config), written);
-        notifier.start();
+        notifier.start(tasks);
         let webhooks = webhooks(config, &background)?;
         if config.webhooks.are_sent {
-            actix::spawn(webhooks.clone().run(wall_clock::now));
+            webhooks.start(tasks, wall_clock::now);
         }
-        Pusher::new(background.clone(), web_push.clone()).start();
+        Pusher::new(background.clone(), web_push.clone()).start(tasks);
         // Whoever must have every event.
         let consumers: Vec<Arc<dyn Consumer>> =
             vec![Arc::new(notifier), Arc::new(webhooks.clone())];
-        let (bus, hub) = start_bus(config, &store, consumers, live_options(config));
+        let (bus, hub) = start_bus(config, &store, consumers, tasks);
         let (relay_handle, relay) = Relay::new(background.clone(), Arc::clone(&bus), owned.clone());
-        actix::spawn(relay.run());
+        tasks.vital("relay", relay.run());
         let workers = config.http_workers.unwrap_or(defaults.lanes);
-        let exchange = Exchange::start(background.clone(), relay_handle, owned, options);
+        let exchange = Exchange::start(background.clone(), relay_handle, owned, options, tasks);
         if config.has_demo_login()? {
             demo::register_client(&store).await?;
         } else if demo::withdraw_client(&store).await? {
@@ -234,8 +238,8 @@ impl Application {
         let address = listener.local_addr().map_err(StartError::Http)?;
         let Login { kakao, guest } = login(config, address)?;
         let unlinks = kakao.clone().map(|kakao| Unlinks::new(background.clone(), kakao));
-        if let Some(unlinks) = unlinks.clone() {
-            actix::spawn(unlinks.run(wall_clock::now));
+        if let Some(unlinks) = &unlinks {
+            unlinks.start(tasks, wall_clock::now);
         }
         let parts = Parts {
             exchange,
@@ -249,10 +253,11 @@ impl Application {
             kakao,
             unlinks,
             webhooks,
+            tasks: tasks.clone(),
         };
         let state = State::new(parts, config);
-        actix::spawn(keep_up(state.clone(), key_file));
-        start_purges(&background, &state.under_way);
+        start_to_keep_up(&state, key_file, tasks);
+        start_purges(&background, &state.under_way, tasks);
         let server = http::serve(state.clone(), listener, workers, Site::Exchange(guest))
             .map_err(StartError::Http)?;
         Ok(Application { state, address, server, deposed })
@@ -269,7 +274,8 @@ impl Application {
         database: tokio_postgres::Config,
         listener: TcpListener,
     ) -> Result<Application, StartError> {
-        telemetry::count();
+        let tasks = &Tasks::default();
+        telemetry::count(tasks);
         let key_file = &config.signing_key_file;
         if KeyRing::load(key_file)?.is_none() {
             return Err(StartError::Key(KeyError::Missing(key_file.clone())));
@@ -281,11 +287,11 @@ impl Application {
         let config = config.clone();
         let config = &config.beside_exchange(&exchange.issuer, exchange.amqp_prefix.as_deref())?;
         let (clients, tokens) = clients_and_tokens(&store, keys, config).await?;
-        let (bus, hub) = followed(config, &store);
+        let (bus, hub) = followed(config, &store, tasks);
         // Nothing is decided here, so nothing is relayed.
         let (relay, _) = Relay::new(store.clone(), Arc::clone(&bus), Owned::nothing());
         let exchange = Exchange::elsewhere(store.clone(), relay);
-        let personal = Personal::start(store.clone(), Arc::default(), live_options(config));
+        let personal = Personal::start(store.clone(), Arc::default(), live_options(config), tasks);
         let webhooks = webhooks(config, &store)?;
         let parts = Parts {
             exchange,
@@ -299,9 +305,10 @@ impl Application {
             kakao: None,
             unlinks: None,
             webhooks,
+            tasks: tasks.clone(),
         };
         let state = State::new(parts, config);
-        actix::spawn(keep_up(state.clone(), key_file));
+        start_to_keep_up(&state, key_file, tasks);
         let address = listener.local_addr().map_err(StartError::Http)?;
         let workers = config.http_workers.unwrap_or(exchange::Options::default().lanes);
         let server = http::serve(state.clone(), listener, workers, Site::Streams)
@@ -373,11 +380,11 @@ async fn clients_and_tokens(
 
 /// What a broadcaster hears of an exchange elsewhere: the broker's messages, or without a broker
 /// the log in Postgres.
-fn followed(config: &Config, store: &Store) -> (Arc<dyn Bus>, Hub) {
+fn followed(config: &Config, store: &Store, tasks: &Tasks) -> (Arc<dyn Bus>, Hub) {
     if config.amqp_url.is_some() {
-        return start_bus(config, store, Vec::new(), live_options(config));
+        return start_bus(config, store, Vec::new(), tasks);
     }
-    let hub = Hub::follow(store.clone(), live_options(config));
+    let hub = Hub::follow(store.clone(), live_options(config), tasks);
     (Arc::new(InProcessBus::default()), hub)
 }
 
@@ -386,19 +393,20 @@ fn start_bus(
     config: &Config,
     store: &Store,
     consumers: Vec<Arc<dyn Consumer>>,
-    options: LiveOptions,
+    tasks: &Tasks,
 ) -> (Arc<dyn Bus>, Hub) {
+    let options = live_options(config);
     match broker(config) {
         Some(broker) => {
-            let bus = RabbitMq::start(broker, consumers);
-            let hub = Hub::start(bus.subscribe(), store.clone(), options);
+            let bus = RabbitMq::start(broker, consumers, tasks);
+            let hub = Hub::start(bus.subscribe(), store.clone(), options, tasks);
             let bus: Arc<dyn Bus> = Arc::new(bus);
             hub.hold_against(store.clone(), Arc::downgrade(&bus));
             (bus, hub)
         }
         None => {
-            let bus = InProcessBus::start(&store.for_background(), consumers);
-            let hub = Hub::start(bus.subscribe(), store.clone(), options);
+            let bus = InProcessBus::start(&store.for_background(), consumers, tasks);
+            let hub = Hub::start(bus.subscribe(), store.clone(), options, tasks);
             (Arc::new(bus), hub)
         }
     }
@@ -519,6 +527,7 @@ fn at_stand_in(stand_in: &StandIn, address: SocketAddr) -> Result<Kakao, SetupEr
 async fn go_down(state: &State, server: &ServerHandle) {
     tracing::info!("going down: finishing what was accepted");
     let deadline = Instant::now() + FINISH_TIMEOUT;
+    state.tasks.let_end();
     state.set_closing();
     state.hub.close();
     state.personal.close();
@@ -526,6 +535,7 @@ async fn go_down(state: &State, server: &ServerHandle) {
     if !state.exchange.stop(deadline.saturating_duration_since(Instant::now())).await {
         tracing::warn!("some commands were still under way; a retry hears what became of them");
     }
+    state.tasks.end();
 }
 
 /// A lease that was lost with its connection is taken again at once. Until then nothing is published;
@@ -544,7 +554,9 @@ async fn keep_lease(
                 Err(error @ LeaseError::Taken) => {
                     let error: &dyn std::error::Error = &error;
                     tracing::error!(error, "another exchange has taken the database: going down");
-                    return deposed.notify_one();
+                    deposed.notify_one();
+                    // Until the server has gone down.
+                    std::future::pending().await
                 }
                 Err(error @ LeaseError::Connection(_)) => {
                     let error: &dyn std::error::Error = &error;
@@ -559,9 +571,9 @@ async fn keep_lease(
 
 /// Deletes what is too old and belongs to no other part: what was kept of people who left, once the
 /// statutory time is over; logins that never came back, and families of tokens that have ended.
-fn start_purges(store: &Store, under_way: &Arc<PendingLogins>) {
+fn start_purges(store: &Store, under_way: &Arc<PendingLogins>, tasks: &Tasks) {
     let records = store.clone();
-    actix::spawn(purges::keep("records", PURGED_EVERY, move || {
+    purges::keep(tasks, "records", PURGED_EVERY, move || {
         let store = records.clone();
         async move {
             let people = store.purge_records(wall_clock::now(), PURGED_AT_ONCE_MAX).await?;
@@ -570,26 +582,33 @@ fn start_purges(store: &Store, under_way: &Arc<PendingLogins>) {
             }
             Ok(people as u64)
         }
-    }));
+    });
     let (logins, under_way) = (store.clone(), Arc::clone(under_way));
-    actix::spawn(purges::keep("logins", LOGINS_PURGED_EVERY, move || {
+    purges::keep(tasks, "logins", LOGINS_PURGED_EVERY, move || {
         let (store, under_way) = (logins.clone(), Arc::clone(&under_way));
         async move {
             let count = store.purge_logins(wall_clock::now()).await?;
             under_way.set(store.logins_under_way().await?);
             Ok(count)
         }
-    }));
+    });
     let families = store.clone();
-    actix::spawn(purges::keep("refresh_families", LOGINS_PURGED_EVERY, move || {
+    purges::keep(tasks, "refresh_families", LOGINS_PURGED_EVERY, move || {
         let store = families.clone();
         async move { store.purge_families(wall_clock::now()).await }
-    }));
+    });
+}
+
+fn start_to_keep_up(state: &State, key_file: KeyFile, tasks: &Tasks) {
+    let (state, key_file) = (state.clone(), Arc::new(Mutex::new(key_file)));
+    tasks.keep("clients, keys and revocations", move || {
+        keep_up(state.clone(), Arc::clone(&key_file))
+    });
 }
 
 /// Hears of what others change: clients and revocations in the database, keys in their file. What
 /// cannot be read stays as it is, and is said once.
-async fn keep_up(state: State, mut key_file: KeyFile) {
+async fn keep_up(state: State, key_file: Arc<Mutex<KeyFile>>) {
     let store = state.store.for_background();
     let mut every = tokio::time::interval(HEARD_OF_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -597,7 +616,8 @@ async fn keep_up(state: State, mut key_file: KeyFile) {
     while !state.is_closing() {
         every.tick().await;
         let now = wall_clock::now();
-        match key_file.look() {
+        let looked = key_file.lock().unwrap_or_else(PoisonError::into_inner).look();
+        match looked {
             Ok(Some(keys)) => state.tokens.set_keys(keys),
             Ok(None) => {}
             Err(error) => {

@@ -34,6 +34,7 @@ pub mod notify;
 pub mod outgoing;
 pub mod private_file;
 pub mod store;
+pub mod tasks;
 pub mod telemetry;
 pub mod tls;
 pub mod wall_clock;

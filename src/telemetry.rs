@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::ConfigError;
+use crate::tasks::Tasks;
 
 /// Starts logging: `HOGA_LOG` says how much (`info` by default, or filters such as
 /// `hoga=debug`), `HOGA_LOG_FORMAT=json` how. A second call changes nothing.
@@ -82,7 +83,7 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
 /// Starts counting, once in a process; must be called inside an actix system.
-pub fn count() {
+pub fn count(tasks: &Tasks) {
     let handle = RECORDER.get_or_init(|| {
         let builder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)
@@ -93,11 +94,14 @@ pub fn count() {
     });
     if let Some(handle) = handle.clone() {
         describe();
-        actix::spawn(async move {
-            let mut every = tokio::time::interval(UPKEEP_EVERY);
-            loop {
-                every.tick().await;
-                handle.run_upkeep();
+        tasks.keep("metrics", move || {
+            let handle = handle.clone();
+            async move {
+                let mut every = tokio::time::interval(UPKEEP_EVERY);
+                loop {
+                    every.tick().await;
+                    handle.run_upkeep();
+                }
             }
         });
     }
@@ -121,6 +125,7 @@ fn describe() {
     describe_gauge!("hoga_auctions_loaded", "Auctions in memory");
     describe_gauge!("hoga_logs_set_aside", "Logs that cannot be replayed");
     describe_gauge!("hoga_viewers", "Open streams");
+    describe_counter!("hoga_tasks_restarted_total", "Tasks that died and were started again, by name");
     describe_gauge!("hoga_outbox_commits", "Commits whose events wait to be published");
     describe_gauge!("hoga_outbox_events", "Events that wait to be published");
     describe_gauge!("hoga_outbox_oldest_seconds", "How long the oldest of them waits");

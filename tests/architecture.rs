@@ -10,19 +10,23 @@ use std::{
 const MAY_USE: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("wall_clock", &["domain"]),
-    ("telemetry", &["config"]),
+    ("telemetry", &["config", "tasks"]),
     ("config", &["domain"]),
     ("private_file", &[]),
     ("tls", &[]),
+    ("tasks", &[]),
     ("log", &["domain"]),
-    ("store", &["domain", "log"]),
-    ("events", &["domain", "log", "store"]),
-    ("exchange", &["domain", "log", "store", "events", "wall_clock"]),
-    ("live", &["domain", "log", "store", "events", "wall_clock"]),
-    ("notify", &["domain", "log", "store", "events", "outgoing", "private_file", "wall_clock"]),
-    ("identity", &["domain", "log", "store", "events", "private_file", "tls"]),
-    ("outgoing", &["domain", "log", "store", "events", "tls"]),
-    ("webhooks", &["domain", "log", "store", "events", "outgoing", "wall_clock"]),
+    ("store", &["domain", "log", "tasks"]),
+    ("events", &["domain", "log", "store", "tasks"]),
+    ("exchange", &["domain", "log", "store", "tasks", "events", "wall_clock"]),
+    ("live", &["domain", "log", "store", "tasks", "events", "wall_clock"]),
+    (
+        "notify",
+        &["domain", "log", "store", "tasks", "events", "outgoing", "private_file", "wall_clock"],
+    ),
+    ("identity", &["domain", "log", "store", "tasks", "events", "private_file", "tls"]),
+    ("outgoing", &["domain", "log", "store", "tasks", "events", "tls"]),
+    ("webhooks", &["domain", "log", "store", "tasks", "events", "outgoing", "wall_clock"]),
     (
         "http",
         &[
@@ -30,6 +34,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "domain",
             "log",
             "store",
+            "tasks",
             "events",
             "exchange",
             "live",
@@ -41,7 +46,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "webhooks",
         ],
     ),
-    ("embedded", &["domain", "log", "store", "exchange", "wall_clock"]),
+    ("embedded", &["domain", "log", "store", "tasks", "exchange", "wall_clock"]),
     (
         "app",
         &[
@@ -49,6 +54,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "domain",
             "log",
             "store",
+            "tasks",
             "events",
             "exchange",
             "live",
@@ -70,6 +76,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "domain",
             "log",
             "store",
+            "tasks",
             "events",
             "exchange",
             "live",
@@ -303,6 +310,33 @@ fn sql_stands_in_the_store_alone() {
             .collect(),
         _ => statements_in(text),
     }));
+}
+
+/// Where something is spawned past `tasks`, because whoever spawns it waits for it or is told its end.
+const SPAWNS: &[&str] = &[
+    "tasks.rs",
+    // The HTTP server, until it ends.
+    "app.rs",
+    // Connections, whose end is told.
+    "store/log/lease.rs",
+    "store/migrate.rs",
+    // A thread of a command, which joins it.
+    "cli/progress.rs",
+];
+
+#[test]
+fn no_task_is_started_that_nobody_watches() {
+    let spawns = ["tokio::spawn", "actix::spawn", "spawn_local", "thread::spawn", "task::spawn"];
+    let all: Vec<_> = sources()
+        .into_iter()
+        .filter(|(path, _)| !is_test(path) && !SPAWNS.iter().any(|file| path.ends_with(file)))
+        .flat_map(|(path, text)| {
+            words_in(&text, &spawns).into_iter().map(move |offence| (path.clone(), offence))
+        })
+        .collect();
+    assert_none(all);
+    let found = words_in("fn f() {\n    tokio::spawn(async {});\n}", &spawns);
+    assert_eq!(found, [Offence { line: 2, what: "names tokio::spawn".to_owned() }]);
 }
 
 #[test]

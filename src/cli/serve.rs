@@ -129,7 +129,10 @@ async fn make_ready(
         let has_login = state.kakao.is_some() && config.kakao.is_none();
         let at = if has_login { demo::LogsInAt::StandIn } else { demo::LogsInAt::Kakao };
         let example = demo::prepare(&state.store, &state.exchange, state.bid_cap, at).await?;
-        actix::spawn(demo::keep_going(state.store.clone(), state.exchange.clone(), state.bid_cap));
+        let demo = state.clone();
+        state.tasks.keep("demo", move || {
+            demo::keep_going(demo.store.clone(), demo.exchange.clone(), demo.bid_cap)
+        });
         said = welcome(config, &example, has_login);
     }
     if config.lacks_public_url() {

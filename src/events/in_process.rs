@@ -16,6 +16,7 @@ use super::{
     gate::{Gate, Pass},
 };
 use crate::store::{Store, StoreError};
+use crate::tasks::Tasks;
 
 /// How many commits a subscriber may be behind before it is told that it missed some.
 pub const COMMITS_KEPT_MAX: usize = 4_096;
@@ -51,8 +52,9 @@ impl Default for InProcessBus {
 
 impl InProcessBus {
     /// A bus to these consumers. Call it within a tokio or actix runtime.
-    pub fn start(store: &Store, consumers: Vec<Arc<dyn Consumer>>) -> InProcessBus {
-        let workers = consumers.into_iter().map(|consumer| Worker::start(consumer, store.clone()));
+    pub fn start(store: &Store, consumers: Vec<Arc<dyn Consumer>>, tasks: &Tasks) -> InProcessBus {
+        let start = |consumer| Worker::start(consumer, store.clone(), tasks);
+        let workers = consumers.into_iter().map(start);
         InProcessBus { workers: workers.collect(), ..InProcessBus::default() }
     }
 
@@ -92,10 +94,10 @@ impl Bus for InProcessBus {
 }
 
 impl Worker {
-    fn start(consumer: Arc<dyn Consumer>, store: Store) -> Worker {
+    fn start(consumer: Arc<dyn Consumer>, store: Store, tasks: &Tasks) -> Worker {
         let (name, gate) = (consumer.name(), Arc::new(Gate::closed()));
         let (orders, receiver) = mpsc::channel(COMMITS_WAITING_MAX);
-        tokio::spawn(work(consumer, store, Arc::clone(&gate), receiver));
+        tasks.vital(name, work(consumer, store, Arc::clone(&gate), receiver));
         Worker { name, gate, orders }
     }
 
@@ -244,7 +246,11 @@ mod tests {
         let store = Store::new(tokio_postgres::Config::new()).expect("nothing is connected");
         let consumer = Arc::new(Stumbling::default());
         let taken = || consumer.taken.lock().expect("not poisoned").clone();
-        let bus = InProcessBus::start(&store, vec![Arc::clone(&consumer) as Arc<dyn Consumer>]);
+        let bus = InProcessBus::start(
+            &store,
+            vec![Arc::clone(&consumer) as Arc<dyn Consumer>],
+            &Tasks::unattended(),
+        );
         bus.resume();
         // All are in line before the consumer is asked for the first time.
         let outcomes = join_all((1..=4).map(|seq| bus.publish(commit(seq)))).await;
@@ -291,7 +297,11 @@ mod tests {
         let store = Store::new(tokio_postgres::Config::new()).expect("nothing is connected");
         let consumer = Arc::new(Hanging::default());
         let taken = || consumer.taken.lock().expect("not poisoned").clone();
-        let bus = InProcessBus::start(&store, vec![Arc::clone(&consumer) as Arc<dyn Consumer>]);
+        let bus = InProcessBus::start(
+            &store,
+            vec![Arc::clone(&consumer) as Arc<dyn Consumer>],
+            &Tasks::unattended(),
+        );
         bus.resume();
         let room = u64::try_from(COMMITS_WAITING_MAX).expect("a number");
         // The worker has not run yet, so that all of them wait.

@@ -153,6 +153,7 @@ impl LaneHandle {
         arbiter.spawn_fn(move || {
             let work = LaneWork::here();
             let _ = work.owned.set(parts.owned.clone());
+            let tasks = parts.tasks.clone();
             let loading = loader::run(Rc::clone(&work), parts.clone());
             let (alone, look_first) = (Cell::new(0), Cell::new(0));
             let hashing = RandomState::new();
@@ -170,8 +171,9 @@ impl LaneHandle {
                 hashing,
                 metrics,
             };
-            spawn_or_abort("the loader", loading);
-            spawn_or_abort("the lane", lane.run());
+            // Whatever they hold that nobody will ever hear of is in the log, or never was.
+            tasks.vital_here("loader", loading);
+            tasks.vital_here("lane", lane.run());
         });
         LaneHandle { arbiter, connected }
     }
@@ -188,18 +190,6 @@ impl LaneHandle {
         self.arbiter.spawn_fn(|| LaneWork::here().stopping.set(true));
         self.arbiter.stop();
     }
-}
-
-/// A lane that panicked may hold decisions that nobody will ever hear of: stop, and start again
-/// from the log.
-pub(super) fn spawn_or_abort(what: &'static str, task: impl Future<Output = ()> + 'static) {
-    let task = actix::spawn(task);
-    actix::spawn(async move {
-        if task.await.is_err_and(|error| error.is_panic()) {
-            tracing::error!("{what} panicked: aborting, to start again from the log");
-            std::process::abort();
-        }
-    });
 }
 
 struct Lane {
@@ -250,7 +240,7 @@ impl Lane {
         let lane = self.number;
         let lost = Rc::new(Notify::new());
         let tell = Rc::clone(&lost);
-        actix::spawn(async move {
+        self.parts.tasks.errand_here("connection of a lane", async move {
             if let Err(error) = connection.await {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(lane, error, "the lane lost its connection");

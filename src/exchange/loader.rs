@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     ended::EndedAuctions,
     excluded::ExcludedLogs,
-    lane::{LaneWork, SharedQueue, spawn_or_abort},
+    lane::{LaneWork, SharedQueue},
     queue::LoadedLog,
     replay::{Replay, ReplayError, SnapshotError},
     request::Failure,
@@ -21,6 +21,7 @@ use super::{
 use crate::{
     domain::id::LogId,
     store::{LogPart, LogSize, Owned, Store, StoreError},
+    tasks::Tasks,
 };
 
 /// Auctions whose logs are looked up at once.
@@ -44,6 +45,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub(super) struct LoaderParts {
     pub store: Store,
+    pub tasks: Tasks,
     /// Which logs are this server's.
     pub owned: Owned,
     pub excluded: Arc<ExcludedLogs>,
@@ -69,8 +71,8 @@ pub(super) async fn run(work: Rc<LaneWork>, parts: LoaderParts) {
     loop {
         let permit = Arc::clone(&loader.lists).acquire_owned().await;
         let queues = loader.work.next_to_load(LOADED_AT_ONCE_MAX).await;
-        let loader = Rc::clone(&loader);
-        spawn_or_abort("the loader", async move {
+        let (loader, tasks) = (Rc::clone(&loader), loader.parts.tasks.clone());
+        tasks.errand_here("loading", async move {
             loader.load(queues).await;
             drop(permit);
         });
@@ -169,8 +171,8 @@ impl Loader {
 
     /// Loads one log, beside whatever else is loaded.
     fn load_alone(self: &Rc<Self>, loading: Loading, has_snapshot: bool) {
-        let loader = Rc::clone(self);
-        spawn_or_abort("the loader", async move {
+        let (loader, tasks) = (Rc::clone(self), &self.parts.tasks);
+        tasks.errand_here("loading", async move {
             let _permit = loader.long_logs.acquire().await;
             let Loading { queue, replay, owner } = loading;
             let replayed = loader.replay_alone(replay, has_snapshot).await;

@@ -60,6 +60,7 @@ use crate::{
     },
     events::relay::RelayHandle,
     store::{Owned, Store, purges},
+    tasks::Tasks,
     wall_clock,
 };
 
@@ -119,12 +120,19 @@ pub enum CatchUpError {
 
 impl Exchange {
     /// Starts the lanes and the clock. Must be called inside an actix system.
-    pub fn start(store: Store, relay: RelayHandle, owned: Owned, options: Options) -> Exchange {
+    pub fn start(
+        store: Store,
+        relay: RelayHandle,
+        owned: Owned,
+        options: Options,
+        tasks: &Tasks,
+    ) -> Exchange {
         let (clock, run_clock) = Clock::new(store.clone());
         let (snapshots, write_snapshots) = snapshots::snapshots(store.clone());
         let excluded = Arc::<ExcludedLogs>::default();
         let parts = LoaderParts {
             store: store.clone(),
+            tasks: tasks.clone(),
             owned: owned.clone(),
             excluded: Arc::clone(&excluded),
             snapshots,
@@ -138,15 +146,16 @@ impl Exchange {
         let closing = AtomicBool::new(false);
         let inner = Inner { directory, lanes, clock, relay, closing, store, owned, excluded };
         let exchange = Exchange { inner: Arc::new(inner) };
-        actix::spawn(run_clock.run(exchange.clone()));
-        actix::spawn(exchange.clone().sweep_idle(options.idle_after));
-        lane::spawn_or_abort("the writer of snapshots", write_snapshots.run());
+        tasks.vital_here("clock", run_clock.run(exchange.clone()));
+        let (sweeping, idle_after) = (exchange.clone(), options.idle_after);
+        tasks.keep("idle auctions", move || sweeping.clone().sweep_idle(idle_after));
+        tasks.vital("snapshots", write_snapshots.run());
         let store = exchange.inner.store.clone();
-        actix::spawn(purges::keep("receipts", PURGE_EVERY, move || {
+        purges::keep(tasks, "receipts", PURGE_EVERY, move || {
             let store = store.clone();
             let before = wall_clock::now().plus_ms(-RECEIPTS_KEPT_MS);
             async move { store.purge_receipts(before).await }
-        }));
+        });
         exchange
     }
 

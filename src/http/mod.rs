@@ -75,6 +75,7 @@ use crate::{
     live::{Hub, personal::Personal},
     notify::push::WebPush,
     store::Store,
+    tasks::Tasks,
     webhooks::Webhooks,
 };
 
@@ -113,6 +114,8 @@ pub struct State {
     pub unlinks: Option<Unlinks>,
     /// What tells registered clients of events.
     pub webhooks: Webhooks,
+    /// What works beside the requests.
+    pub tasks: Tasks,
     /// How many logins are at Kakao.
     pub under_way: Arc<PendingLogins>,
     /// The cap on bids of auctions created from now on.
@@ -165,6 +168,8 @@ pub struct Parts {
     pub unlinks: Option<Unlinks>,
     /// What tells registered clients of events.
     pub webhooks: Webhooks,
+    /// What works beside the requests.
+    pub tasks: Tasks,
 }
 
 /// Something that is not our API, on our port: its answers go out as they are.
@@ -191,6 +196,7 @@ impl State {
             kakao: parts.kakao,
             unlinks: parts.unlinks,
             webhooks: parts.webhooks,
+            tasks: parts.tasks,
             under_way: Arc::default(),
             bid_cap: config.bid_cap,
             sellers: config.sellers,

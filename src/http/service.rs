@@ -181,6 +181,9 @@ pub struct ReadinessBody {
     /// Auctions whose logs are damaged, as far as somebody asked for them: everything else goes on, so
     /// it is no reason not to be ready.
     logs_set_aside: usize,
+    /// Tasks that died and are about to be started again, by their names; while there is any it is not
+    /// ready.
+    tasks_down: Vec<&'static str>,
 }
 
 /// Ask whether the exchange is ready
@@ -196,12 +199,14 @@ pub async fn get_readiness(state: web::Data<State>) -> HttpResponse {
     let lanes = state.exchange.is_ready();
     let database = state.health.database(&state.store).await;
     let bus = BusWord::of(bus_standing(&state));
-    let is_ready = caught_up && lanes && database;
+    let tasks_down = state.tasks.down();
+    let is_ready = caught_up && lanes && database && tasks_down.is_empty();
     let status = ReadyWord::of(is_ready);
     let mut builder =
         if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     let logs_set_aside = state.exchange.logs_excluded();
-    let body = ReadinessBody { status, caught_up, lanes, database, bus, logs_set_aside };
+    let body =
+        ReadinessBody { status, caught_up, lanes, database, bus, logs_set_aside, tasks_down };
     let mut response = builder.json(body);
     response.extensions_mut().insert(super::context::NotAProblem);
     response
@@ -225,6 +230,8 @@ pub struct StreamsReadinessBody {
     database: bool,
     /// As at the exchange. Streams read the log meanwhile, so it is no reason not to be ready.
     bus: BusWord,
+    /// As at the exchange.
+    tasks_down: Vec<&'static str>,
 }
 
 /// Ask whether a broadcaster is ready
@@ -235,11 +242,12 @@ pub struct StreamsReadinessBody {
 pub async fn get_readiness_of_streams(state: web::Data<State>) -> HttpResponse {
     let database = state.health.database(&state.store).await;
     let bus = BusWord::of(bus_standing(&state));
-    let is_ready = database && !state.is_closing();
+    let tasks_down = state.tasks.down();
+    let is_ready = database && tasks_down.is_empty() && !state.is_closing();
     let status = ReadyWord::of(is_ready);
     let mut builder =
         if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    let mut response = builder.json(StreamsReadinessBody { status, database, bus });
+    let mut response = builder.json(StreamsReadinessBody { status, database, bus, tasks_down });
     response.extensions_mut().insert(super::context::NotAProblem);
     response
 }

@@ -33,6 +33,7 @@ use super::{
     viewers::{Entry, PRICES_PER_ROUND_MAX, TURNS, Viewers, superseded},
     wanted::{Wanted, WatchError},
 };
+use crate::tasks::Tasks;
 use crate::{
     domain::id::AuctionId,
     events::{
@@ -92,6 +93,7 @@ pub struct Hub {
 }
 
 pub(super) struct Inner {
+    tasks: Tasks,
     viewers: Arc<Viewers>,
     reads: Reads,
     reading: Semaphore,
@@ -112,23 +114,26 @@ pub(super) struct LastRead {
 impl Hub {
     /// Starts to take events from a feed. Call it within a tokio or actix runtime, before the first
     /// viewer; it runs until it is closed or the feed has ended.
-    pub fn start(feed: impl Feed, store: Store, options: LiveOptions) -> Hub {
-        Hub::start_with(feed, Reads::from_store(store), &options)
+    pub fn start(feed: impl Feed, store: Store, options: LiveOptions, tasks: &Tasks) -> Hub {
+        Hub::start_with(feed, Reads::from_store(store), &options, tasks)
     }
 
     /// Starts to follow the log in Postgres, where no bus reaches: what is watched is looked after
     /// every [`super::FOLLOWED_EVERY`].
-    pub fn follow(store: Store, options: LiveOptions) -> Hub {
+    pub fn follow(store: Store, options: LiveOptions, tasks: &Tasks) -> Hub {
         let reads = Reads::from_store(store.clone());
         let (tail, feed) = tail::tail();
-        let hub = Hub::start_with(feed, reads, &options);
-        tokio::spawn(tail.run(store.for_background(), Arc::downgrade(&hub.inner.viewers)));
+        let hub = Hub::start_with(feed, reads, &options, tasks);
+        let viewers = Arc::downgrade(&hub.inner.viewers);
+        tasks.vital("tail of the log", tail.run(store.for_background(), viewers));
         hub
     }
 
     /// From now on what the bus brings is held against the log, and what it loses is read there.
     pub fn hold_against(&self, store: Store, bus: Weak<dyn Bus>) {
-        tokio::spawn(check::run(store, bus, Arc::downgrade(&self.inner)));
+        let inner = Arc::downgrade(&self.inner);
+        let again = move || check::run(store.clone(), bus.clone(), inner.clone());
+        self.inner.tasks.keep("check of the bus", again);
     }
 
     /// Whether the bus loses events, which [`Hub::hold_against`] finds out.
@@ -136,8 +141,14 @@ impl Hub {
         self.inner.is_losing.load(Ordering::Acquire)
     }
 
-    pub(super) fn start_with(feed: impl Feed, reads: Reads, options: &LiveOptions) -> Hub {
+    pub(super) fn start_with(
+        feed: impl Feed,
+        reads: Reads,
+        options: &LiveOptions,
+        tasks: &Tasks,
+    ) -> Hub {
         let inner = Arc::new(Inner {
+            tasks: tasks.clone(),
             viewers: Arc::new(Viewers::new(options.quota_max)),
             reads,
             reading: Semaphore::new(READS_AT_ONCE_MAX),
@@ -146,7 +157,7 @@ impl Hub {
             closing: Notify::new(),
         });
         let every = options.keep_alive_every / TURNS as u32;
-        tokio::spawn(Arc::clone(&inner).run(feed, every));
+        tasks.vital("hub", Arc::clone(&inner).run(feed, every));
         Hub { inner }
     }
 
@@ -265,7 +276,7 @@ impl Inner {
 
     fn start_to_catch_up(self: &Arc<Self>, behind: Vec<Arc<Entry>>) {
         for entry in behind {
-            tokio::spawn(Arc::clone(self).catch_up(entry));
+            self.tasks.errand("catching up of a topic", Arc::clone(self).catch_up(entry));
         }
     }
 

@@ -34,6 +34,7 @@ use super::{
     queue::{Pushed, Queue},
     quota::StreamPermit,
 };
+use crate::tasks::Tasks;
 use crate::{
     domain::{id::UserId, time::Timestamp},
     events::setback::Setback,
@@ -113,7 +114,7 @@ struct Reach {
 impl Personal {
     /// Starts to read the inbox on whenever `bell` rings, and regularly. Call it within a tokio or
     /// actix runtime.
-    pub fn start(store: Store, bell: Arc<Notify>, options: LiveOptions) -> Personal {
+    pub fn start(store: Store, bell: Arc<Notify>, options: LiveOptions, tasks: &Tasks) -> Personal {
         let inner = Arc::new(Inner {
             store,
             bell,
@@ -121,7 +122,8 @@ impl Personal {
             next_no: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
         });
-        tokio::spawn(Arc::clone(&inner).run(options.keep_alive_every));
+        let running = Arc::clone(&inner);
+        tasks.keep("personal streams", move || Arc::clone(&running).run(options.keep_alive_every));
         Personal { inner }
     }
 

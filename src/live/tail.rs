@@ -95,8 +95,15 @@ impl Tail {
             return Ok(true);
         }
         let rows = store.events_in(&ranges).await?;
-        // What cannot be read is a gap, and the topic says so when it cannot be read again.
-        let events: Vec<Envelope> = rows.into_iter().filter_map(Envelope::from_row).collect();
+        let read = rows.into_iter().filter_map(|row| {
+            let (auction, seq) = (row.auction_id, row.seq);
+            let envelope = Envelope::from_row(row);
+            if envelope.is_none() {
+                tracing::error!(%auction, seq, "an event cannot be read: its viewers begin anew");
+            }
+            envelope
+        });
+        let events: Vec<Envelope> = read.collect();
         for some in events.chunks(EVENTS_PER_COMMIT_MAX) {
             if self.sender.send(Arc::new(some.to_vec())).await.is_err() {
                 return Ok(false);

@@ -12,6 +12,7 @@ use super::{
     *,
 };
 use crate::domain::id::AuctionId;
+use crate::tasks::Tasks;
 
 /// Who watches, where it does not matter.
 const ANYONE: Watcher = Watcher { address: None, user: None };
@@ -21,7 +22,12 @@ const BID: &str = "bid.placed";
 const AT_MOST: Duration = Duration::from_secs(20);
 
 fn hub(log: &Arc<Log>) -> Hub {
-    Hub::start_with(log.bus.subscribe(), log.as_reads(), &LiveOptions::default())
+    Hub::start_with(
+        log.bus.subscribe(),
+        log.as_reads(),
+        &LiveOptions::default(),
+        &Tasks::unattended(),
+    )
 }
 
 fn one(auction: AuctionId, last_seq: Option<u64>) -> Wanted {
@@ -307,7 +313,7 @@ async fn no_more_viewers_than_there_may_be() {
     let log = Log::of(&[(auction(1), 1)]);
     let quota_max = QuotaMax { all: 2, per_address: 2, per_user: 2 };
     let options = LiveOptions { quota_max, ..LiveOptions::default() };
-    let hub = Hub::start_with(log.bus.subscribe(), log.as_reads(), &options);
+    let hub = Hub::start_with(log.bus.subscribe(), log.as_reads(), &options, &Tasks::unattended());
     let first = hub.watch(ANYONE, one(auction(1), None)).await.expect("a stream");
     let _second = hub.watch(ANYONE, one(auction(1), None)).await.expect("a stream");
     let third = hub.watch(ANYONE, one(auction(1), None)).await;
@@ -333,7 +339,7 @@ async fn a_quiet_stream_hears_that_it_lives() {
     let log = Log::of(&[(auction(1), 1)]);
     let options =
         LiveOptions { keep_alive_every: Duration::from_millis(30), ..LiveOptions::default() };
-    let hub = Hub::start_with(log.bus.subscribe(), log.as_reads(), &options);
+    let hub = Hub::start_with(log.bus.subscribe(), log.as_reads(), &options, &Tasks::unattended());
     let mut viewer = hub.watch(ANYONE, one(auction(1), Some(1))).await.expect("a stream");
     next(&mut viewer).await.expect("retry");
     for _ in 0..3 {

@@ -36,6 +36,7 @@ use crate::{
         setback::Setback,
     },
     store::{PageTold, Store, StoreError, purges},
+    tasks::Tasks,
     wall_clock,
 };
 
@@ -114,13 +115,18 @@ impl Notifier {
     }
 
     /// Starts to work. Call it within a tokio or actix runtime.
-    pub fn start(&self) {
-        tokio::spawn(self.clone().work_off());
-        tokio::spawn(self.clone().look_for_news());
-        tokio::spawn(self.clone().tell_many());
-        tokio::spawn(self.clone().remind());
-        tokio::spawn(self.clone().fold());
-        self.start_purges();
+    pub fn start(&self, tasks: &Tasks) {
+        let notifier = self.clone();
+        tasks.keep("notifier: news", move || notifier.clone().work_off());
+        let notifier = self.clone();
+        tasks.keep("notifier: missed news", move || notifier.clone().look_for_news());
+        let notifier = self.clone();
+        tasks.keep("notifier: news for many", move || notifier.clone().tell_many());
+        let notifier = self.clone();
+        tasks.keep("notifier: reminders", move || notifier.clone().remind());
+        let notifier = self.clone();
+        tasks.keep("notifier: watch counts", move || notifier.clone().fold());
+        self.start_purges(tasks);
     }
 
     /// Works off some news; of how many events.
@@ -240,22 +246,22 @@ impl Notifier {
         }
     }
 
-    fn start_purges(&self) {
+    fn start_purges(&self, tasks: &Tasks) {
         let notifier = self.clone();
-        tokio::spawn(purges::keep("notifications", PURGE_EVERY, move || {
+        purges::keep(tasks, "notifications", PURGE_EVERY, move || {
             let notifier = notifier.clone();
             async move { notifier.purge_until(wall_clock::now()).await }
-        }));
+        });
         let store = self.store.clone();
-        tokio::spawn(purges::keep("stream_tickets", PURGE_EVERY, move || {
+        purges::keep(tasks, "stream_tickets", PURGE_EVERY, move || {
             let (store, ended) = (store.clone(), wall_clock::now().plus_s(-ENDED_TICKETS_KEPT_S));
             async move { store.purge_tickets(ended).await }
-        }));
+        });
         let store = self.store.clone();
-        tokio::spawn(purges::keep("fanouts", PURGE_EVERY, move || {
+        purges::keep(tasks, "fanouts", PURGE_EVERY, move || {
             let (store, told) = (store.clone(), wall_clock::now().plus_s(-RESTING_FANOUTS_KEPT_S));
             async move { store.purge_fanouts(told).await }
-        }));
+        });
     }
 
     /// Deletes some of the notifications that are too old by now; how many.

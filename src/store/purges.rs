@@ -10,6 +10,7 @@ use metrics::counter;
 use tokio::sync::Semaphore;
 
 use super::StoreError;
+use crate::tasks::Tasks;
 
 /// How soon a purge that failed is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -19,9 +20,20 @@ pub(super) const AT_ONCE_MAX: i64 = 1_000;
 
 static TURN: Semaphore = Semaphore::const_new(1);
 
-/// Deletes what is too old, again and again, for as long as the process lives. `batch` deletes some of
+/// Deletes what is too old, again and again, for as long as the server lives. `batch` deletes some of
 /// it and says how much that was; it is called until that is nothing.
-pub async fn keep<F>(what: &'static str, every: Duration, mut batch: impl FnMut() -> F)
+pub fn keep<F>(
+    tasks: &Tasks,
+    what: &'static str,
+    every: Duration,
+    batch: impl FnMut() -> F + Clone + Send + 'static,
+) where
+    F: Future<Output = Result<u64, StoreError>> + Send + 'static,
+{
+    tasks.keep(what, move || purge_every(what, every, batch.clone()));
+}
+
+async fn purge_every<F>(what: &'static str, every: Duration, mut batch: impl FnMut() -> F)
 where
     F: Future<Output = Result<u64, StoreError>>,
 {
@@ -75,7 +87,7 @@ mod tests {
         let left = Rc::new(RefCell::new(answers.into_iter()));
         let (asking, all_asked) = (Rc::clone(&left), Rc::new(tokio::sync::Notify::new()));
         let done = Rc::clone(&all_asked);
-        let keeping = keep("tests", Duration::from_millis(1), move || {
+        let keeping = purge_every("tests", Duration::from_millis(1), move || {
             let answer = asking.borrow_mut().next();
             if answer.is_none() {
                 done.notify_one();

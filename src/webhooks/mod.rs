@@ -29,6 +29,7 @@ pub use self::{
     message::{TEST_TYPE, message_id},
     schedule::ATTEMPTS_MAX,
 };
+use crate::tasks::Tasks;
 use crate::{
     domain::time::Timestamp,
     events::{
@@ -169,14 +170,21 @@ impl Webhooks {
         Ok(is_noted.then_some(id))
     }
 
-    /// Works off what is due, for as long as the process lives.
-    pub async fn run(self, clock: fn() -> Timestamp) {
-        tokio::spawn(self.clone().keep_counting());
+    /// Starts to work off what is due. Call it within a tokio or actix runtime.
+    pub fn start(&self, tasks: &Tasks, clock: fn() -> Timestamp) {
         let webhooks = self.clone();
-        tokio::spawn(purges::keep("webhook_deliveries", PURGE_EVERY, move || {
+        tasks.keep("webhooks", move || webhooks.clone().run(clock));
+        let webhooks = self.clone();
+        tasks.keep("webhooks: counting", move || webhooks.clone().keep_counting());
+        let webhooks = self.clone();
+        purges::keep(tasks, "webhook_deliveries", PURGE_EVERY, move || {
             let webhooks = webhooks.clone();
             async move { webhooks.purge_until(clock()).await }
-        }));
+        });
+    }
+
+    /// Works off what is due, for ever.
+    pub async fn run(self, clock: fn() -> Timestamp) {
         let mut turns = Turns::default();
         let mut beginning = Setback::of("webhooks: what is due");
         let mut ending = Setback::of("webhooks: what was told");

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hoga::tasks::Tasks;
 use hoga::{
     domain::auction::Command,
     domain::id::AuctionId,
@@ -245,7 +246,7 @@ fn second_exchange(server: &TestServer) -> (Store, Exchange) {
         Relay::new(store.clone(), Arc::new(InProcessBus::default()), owned.clone());
     actix::spawn(relay.run());
     let options = Options { lanes: 1, ..Options::default() };
-    let exchange = Exchange::start(store.clone(), handle, owned, options);
+    let exchange = Exchange::start(store.clone(), handle, owned, options, &Tasks::unattended());
     (store, exchange)
 }
 

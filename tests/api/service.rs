@@ -32,12 +32,40 @@ async fn a_server_that_has_caught_up_lives_and_is_ready() {
     let server = TestServer::spawn();
     let anyone = server.anonymous();
     assert_eq!(anyone.get("/healthz").await.with_status(200), json!({"status": "ok"}));
-    let ready = json!({"status": "ready", "caught_up": true, "lanes": true, "database": true, "bus": "up", "logs_set_aside": 0});
+    let ready = json!({"status": "ready", "caught_up": true, "lanes": true, "database": true, "bus": "up", "logs_set_aside": 0, "tasks_down": []});
     eventually("ready", || async {
         let answer = anyone.get("/readyz").await;
         (answer.status == 200).then(|| assert_eq!(answer.json(), ready))
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_task_that_died_is_named_and_counted_and_until_it_lives_again_nothing_is_ready() {
+    let server = TestServer::spawn();
+    let anyone = server.anonymous();
+    eventually("ready", || async { (anyone.get("/readyz").await.status == 200).then_some(()) }).await;
+    let lives = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    // On this test's own runtime, as dead as any other.
+    server.state().tasks.keep("planted", move || {
+        let life = lives.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+        async move {
+            assert!(life > 4, "as planted");
+            std::future::pending().await
+        }
+    });
+    let unready = eventually("not ready", || async {
+        let answer = anyone.get("/readyz").await;
+        (answer.status == 503).then(|| answer.json())
+    })
+    .await;
+    assert_eq!(unready["tasks_down"], json!(["planted"]));
+    assert_eq!(unready["status"], "not_ready");
+    eventually("it lives again", || async { (anyone.get("/readyz").await.status == 200).then_some(()) })
+        .await;
+    let metrics = anyone.get("/metrics").await;
+    let metrics = metrics.text();
+    assert!(metrics.contains("hoga_tasks_restarted_total{task=\"planted\"}"), "{metrics}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hoga::tasks::Tasks;
 use hoga::{
     domain::{
         id::AuctionId,
@@ -45,7 +46,7 @@ async fn up(bus: &RabbitMq) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_queue_takes_is_not_safe_and_everything_after_it_waits() {
     let (broker, prefix) = (Broker::shared(), "returned.");
-    let bus = RabbitMq::start(broker.address(prefix), Vec::new());
+    let bus = RabbitMq::start(broker.address(prefix), Vec::new(), &Tasks::unattended());
     assert_eq!(bus.publish(CommittedEvents::default()).await, Err(PublishError::Closed));
     up(&bus).await;
     let auction = AuctionId(Uuid::now_v7());
@@ -53,7 +54,7 @@ async fn what_no_queue_takes_is_not_safe_and_everything_after_it_waits() {
     assert_eq!(bus.publish(commit(1)).await, Err(PublishError::Returned));
     assert_eq!(bus.publish(commit(2)).await, Err(PublishError::Closed));
     let recorder = Recorder::new();
-    spawn_consumer(&broker.address(prefix), recorder.clone());
+    spawn_consumer(&broker.address(prefix), recorder.clone(), &Tasks::unattended());
     consumer_is_there(&broker, prefix).await;
     for seq in 1..=2 {
         eventually("it is safe", || async {
@@ -70,7 +71,7 @@ async fn what_no_queue_takes_is_not_safe_and_everything_after_it_waits() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_says_no_is_one_that_refuses_until_it_has_taken_something() {
     let (broker, prefix) = (Broker::shared(), "nacked.");
-    let bus = RabbitMq::start(broker.address(prefix), vec![Recorder::new()]);
+    let bus = RabbitMq::start(broker.address(prefix), vec![Recorder::new()], &Tasks::unattended());
     up(&bus).await;
     // A queue that takes nothing.
     let (_connection, channel) = broker.channel().await;
@@ -108,7 +109,7 @@ async fn a_broker_that_says_no_is_one_that_refuses_until_it_has_taken_something(
 async fn a_message_that_is_not_an_event_is_put_aside_and_the_others_go_on() {
     let (broker, prefix) = (Broker::shared(), "strange.");
     let recorder = Recorder::new();
-    let bus = RabbitMq::start(broker.address(prefix), vec![recorder.clone()]);
+    let bus = RabbitMq::start(broker.address(prefix), vec![recorder.clone()], &Tasks::unattended());
     up(&bus).await;
     let (_connection, channel) = broker.channel().await;
     let exchange = format!("{prefix}hoga.events");
@@ -128,7 +129,11 @@ async fn a_message_that_is_not_an_event_is_put_aside_and_the_others_go_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_hear_what_is_published_and_where_something_may_be_missing() {
     let (broker, prefix) = (Broker::shared(), "streams.");
-    let bus = Arc::new(RabbitMq::start(broker.address(prefix), vec![Recorder::new()]));
+    let bus = Arc::new(RabbitMq::start(
+        broker.address(prefix),
+        vec![Recorder::new()],
+        &Tasks::unattended(),
+    ));
     let mut feed = bus.subscribe();
     assert_eq!(promptly("the beginning", feed.next()).await, Some(Heard::LostSome));
     up(&bus).await;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hoga::tasks::Tasks;
 use hoga::{
     domain::id::AuctionId,
     events::{bus::Bus, in_process::InProcessBus, relay::Relay},
@@ -32,7 +33,8 @@ async fn what_a_consumer_in_the_process_refuses_is_put_aside_and_comes_back() {
     let auction = AuctionId(uuid::Uuid::from_u128(0x7000_8000_0000_0000_0001));
     let recorder = Recorder::new();
     recorder.refuse(|event| event.seq == 2);
-    let bus: Arc<dyn Bus> = Arc::new(InProcessBus::start(&store, vec![recorder.clone()]));
+    let bus: Arc<dyn Bus> =
+        Arc::new(InProcessBus::start(&store, vec![recorder.clone()], &Tasks::unattended()));
     let owned = Owned::nothing();
     let _lease = store.lease(&owned, 1).await.expect("nobody else runs");
     let (handle, relay) = Relay::new(store.clone(), bus, owned);

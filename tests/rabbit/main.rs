@@ -19,6 +19,7 @@ use std::{collections::HashSet, sync::Mutex};
 
 use broker::Broker;
 use hoga::events::{delivery::TRIES_MAX, rabbitmq::spawn_consumer};
+use hoga::tasks::Tasks;
 use inboxes::Watchers;
 use market::{Market, Size};
 use recorder::Recorder;
@@ -81,7 +82,7 @@ async fn audience(
 async fn a_broker_that_is_killed_under_load_loses_nothing_and_keeps_the_order() {
     let broker = Broker::start();
     let recorder = Recorder::new();
-    spawn_consumer(&broker.address(""), recorder.clone());
+    spawn_consumer(&broker.address(""), recorder.clone(), &Tasks::unattended());
     consumer_is_there(&broker, "").await;
     let hoga = Hoga::start(broker.url(), "").await;
     let market = Market::with(&hoga, WATCHED).await;
@@ -111,7 +112,7 @@ async fn a_broker_that_is_killed_under_load_loses_nothing_and_keeps_the_order() 
 async fn a_relay_that_dies_at_any_point_loses_nothing_and_keeps_the_order() {
     let broker = Broker::shared();
     let (prefix, recorder) = ("points.", Recorder::new());
-    spawn_consumer(&broker.address(prefix), recorder.clone());
+    spawn_consumer(&broker.address(prefix), recorder.clone(), &Tasks::unattended());
     consumer_is_there(&broker, prefix).await;
     let mut hoga = Hoga::start(broker.url(), prefix).await;
     let market = Market::with(&hoga, WATCHED).await;
@@ -136,7 +137,7 @@ async fn a_relay_that_dies_at_any_point_loses_nothing_and_keeps_the_order() {
 async fn bids_are_accepted_without_a_broker_and_their_events_arrive_when_it_is_there() {
     let broker = Broker::start();
     let recorder = Recorder::new();
-    spawn_consumer(&broker.address("late."), recorder.clone());
+    spawn_consumer(&broker.address("late."), recorder.clone(), &Tasks::unattended());
     consumer_is_there(&broker, "late.").await;
     let mut hoga = Hoga::start(broker.url(), "late.").await;
     let market = Market::open(&hoga).await;
@@ -251,7 +252,7 @@ const LEASE: i64 = 0x686f_6761_0002;
 async fn a_server_whose_lease_another_took_publishes_no_more_and_goes_down() {
     let broker = Broker::shared();
     let (prefix, recorder) = ("deposed.", Recorder::new());
-    spawn_consumer(&broker.address(prefix), recorder.clone());
+    spawn_consumer(&broker.address(prefix), recorder.clone(), &Tasks::unattended());
     consumer_is_there(&broker, prefix).await;
     let mut hoga = Hoga::start(broker.url(), prefix).await;
     let market = Market::with(&hoga, WATCHED).await;
@@ -290,7 +291,7 @@ async fn a_server_whose_lease_another_took_publishes_no_more_and_goes_down() {
 async fn a_consumer_whose_binding_was_forgotten_goes_on_from_the_log() {
     let broker = Broker::shared();
     let (prefix, recorder) = ("forgotten.", Recorder::new());
-    spawn_consumer(&broker.address(prefix), recorder.clone());
+    spawn_consumer(&broker.address(prefix), recorder.clone(), &Tasks::unattended());
     consumer_is_there(&broker, prefix).await;
     let hoga = Hoga::start(broker.url(), prefix).await;
     let client = hoga.runs(&["client", "add", "a shop"]);
@@ -383,7 +384,7 @@ async fn a_poison_message_is_put_aside_after_bounded_tries_and_can_be_replayed()
             && (poisoned.contains(&event.auction_id)
                 || !is_full && poisoned.insert(event.auction_id))
     });
-    spawn_consumer(&broker.address(prefix), recorder.clone());
+    spawn_consumer(&broker.address(prefix), recorder.clone(), &Tasks::unattended());
     consumer_is_there(&broker, prefix).await;
     let hoga = Hoga::start(broker.url(), prefix).await;
     let market = Market::open(&hoga).await;

@@ -11,6 +11,7 @@ mod rowlock;
 use actix_web::{App, HttpServer, web};
 use clap::ValueEnum;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
+use hoga::tasks::Tasks;
 use hoga::{
     app,
     config::Config,
@@ -94,12 +95,14 @@ fn state(config: &Config, database: tokio_postgres::Config) -> Result<State, Fai
     let key = KeyRing::load_or_create(&config.signing_key_file)?;
     let store = Store::new(database)?;
     let bus = std::sync::Arc::new(InProcessBus::default());
-    let hub = Hub::start(bus.subscribe(), store.clone(), LiveOptions::default());
+    let tasks = Tasks::unattended();
+    let hub = Hub::start(bus.subscribe(), store.clone(), LiveOptions::default(), &tasks);
     let owned = Owned::nothing();
     let (relay, _) = Relay::new(store.clone(), bus.clone(), owned.clone());
-    let personal = Personal::start(store.clone(), Default::default(), LiveOptions::default());
+    let personal =
+        Personal::start(store.clone(), Default::default(), LiveOptions::default(), &tasks);
     let options = exchange::Options { lanes: 1, ..exchange::Options::default() };
-    let exchange = Exchange::start(store.clone(), relay, owned, options);
+    let exchange = Exchange::start(store.clone(), relay, owned, options, &tasks);
     let tokens = std::sync::Arc::new(Tokens::new(key, &config.public_url));
     let webhooks = app::webhooks(config, &store)?;
     let state = State::new(
@@ -115,6 +118,7 @@ fn state(config: &Config, database: tokio_postgres::Config) -> Result<State, Fai
             kakao: None,
             unlinks: None,
             webhooks,
+            tasks,
         },
         config,
     );

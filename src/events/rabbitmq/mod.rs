@@ -32,6 +32,7 @@ use super::{
     bus::{BoxFuture, Bus, BusStanding, CommittedEvents, Consumer, PublishError},
     gate::Gate,
 };
+use crate::tasks::Tasks;
 
 /// Commits that may wait for the publisher; the relay has fewer under way.
 const COMMITS_WAITING_MAX: usize = 1_024;
@@ -53,14 +54,15 @@ pub struct RabbitMq {
     opened: Arc<Notify>,
     /// One for each connection, that of the publisher first.
     standings: Mutex<Vec<Arc<Standing>>>,
-    tasks: Vec<AbortHandle>,
+    tasks: Tasks,
+    handles: Vec<AbortHandle>,
 }
 
 impl RabbitMq {
     /// A bus to this broker, with a queue for each of these consumers, which take from it in this
     /// process. Call it within a tokio or actix runtime. It connects in the background, for as long
     /// as it takes.
-    pub fn start(broker: Broker, consumers: Vec<Arc<dyn Consumer>>) -> RabbitMq {
+    pub fn start(broker: Broker, consumers: Vec<Arc<dyn Consumer>>, tasks: &Tasks) -> RabbitMq {
         let (orders, receiver) = mpsc::channel(COMMITS_WAITING_MAX);
         let (gate, opened) = (Arc::new(Gate::closed()), Arc::new(Notify::new()));
         let names = consumers.iter().map(|consumer| consumer.name()).collect();
@@ -73,13 +75,14 @@ impl RabbitMq {
         );
         let mut standings = vec![Arc::default()];
         let link = Link::new(&broker, "hoga publisher", Arc::clone(&standings[0]));
-        let mut tasks = vec![tokio::spawn(supervise(link, publisher)).abort_handle()];
+        let mut handles = vec![tasks.vital("publisher", supervise(link, publisher))];
         for consumer in consumers {
             let standing = Arc::default();
-            tasks.push(consume(&broker, consumer, Arc::clone(&standing)));
+            handles.push(consume(&broker, consumer, Arc::clone(&standing), tasks));
             standings.push(standing);
         }
-        RabbitMq { broker, orders, gate, opened, standings: Mutex::new(standings), tasks }
+        let (standings, tasks) = (Mutex::new(standings), tasks.clone());
+        RabbitMq { broker, orders, gate, opened, standings, tasks, handles }
     }
 
     fn standings(&self) -> MutexGuard<'_, Vec<Arc<Standing>>> {
@@ -90,25 +93,32 @@ impl RabbitMq {
     pub fn subscribe(&self) -> RabbitFeed {
         let standing = Arc::default();
         self.standings().push(Arc::clone(&standing));
-        viewers::subscribe(&self.broker, standing)
+        viewers::subscribe(&self.broker, standing, &self.tasks)
     }
 }
 
 /// Has a consumer take from its queue, here, without publishing anything. Two at once are one that
 /// takes and one that waits for its place.
-pub fn spawn_consumer(broker: &Broker, consumer: Arc<dyn Consumer>) -> AbortHandle {
-    consume(broker, consumer, Arc::default())
+pub fn spawn_consumer(broker: &Broker, consumer: Arc<dyn Consumer>, tasks: &Tasks) -> AbortHandle {
+    consume(broker, consumer, Arc::default(), tasks)
 }
 
-fn consume(broker: &Broker, consumer: Arc<dyn Consumer>, standing: Arc<Standing>) -> AbortHandle {
-    let link = Link::new(broker, consumer.name(), standing);
-    let queue = DurableQueue::new(broker.names.clone(), consumer);
-    tokio::spawn(supervise(link, queue)).abort_handle()
+fn consume(
+    broker: &Broker,
+    consumer: Arc<dyn Consumer>,
+    standing: Arc<Standing>,
+    tasks: &Tasks,
+) -> AbortHandle {
+    let broker = broker.clone();
+    tasks.keep(consumer.name(), move || {
+        let link = Link::new(&broker, consumer.name(), Arc::clone(&standing));
+        supervise(link, DurableQueue::new(broker.names.clone(), Arc::clone(&consumer)))
+    })
 }
 
 impl Drop for RabbitMq {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(AbortHandle::abort);
+        self.handles.iter().for_each(AbortHandle::abort);
     }
 }
 
@@ -162,7 +172,8 @@ mod tests {
             gate: Arc::new(Gate::closed()),
             opened: Arc::default(),
             standings: Mutex::new(vec![Arc::default(), Arc::default(), Arc::default()]),
-            tasks: Vec::new(),
+            tasks: Tasks::unattended(),
+            handles: Vec::new(),
         };
         assert_eq!(bus.standing(), BusStanding::Down(Trouble::Connecting));
         let standings: Vec<_> = bus.standings().clone();

@@ -25,6 +25,7 @@ use crate::events::{
     feed::{Feed, Heard},
     in_process::CommittedEvents,
 };
+use crate::tasks::Tasks;
 
 /// Messages that the broker sends ahead.
 const MESSAGES_AHEAD_MAX: u16 = 2_048;
@@ -42,11 +43,12 @@ impl Feed for RabbitFeed {
     }
 }
 
-pub(super) fn subscribe(broker: &Broker, standing: Arc<Standing>) -> RabbitFeed {
+pub(super) fn subscribe(broker: &Broker, standing: Arc<Standing>, tasks: &Tasks) -> RabbitFeed {
     let (heard, receiver) = mpsc::channel(COMMITS_WAITING_MAX);
     let link = Link::new(broker, "hoga streams", standing);
     let names = broker.names.clone();
-    tokio::spawn(supervise(link, LiveQueue { names, heard, last: None }));
+    let queue = LiveQueue { names, heard, last: None };
+    tasks.errand("streams of the broker", supervise(link, queue));
     RabbitFeed(receiver)
 }
 
@@ -72,9 +74,18 @@ impl LiveQueue {
         let mut messages = messages.ready_chunks(MESSAGES_AT_ONCE_MAX);
         while let Some(some) = messages.next().await {
             let some = some.into_iter().collect::<lapin::Result<Vec<Delivery>>>()?;
-            let has_lost = some.iter().fold(false, |lost, message| self.skipped(message) | lost);
-            let events = some.iter().filter_map(|message| Envelope::from_carried(&message.data));
-            self.tell(Heard::Committed(CommittedEvents::new(events.collect()))).await?;
+            let has_skipped = some.iter().fold(false, |lost, message| self.skipped(message) | lost);
+            let read = some.iter().map(|message| Envelope::from_carried(&message.data));
+            let events: Vec<Envelope> = read.flatten().collect();
+            let unreadable = some.len() - events.len();
+            if unreadable > 0 {
+                tracing::error!(
+                    unreadable,
+                    "messages of the broker are no events; the log is read"
+                );
+            }
+            let has_lost = has_skipped || unreadable > 0;
+            self.tell(Heard::Committed(CommittedEvents::new(events))).await?;
             if has_lost {
                 self.tell(Heard::LostSome).await?;
             }

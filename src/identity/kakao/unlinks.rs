@@ -10,6 +10,7 @@ use metrics::{counter, gauge};
 use tokio::sync::Notify;
 
 use super::{Kakao, KakaoError};
+use crate::tasks::Tasks;
 use crate::{
     domain::time::Timestamp,
     store::{Store, StoreError, Unlink, UnlinkDirection, purges},
@@ -80,13 +81,18 @@ impl Unlinks {
         Ok(())
     }
 
-    /// Works off what is due, for as long as the process lives.
-    pub async fn run(self, clock: fn() -> Timestamp) {
+    /// Starts to work off what is due. Call it within a tokio or actix runtime.
+    pub fn start(&self, tasks: &Tasks, clock: fn() -> Timestamp) {
+        let unlinks = self.clone();
+        tasks.keep("unlinks", move || unlinks.clone().work_on(clock));
         let store = self.store.clone();
-        tokio::spawn(purges::keep("kakao_unlinks", PURGED_EVERY, move || {
+        purges::keep(tasks, "kakao_unlinks", PURGED_EVERY, move || {
             let (store, before) = (store.clone(), clock().plus_s(-DONE_KEPT_S));
             async move { store.purge_unlinks(before).await }
-        }));
+        });
+    }
+
+    async fn work_on(self, clock: fn() -> Timestamp) {
         loop {
             if let Err(error) = self.round(clock).await {
                 let error: &dyn std::error::Error = &error;
@@ -168,10 +174,18 @@ impl Unlinks {
     ) -> Result<(), StoreError> {
         let pause_s = pause_s(unlink.attempts);
         let (unlink_id, attempts) = (unlink.id, unlink.attempts);
-        let error: &dyn std::error::Error = failed;
-        tracing::warn!(error, unlink_id, attempts, pause_s, "an unlink failed; it waits");
+        tell_put_off(failed, unlink_id, attempts, pause_s);
         self.store.unlink_later(unlink.id, now.plus_s(pause_s)).await
     }
+}
+
+fn tell_put_off(
+    error: &(dyn std::error::Error + 'static),
+    unlink_id: i64,
+    attempts: i32,
+    pause_s: i64,
+) {
+    tracing::warn!(error, unlink_id, attempts, pause_s, "an unlink failed; it waits");
 }
 
 /// The row stays, for an operator: it is tried again when its `attempts` are set to 0.

@@ -29,6 +29,7 @@ pub use self::{
     web_push::{Receiver, WebPush},
 };
 use super::Kind;
+use crate::tasks::Tasks;
 use crate::{
     domain::time::Timestamp,
     events::setback::Setback,
@@ -120,15 +121,18 @@ impl Pusher {
     }
 
     /// Starts to work. Call it within a tokio or actix runtime.
-    pub fn start(&self) {
-        tokio::spawn(self.clone().follow_on());
-        tokio::spawn(self.clone().work_on());
-        tokio::spawn(self.clone().keep_counting());
+    pub fn start(&self, tasks: &Tasks) {
+        let pusher = self.clone();
+        tasks.keep("pushes: inbox", move || pusher.clone().follow_on());
+        let pusher = self.clone();
+        tasks.keep("pushes", move || pusher.clone().work_on());
+        let pusher = self.clone();
+        tasks.keep("pushes: counting", move || pusher.clone().keep_counting());
         let store = self.store.clone();
-        tokio::spawn(purges::keep("push_subscriptions", PURGED_EVERY, move || {
+        purges::keep(tasks, "push_subscriptions", PURGED_EVERY, move || {
             let store = store.clone();
             async move { store.purge_push_subscriptions(wall_clock::now()).await }
-        }));
+        });
     }
 
     /// By which browsers are written to.

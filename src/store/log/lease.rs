@@ -43,6 +43,19 @@ struct Session {
     started_at: String,
 }
 
+/// Tells the end of the session, however it comes about.
+struct Ending {
+    owned: Owned,
+    /// Dropped with this, which its receiver notices.
+    _tell: oneshot::Sender<()>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.owned.set_leased(false);
+    }
+}
+
 /// The lease cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
@@ -89,15 +102,14 @@ impl Store {
         ));
         let (client, connection) = config.connect(NoTls).await?;
         let (tell, lost) = oneshot::channel();
-        let held = owned.clone();
+        let ending = Ending { owned: owned.clone(), _tell: tell };
         tokio::spawn(async move {
             let ended = connection.await;
-            held.set_leased(false);
+            drop(ending);
             if let Err(error) = ended {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(error, "the connection that holds the lease was lost");
             }
-            let _ = tell.send(());
         });
         if let Some(Session { pid, started_at }) = before {
             client.query(END_SESSION, &[pid, started_at]).await?;
