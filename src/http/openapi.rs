@@ -22,15 +22,15 @@ use utoipa::{
     },
 };
 
-use super::{
-    access::{self, Proof, Who},
-    auctions::{SortWord, StatusWord},
-    client_webhooks::DeliveryStatus,
-    notifications::KindWord,
-    oauth::token::OAuthErrorBody,
-    problem::{Code, Language, ProblemBody},
-    routes,
-    sellers::ApplicationStatus,
+use super::{oauth::token::OAuthErrorBody, routes, sellers::ApplicationStatus};
+use crate::http::{
+    auctions::listing::{SortWord, StatusWord},
+    clients::webhooks::DeliveryStatus,
+    kit::{
+        access::{self, Proof, Who},
+        problem::{Code, Language, ProblemBody},
+    },
+    me::notifications::KindWord,
 };
 
 /// What a body may be refused for.

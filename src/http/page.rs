@@ -18,7 +18,7 @@ use actix_web::{
 use maud::{DOCTYPE, Markup, html};
 
 use self::{docs::Docs, home::Home};
-use super::{
+use crate::http::kit::{
     context,
     operations::Operation,
     problem::{Language, ProblemBody},
@@ -167,7 +167,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::problem::{Code, Problem};
+    use crate::http::kit::problem::{Code, Problem};
 
     #[test]
     fn what_comes_from_outside_is_text() {

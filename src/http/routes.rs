@@ -3,11 +3,15 @@
 use actix_web::{HttpRequest, HttpResponse, ResponseError, http::header};
 use utoipa_actix_web::{AppExt, scope, service_config::ServiceConfig};
 
-use super::{
-    addresses, alerts, auctions, bids, client_webhooks, clients, log, me, notifications, oauth,
-    operations,
-    problem::{Code, Problem},
-    push, sellers, service, streams, users, watches, webhooks,
+use super::{oauth, sellers, service, streams, users, webhooks};
+use crate::http::{
+    auctions::{bids, listing, log, watches},
+    clients::{registered, webhooks as client_webhooks},
+    kit::{
+        operations,
+        problem::{Code, Problem},
+    },
+    me::{addresses, alerts, notifications, profile, push},
 };
 
 /// `/v1`, and what stands outside of it.
@@ -22,12 +26,12 @@ pub fn table(config: &mut ServiceConfig<'_>) {
                 .service(bids::buy_auction)
                 .service(bids::retract_bid)
                 // auctions
-                .service(auctions::create_auction)
-                .service(auctions::list_auctions)
-                .service(auctions::get_auction)
-                .service(auctions::update_auction)
-                .service(auctions::delete_auction)
-                .service(auctions::relist_auction)
+                .service(listing::create_auction)
+                .service(listing::list_auctions)
+                .service(listing::get_auction)
+                .service(listing::update_auction)
+                .service(listing::delete_auction)
+                .service(listing::relist_auction)
                 // log
                 .service(log::get_log)
                 .service(log::get_log_checkpoint)
@@ -53,9 +57,9 @@ pub fn table(config: &mut ServiceConfig<'_>) {
                 .service(push::create_push_subscription)
                 .service(push::delete_push_subscription)
                 // me
-                .service(me::get_me)
-                .service(me::update_me)
-                .service(me::delete_me)
+                .service(profile::get_me)
+                .service(profile::update_me)
+                .service(profile::delete_me)
                 .service(addresses::list_addresses)
                 .service(addresses::create_address)
                 .service(addresses::get_address)
@@ -71,12 +75,12 @@ pub fn table(config: &mut ServiceConfig<'_>) {
                 .service(users::get_user)
                 .service(users::set_user_roles)
                 // clients
-                .service(clients::list_clients)
-                .service(clients::create_client)
-                .service(clients::get_client)
-                .service(clients::update_client)
-                .service(clients::delete_client)
-                .service(clients::rotate_client_secret)
+                .service(registered::list_clients)
+                .service(registered::create_client)
+                .service(registered::get_client)
+                .service(registered::update_client)
+                .service(registered::delete_client)
+                .service(registered::rotate_client_secret)
                 .service(client_webhooks::list_webhooks)
                 .service(client_webhooks::create_webhook)
                 .service(client_webhooks::get_webhook)

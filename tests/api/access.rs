@@ -1,13 +1,13 @@
 //! Who may call what: every operation of the API document, as everybody, against the one table.
 //!
-//! An operation needs a line in `src/http/access.rs` and a sample request in [`sample`]; without
+//! An operation needs a line in `src/http/kit/access.rs` and a sample request in [`sample`]; without
 //! either, the test says which is missing.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hoga::{
     config::SellerModel,
     domain::id::UserId,
-    http::{
+    http::kit::{
         access::{self, Proof, Who},
         problem::Code,
     },
@@ -499,7 +499,7 @@ async fn every_operation_answers_those_who_may_and_refuses_everybody_else() {
     let mut missing = Vec::new();
     for (method, template, id) in operations() {
         let Some(who) = access::who_may(id) else {
-            missing.push(format!("{id} has no line in src/http/access.rs"));
+            missing.push(format!("{id} has no line in src/http/kit/access.rs"));
             continue;
         };
         let Some(sample) = sample(&scene, id).await else {
@@ -518,7 +518,7 @@ async fn whatever_is_read_says_whether_it_depends_on_who_asks() {
     for (method, template, id) in
         operations().into_iter().filter(|(method, ..)| method == Method::GET)
     {
-        let who = access::who_may(id).expect("a line in src/http/access.rs");
+        let who = access::who_may(id).expect("a line in src/http/kit/access.rs");
         let Some(sample) = sample(&scene, id).await.filter(|sample| !sample.once) else { continue };
         let operation = Operation { scene: &scene, id, method, template, sample, who };
         let depends = matches!(who.proof(), Proof::OptionalToken | Proof::Token);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hoga::{
     embedded::postgres::{Cluster, ClusterOptions, StopMode},
-    http::{openapi, problem::Code},
+    http::{kit::problem::Code, openapi},
     wall_clock,
 };
 use reqwest::Method;

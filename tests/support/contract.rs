@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use hoga::http::{openapi, problem::Code};
+use hoga::http::{kit::problem::Code, openapi};
 use serde_json::{Map, Value};
 
 use super::callers::Answer;

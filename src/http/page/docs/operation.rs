@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{Document, anchor, entries, items, sample, schema, text, typed, word};
 use crate::{
-    http::{
+    http::kit::{
         access::{self, Who},
         problem::{Code, Language},
     },

@@ -14,8 +14,9 @@ use actix_web::{
 
 use super::{
     access::{self, Proof},
-    head, routes,
+    head,
 };
+use crate::http::routes;
 
 /// As what a request counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,14 +25,16 @@ use futures_util::future::Either;
 use metrics::{Counter, counter};
 
 use super::{
-    State,
     body::PERSONAL,
     caller::caller,
-    connections::{Connection, InFlight, Paced},
     limits::Told,
     operations::{self, Caching, Operation},
-    page,
     problem::{Code, Language, Problem},
+};
+use crate::http::{
+    State,
+    connections::{Connection, InFlight, Paced},
+    page,
 };
 
 /// The header that carries the request's id both ways.
@@ -218,7 +220,7 @@ fn request_id(request: &ServiceRequest) -> Rc<str> {
 }
 
 /// Of our two languages the one that the caller prefers: by weight, then by place; else English.
-pub(super) fn language(headers: &header::HeaderMap) -> Language {
+pub(in crate::http) fn language(headers: &header::HeaderMap) -> Language {
     let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok());
     let mut preferred = (Language::English, 0.0);
     for range in accepted.unwrap_or_default().split(',') {
