@@ -276,7 +276,7 @@ impl About {
     /// Whether there is room for the request, and the caller's budget allows it.
     fn admit(&mut self, request: &ServiceRequest, one: &mut Answering) -> Result<(), Problem> {
         let Some(state) = &self.state else { return Ok(()) };
-        let is_health = self.operation.is_some_and(|operation| operation.is_health);
+        let is_health = self.operation.is_some_and(|operation| operation.line.is_health);
         if !is_health {
             if one.connection.as_ref().is_some_and(|connection| connection.is_reserved()) {
                 return Err(Code::Overloaded.into());
@@ -334,7 +334,8 @@ impl About {
             headers.insert(REQUEST_ID, value);
         }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        let caching = self.operation.map_or(Caching::AsItSays, |operation| operation.caching);
+        let caching =
+            self.operation.map_or(Caching::AsItSays, |operation| operation.line.caching());
         write_caching(caching, headers);
         if let Some(told) = &self.told {
             told.write(headers);
@@ -350,7 +351,7 @@ impl About {
         let traceparent = request.headers().get("traceparent").and_then(|v| v.to_str().ok());
         // As it was written, so that it cannot break a line; `operation` is what was made of it.
         let (request_id, method, path) = (&*self.id, request.method(), request.path());
-        let operation = self.operation.map(|operation| operation.id.as_str());
+        let operation = self.operation.map(|operation| operation.line.id);
         let status = status.as_u16();
         ANSWERS[usize::from(status / 100).min(ANSWERS.len() - 1)].increment(1);
         if status >= 500 {
