@@ -8,7 +8,7 @@
 //!
 //! Where to begin reading, with one bid in hand:
 //!
-//! 1. [`http`]: a request becomes a command of a caller ([`http::bids::place_bid`]);
+//! 1. [`http`]: a request becomes a command of a caller ([`http::auctions::bids::place_bid`]);
 //! 2. [`exchange`]: the command takes its turn in its auction and its part in a batch;
 //! 3. [`domain`]: [`domain::auction::decide()`] says yes or no, purely;
 //! 4. [`log`]: the decision becomes a log entry, public and private;

@@ -125,7 +125,10 @@ fn describe() {
     describe_gauge!("hoga_auctions_loaded", "Auctions in memory");
     describe_gauge!("hoga_logs_set_aside", "Logs that cannot be replayed");
     describe_gauge!("hoga_viewers", "Open streams");
-    describe_counter!("hoga_tasks_restarted_total", "Tasks that died and were started again, by name");
+    describe_counter!(
+        "hoga_tasks_restarted_total",
+        "Tasks that died and were started again, by name"
+    );
     describe_gauge!("hoga_outbox_commits", "Commits whose events wait to be published");
     describe_gauge!("hoga_outbox_events", "Events that wait to be published");
     describe_gauge!("hoga_outbox_oldest_seconds", "How long the oldest of them waits");

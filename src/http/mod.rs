@@ -3,39 +3,20 @@
 //! Owns every HTTP type. Must never decide anything, write SQL, or trust an amount from outside
 //! without comparing it with ours. The paths are in [`routes`], one table.
 
-pub mod access;
-pub mod addresses;
-pub mod alerts;
 pub mod auctions;
-pub mod bids;
-pub mod body;
-pub mod caller;
-pub mod client_webhooks;
 pub mod clients;
 pub mod connections;
-pub mod context;
-pub mod failures;
-pub mod head;
-pub mod limits;
-pub mod lists;
-pub mod log;
+pub mod kit;
 pub mod me;
-pub mod notifications;
 pub mod oauth;
 pub mod openapi;
-pub mod operations;
 pub mod page;
-pub mod problem;
-pub mod push;
 pub mod routes;
 pub mod sellers;
 pub mod service;
 pub mod streams;
-mod strict;
 pub mod users;
-pub mod watches;
 pub mod webhooks;
-pub mod words;
 
 use std::{
     net::TcpListener,
@@ -60,7 +41,10 @@ use actix_web::{
 };
 use utoipa_actix_web::AppExt;
 
-use self::connections::{Connection, Connections, Guarded, Room};
+use self::{
+    connections::{Connection, Connections, Guarded, Room},
+    kit::{body, context, head, limits, lists},
+};
 use crate::{
     config::SellerModel,
     domain::{id::UserId, money::Amount, time::Timestamp},

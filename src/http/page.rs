@@ -18,7 +18,7 @@ use actix_web::{
 use maud::{DOCTYPE, Markup, html};
 
 use self::{docs::Docs, home::Home};
-use super::{
+use crate::http::kit::{
     context,
     operations::Operation,
     problem::{Language, ProblemBody},
@@ -136,7 +136,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ances
 /// Whether a problem is to be a page.
 pub(super) fn is_wanted(operation: &Operation, request: &ServiceRequest) -> bool {
     let accepted = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    operation.is_for_people && accepted.is_some_and(|accepted| accepted.contains("text/html"))
+    operation.line.is_for_people && accepted.is_some_and(|accepted| accepted.contains("text/html"))
 }
 
 pub(super) fn write_headers(response: &mut HttpResponseBuilder) {
@@ -167,7 +167,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::problem::{Code, Problem};
+    use crate::http::kit::problem::{Code, Problem};
 
     #[test]
     fn what_comes_from_outside_is_text() {

@@ -5,15 +5,17 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{
-    State,
-    bids::REASON_CHARS_MAX,
-    body::{self, Json, PERSONAL, Wrong},
-    caller::{Admin, User},
-    problem::{Code, Problem},
-};
+use super::State;
 use crate::{
     domain::id::UserId,
+    http::{
+        auctions::bids::REASON_CHARS_MAX,
+        kit::{
+            body::{self, Json, PERSONAL, Wrong},
+            caller::{Admin, User},
+            problem::{Code, Problem},
+        },
+    },
     identity::{account, business_number::BusinessNumber, phone::Phone},
     notify::{self, Kind},
     store::{ApplicationRow, Company, Decided, NewVerdict, StoreError, Verdict},

@@ -6,12 +6,10 @@ use actix_web::{HttpResponse, get, http::header, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{
-    State,
-    problem::{Code, Language, Problem},
-};
+use super::State;
 use crate::{
     events::bus::{BusStanding, Trouble},
+    http::kit::problem::{Code, Language, Problem},
     identity::keys::KEY_SET_KEPT_S,
     store::{OutboxWaiting, Store},
     telemetry, wall_clock,
@@ -208,7 +206,7 @@ pub async fn get_readiness(state: web::Data<State>) -> HttpResponse {
     let body =
         ReadinessBody { status, caught_up, lanes, database, bus, logs_set_aside, tasks_down };
     let mut response = builder.json(body);
-    response.extensions_mut().insert(super::context::NotAProblem);
+    response.extensions_mut().insert(crate::http::kit::context::NotAProblem);
     response
 }
 
@@ -248,7 +246,7 @@ pub async fn get_readiness_of_streams(state: web::Data<State>) -> HttpResponse {
     let mut builder =
         if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     let mut response = builder.json(StreamsReadinessBody { status, database, bus, tasks_down });
-    response.extensions_mut().insert(super::context::NotAProblem);
+    response.extensions_mut().insert(crate::http::kit::context::NotAProblem);
     response
 }
 

@@ -8,14 +8,15 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{
-    State, body,
-    caller::{User, caller},
-    head,
-    problem::{Code, Problem},
-};
+use super::State;
 use crate::{
     domain::id::{AuctionId, UserId},
+    http::kit::{
+        body,
+        caller::{User, caller},
+        head,
+        problem::{Code, Problem},
+    },
     identity::secret::{self, Secret},
     live::{
         LastEventIdError, QuotaUsed, Wanted, WatchError, Watcher,

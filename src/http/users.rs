@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{
-    State,
-    body::{self, Json, PERSONAL},
-    caller::Admin,
-    problem::{Code, Problem},
-};
+use super::State;
 use crate::{
     domain::id::UserId,
+    http::kit::{
+        body::{self, Json, PERSONAL},
+        caller::Admin,
+        problem::{Code, Problem},
+    },
     identity::Role,
     store::{Account, RolesSet},
     wall_clock,

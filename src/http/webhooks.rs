@@ -14,11 +14,11 @@ use actix_web::{
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{
-    State,
-    problem::{Code, Problem},
+use super::State;
+use crate::{
+    http::kit::problem::{Code, Problem},
+    wall_clock,
 };
-use crate::wall_clock;
 
 /// Kakao waits three seconds for an answer; a little earlier it hears that it should come again.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(2_500);

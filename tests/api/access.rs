@@ -1,6 +1,6 @@
 //! Who may call what: every operation of the API document, as everybody, against the one table.
 //!
-//! An operation needs a line in `src/http/access.rs` and a sample request in [`sample`]; without
+//! An operation needs a line in `src/http/routes.rs` and a sample request in [`sample`]; without
 //! either, the test says which is missing.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -8,8 +8,12 @@ use hoga::{
     config::SellerModel,
     domain::id::UserId,
     http::{
-        access::{self, Proof, Who},
-        problem::Code,
+        kit::{
+            access::{Proof, Who},
+            operations::line,
+            problem::Code,
+        },
+        routes::TABLE,
     },
     identity::{Role, clients::Registration},
     wall_clock,
@@ -498,8 +502,8 @@ async fn every_operation_answers_those_who_may_and_refuses_everybody_else() {
     let scene = Scene::open().await;
     let mut missing = Vec::new();
     for (method, template, id) in operations() {
-        let Some(who) = access::who_may(id) else {
-            missing.push(format!("{id} has no line in src/http/access.rs"));
+        let Some(who) = line(id).map(|line| line.who) else {
+            missing.push(format!("{id} has no line in src/http/routes.rs"));
             continue;
         };
         let Some(sample) = sample(&scene, id).await else {
@@ -518,7 +522,7 @@ async fn whatever_is_read_says_whether_it_depends_on_who_asks() {
     for (method, template, id) in
         operations().into_iter().filter(|(method, ..)| method == Method::GET)
     {
-        let who = access::who_may(id).expect("a line in src/http/access.rs");
+        let who = line(id).expect("a line in src/http/routes.rs").who;
         let Some(sample) = sample(&scene, id).await.filter(|sample| !sample.once) else { continue };
         let operation = Operation { scene: &scene, id, method, template, sample, who };
         let depends = matches!(who.proof(), Proof::OptionalToken | Proof::Token);
@@ -550,7 +554,7 @@ async fn a_body_that_is_no_object_is_refused_everywhere() {
     let scene = Scene::open().await;
     let mut asked = 0;
     for (method, template, id) in operations() {
-        let Some(who) = access::who_may(id) else { continue };
+        let Some(who) = line(id).map(|line| line.who) else { continue };
         let of_document = &DOCUMENT["paths"][template][method.as_str().to_lowercase()];
         if of_document["requestBody"]["content"].get("application/json").is_none() {
             continue;
@@ -596,8 +600,8 @@ fn bodies_that_are_no_objects(body: &Value) -> Vec<String> {
 #[test]
 fn every_line_of_the_table_is_an_operation() {
     let ids: Vec<&str> = operations().into_iter().map(|(_, _, id)| id).collect();
-    for (id, _) in access::TABLE {
-        assert!(ids.contains(id), "{id}");
+    for line in TABLE {
+        assert!(ids.contains(&line.id), "{}", line.id);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Bidding: receipts, refusals, retries, retraction, lists.
 
-use hoga::http::bids::{OutcomeWord, ReceiptBody};
+use hoga::http::auctions::bids::{OutcomeWord, ReceiptBody};
 use serde_json::{Value, json};
 
 use super::log::assert_chained;

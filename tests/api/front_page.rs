@@ -132,8 +132,8 @@ async fn the_docs_name_every_operation_with_who_may_call_it_and_how() {
         (page(&anyone, "/docs", "en").await, page(&anyone, "/docs?lang=ko", "en").await);
     assert!(english.contains("<title>Hoga API</title>"));
     assert!(korean.contains("<html lang=\"ko\">") && korean.contains("호출할 수 있는 사람"));
-    for (id, _) in hoga::http::access::TABLE {
-        assert!(english.contains(&format!("id=\"{id}\"")), "{id}");
+    for line in hoga::http::routes::TABLE {
+        assert!(english.contains(&format!("id=\"{}\"", line.id)), "{}", line.id);
     }
     for shown in [
         "Users with the role bidder.",

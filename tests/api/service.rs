@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hoga::{
     embedded::postgres::{Cluster, ClusterOptions, StopMode},
-    http::{openapi, problem::Code},
+    http::kit::{self, problem::Code},
     wall_clock,
 };
 use reqwest::Method;
@@ -44,7 +44,8 @@ async fn a_server_that_has_caught_up_lives_and_is_ready() {
 async fn a_task_that_died_is_named_and_counted_and_until_it_lives_again_nothing_is_ready() {
     let server = TestServer::spawn();
     let anyone = server.anonymous();
-    eventually("ready", || async { (anyone.get("/readyz").await.status == 200).then_some(()) }).await;
+    eventually("ready", || async { (anyone.get("/readyz").await.status == 200).then_some(()) })
+        .await;
     let lives = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     // On this test's own runtime, as dead as any other.
     server.state().tasks.keep("planted", move || {
@@ -61,8 +62,10 @@ async fn a_task_that_died_is_named_and_counted_and_until_it_lives_again_nothing_
     .await;
     assert_eq!(unready["tasks_down"], json!(["planted"]));
     assert_eq!(unready["status"], "not_ready");
-    eventually("it lives again", || async { (anyone.get("/readyz").await.status == 200).then_some(()) })
-        .await;
+    eventually("it lives again", || async {
+        (anyone.get("/readyz").await.status == 200).then_some(())
+    })
+    .await;
     let metrics = anyone.get("/metrics").await;
     let metrics = metrics.text();
     assert!(metrics.contains("hoga_tasks_restarted_total{task=\"planted\"}"), "{metrics}");
@@ -217,8 +220,8 @@ fn the_api_document_names_and_explains_every_operation() {
             "{id} has no summary"
         );
         assert!(
-            method == "head" || openapi::errors_of(id).is_some(),
-            "{method} {path}: {id} is not in the table of errors"
+            method == "head" || kit::operations::line(id).is_some(),
+            "{method} {path}: {id} is not in the table of operations"
         );
         let responses = operation["responses"].as_object().unwrap();
         assert!(responses.keys().any(|status| status.starts_with(['2', '3'])), "{id}");

@@ -3,7 +3,10 @@
 
 use std::sync::LazyLock;
 
-use hoga::http::{openapi, problem::Code};
+use hoga::http::{
+    kit::{operations, problem::Code},
+    openapi,
+};
 use serde_json::{Map, Value};
 
 use super::callers::Answer;
@@ -36,6 +39,11 @@ pub fn check(method: &str, path: &str, answer: &Answer) {
     }
     if answer.status >= 400 && answer.header("content-type") == Some("application/problem+json") {
         let code = answer.json()["code"].as_str().expect("a code").to_owned();
+        let id = operation["operationId"].as_str().unwrap_or_default();
+        let line = operations::line(id).expect("a line in src/http/routes.rs");
+        let codes = line.codes();
+        let is_declared = codes.iter().any(|known| known.word() == code);
+        assert!(is_declared, "{id} does not say that it gives `{code}`: {what}");
         let listed = described["description"].as_str().expect("a description");
         assert!(listed.contains(&format!("`{code}`")), "its code is not described: {what}");
     }

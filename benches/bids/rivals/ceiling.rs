@@ -4,10 +4,10 @@ use actix_web::{HttpRequest, HttpResponse, post, web};
 use hoga::{
     domain::{auction::Offer, money::Amount},
     http::{
-        bids::NewBidBody,
-        body::{self, IdempotencyKey, Json},
-        caller::Bidder,
-        problem::Problem,
+        auctions::bids::NewBidBody,
+        kit::body::{self, IdempotencyKey, Json},
+        kit::caller::Bidder,
+        kit::problem::Problem,
     },
     log::hash::Hash,
     wall_clock,

@@ -24,8 +24,9 @@ use hoga::{
     exchange::{self, Exchange, Refusal},
     http::{
         self, Parts, State,
-        bids::{OutcomeWord, ReceiptBody},
-        context, service,
+        auctions::bids::{OutcomeWord, ReceiptBody},
+        kit::context,
+        service,
     },
     identity::{keys::KeyRing, tokens::Tokens},
     live::{Hub, LiveOptions, personal::Personal},
@@ -66,7 +67,7 @@ async fn run(rival: Rival, connections: usize) -> Result<(), Failed> {
         App::new()
             .app_data(web::Data::new(state.clone()))
             .app_data(web::Data::new(pool.clone()))
-            .app_data(web::PayloadConfig::new(http::body::BODY_BYTES_MAX))
+            .app_data(web::PayloadConfig::new(http::kit::body::BODY_BYTES_MAX))
             .wrap(http::cors(&state))
             .wrap_fn(context::wrap)
             .service(web::scope("/v1").configure(|scope| match rival {
@@ -165,13 +166,13 @@ impl Accepted {
 fn answer(
     accepted: bool,
     answer: String,
-) -> Result<actix_web::HttpResponse, http::problem::Problem> {
+) -> Result<actix_web::HttpResponse, http::kit::problem::Problem> {
     if accepted {
         let mut created = actix_web::HttpResponse::Created();
         return Ok(created.content_type("application/json").body(answer));
     }
     let refusal = serde_json::from_str(&answer).map(|refusal| Refusal::Auction(refusal).into());
-    Err(refusal.unwrap_or_else(|_| http::problem::Code::Internal.into()))
+    Err(refusal.unwrap_or_else(|_| http::kit::problem::Code::Internal.into()))
 }
 
 /// `bidder-7`: the number in the user's id.

@@ -6,10 +6,10 @@ use deadpool_postgres::Pool;
 use hoga::{
     domain::auction::Offer,
     http::{
-        bids::NewBidBody,
-        body::{self, IdempotencyKey, Json},
-        caller::Bidder,
-        problem::{Code, Problem},
+        auctions::bids::NewBidBody,
+        kit::body::{self, IdempotencyKey, Json},
+        kit::caller::Bidder,
+        kit::problem::{Code, Problem},
     },
     wall_clock,
 };

@@ -16,10 +16,10 @@ use hoga::{
     },
     exchange::{AuctionRefusal, Figures},
     http::{
-        bids::NewBidBody,
-        body::{self, IdempotencyKey, Json},
-        caller::Bidder,
-        problem::{Code, Problem},
+        auctions::bids::NewBidBody,
+        kit::body::{self, IdempotencyKey, Json},
+        kit::caller::Bidder,
+        kit::problem::{Code, Problem},
     },
     log::{
         IncrementForm,

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     cli::client::Client,
     domain::{id::AuctionId, money::Money},
-    http::log::checkpoint_message,
+    http::auctions::log::checkpoint_message,
     log::{audit::Audit, hash::Hash},
 };
 

@@ -25,8 +25,10 @@ use futures_util::task::AtomicWaker;
 
 use self::in_flight::Flights;
 pub use self::{guarded::Guarded, in_flight::InFlight, paced::Paced};
-use super::limits::{canonical, network};
-use crate::config;
+use crate::{
+    config,
+    http::kit::limits::{canonical, network},
+};
 
 /// A request's head must have come by then.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);

@@ -15,7 +15,7 @@ use crate::{
     domain::time::Timestamp,
     http::{
         State,
-        problem::{Code, Problem},
+        kit::problem::{Code, Problem},
     },
     identity::{
         Role,

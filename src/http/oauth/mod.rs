@@ -10,8 +10,7 @@ pub mod token;
 
 use actix_web::HttpRequest;
 
-use super::body;
-use crate::identity::clients::Client;
+use crate::{http::kit::body, identity::clients::Client};
 
 /// Logs what was refused, once: why, and in the name of which registered client.
 fn log_refusal(request: &HttpRequest, reason: &'static str, client: Option<&Client>) {

@@ -17,7 +17,10 @@ use super::{
     parameters::{Form, Parameters},
 };
 use crate::{
-    http::{State, context::NotAProblem, problem::Problem},
+    http::{
+        State,
+        kit::{context::NotAProblem, problem::Problem},
+    },
     identity::{
         clients::Client,
         oauth::{

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value, json};
 
 use super::events;
-use crate::http::problem::{Code, Language, Problem};
+use crate::http::kit::problem::{Code, Language, Problem};
 
 /// How deep schemas are composed; none of ours stands in itself.
 const DEPTH_MAX: usize = 12;

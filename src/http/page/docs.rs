@@ -16,8 +16,9 @@ use tokio::sync::OnceCell;
 use self::operation::Operation;
 use super::{Frame, language, served::Served};
 use crate::http::{
-    State, openapi,
-    problem::{Code, Language, Problem},
+    State,
+    kit::problem::{Code, Language, Problem},
+    openapi,
 };
 
 /// The page in each language, and the document itself.

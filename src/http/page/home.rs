@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{Frame, language, write_page_headers};
 use crate::{
     domain::time::Timestamp,
-    http::{State, problem::Language},
+    http::{State, kit::problem::Language},
     store::{AuctionRow, Filter, Sort},
     wall_clock,
 };

@@ -9,7 +9,7 @@ use flate2::{Compression, write::GzEncoder};
 use sha2::{Digest, Sha256};
 
 use super::write_page_headers;
-use crate::http::{
+use crate::http::kit::{
     body,
     problem::{Code, Problem},
 };

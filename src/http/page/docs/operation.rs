@@ -6,8 +6,12 @@ use serde_json::Value;
 use super::{Document, anchor, entries, items, sample, schema, text, typed, word};
 use crate::{
     http::{
-        access::{self, Who},
-        problem::{Code, Language},
+        kit::{
+            access::Who,
+            operations,
+            problem::{Code, Language},
+        },
+        routes,
     },
     identity::Role,
 };
@@ -44,7 +48,7 @@ impl<'a> Operation<'a> {
     /// By which it is sorted: as the table of who may call has it, then by path.
     pub fn place(&self) -> (usize, String) {
         let id = word(self.operation, "operationId");
-        let place = access::TABLE.iter().position(|(known, _)| *known == id);
+        let place = routes::TABLE.iter().position(|line| line.id == id);
         (place.unwrap_or(usize::MAX), self.path.to_owned())
     }
 
@@ -81,7 +85,7 @@ impl<'a> Operation<'a> {
     }
 
     fn who(&self) -> Markup {
-        let who = access::who_may(word(self.operation, "operationId"));
+        let who = operations::line(word(self.operation, "operationId")).map(|line| line.who);
         html! {
             @if let Some(who) = who {
                 h4 { (self.document.say("Who may call", "호출할 수 있는 사람")) }

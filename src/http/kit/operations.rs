@@ -13,9 +13,11 @@ use actix_web::{
 };
 
 use super::{
-    access::{self, Proof},
-    head, routes,
+    access::{Proof, Who},
+    head,
+    problem::Code,
 };
+use crate::http::routes;
 
 /// As what a request counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,22 +45,118 @@ pub enum Caching {
     Never,
 }
 
-/// One line of the API document.
+/// What any operation can answer.
+pub const COMMON: &[Code] = &[
+    Code::MethodNotAllowed,
+    Code::RateLimited,
+    Code::Overloaded,
+    Code::Internal,
+    Code::ShuttingDown,
+    Code::Unavailable,
+];
+
+/// One line of the table of operations ([`routes::TABLE`]).
+#[derive(Debug, Clone, Copy)]
+pub struct Line {
+    /// Its `operationId`, which is its handler's name.
+    pub id: &'static str,
+    /// Who may call it.
+    pub who: Who,
+    /// As what it counts.
+    pub counted: Counted,
+    /// Who may keep its answers, where that does not follow from who may call.
+    kept: Option<Caching>,
+    /// Asked by whoever looks after the server: answered also where there is no room.
+    pub is_health: bool,
+    /// Where a person's own browser goes, which gets its problems as a page.
+    pub is_for_people: bool,
+    problems: &'static [&'static [Code]],
+}
+
+/// The line of an operation that these may call.
+pub const fn by(who: Who) -> Line {
+    Line {
+        id: "",
+        who,
+        counted: Counted::AsRequest,
+        kept: None,
+        is_health: false,
+        is_for_people: false,
+        problems: &[],
+    }
+}
+
+impl Line {
+    /// The same, by its handler's name.
+    pub const fn named(self, id: &'static str) -> Line {
+        Line { id, ..self }
+    }
+
+    /// The same, counted otherwise than among the caller's requests.
+    pub const fn counted(self, counted: Counted) -> Line {
+        Line { counted, ..self }
+    }
+
+    /// The same, whose answers are kept otherwise than those of others whom the same may call.
+    pub const fn kept(self, caching: Caching) -> Line {
+        Line { kept: Some(caching), ..self }
+    }
+
+    /// The same, for whoever looks after the server.
+    pub const fn for_health(self) -> Line {
+        Line { is_health: true, ..self }
+    }
+
+    /// The same, for people's own browsers.
+    pub const fn for_people(self) -> Line {
+        Line { is_for_people: true, ..self }
+    }
+
+    /// The same, with the problems of its own, in groups.
+    pub const fn gives(self, problems: &'static [&'static [Code]]) -> Line {
+        Line { problems, ..self }
+    }
+
+    /// Who may keep its answers.
+    pub const fn caching(&self) -> Caching {
+        match (self.kept, self.who.proof()) {
+            (Some(caching), _) => caching,
+            (None, Proof::OptionalToken | Proof::Token) => Caching::Personal,
+            (None, Proof::None | Proof::Client | Proof::Kakao) => Caching::AsItSays,
+        }
+    }
+
+    /// The problems that follow neither from who may call nor from what any operation can answer.
+    pub fn own(&self) -> impl Iterator<Item = Code> {
+        self.problems.iter().copied().flatten().copied()
+    }
+
+    /// Every code that it can answer, each once.
+    pub fn codes(&self) -> Vec<Code> {
+        let mut codes = Vec::new();
+        let all = self.who.refusals().into_iter().chain(self.own()).chain(COMMON.iter().copied());
+        for code in all {
+            if !codes.contains(&code) {
+                codes.push(code);
+            }
+        }
+        codes
+    }
+}
+
+/// The line of an operation, by its id.
+pub fn line(operation_id: &str) -> Option<&'static Line> {
+    routes::TABLE.iter().find(|line| line.id == operation_id)
+}
+
+/// A line with the requests that it is about.
 #[derive(Debug)]
 pub struct Operation {
-    /// Its `operationId`.
-    pub id: String,
+    /// What the table says of it.
+    pub line: &'static Line,
     method: Method,
     path: ResourceDef,
     segments: usize,
-    /// As what it counts.
-    pub counted: Counted,
-    /// Who may keep its answers.
-    pub caching: Caching,
-    /// Asked by whoever looks after the server: answered also where there is no room.
-    pub is_health: bool,
-    /// Where a person's own browser goes.
-    pub is_for_people: bool,
 }
 
 static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
@@ -72,46 +170,16 @@ static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
             (Method::DELETE, item.delete),
         ];
         for (method, operation) in methods {
-            let Some(id) = operation.and_then(|operation| operation.operation_id) else { continue };
-            operations.push(Operation::new(id, method, &path));
+            let id = operation.and_then(|operation| operation.operation_id);
+            let Some(line) = id.as_deref().and_then(line) else { continue };
+            let (segments, path) = (segments(&path), ResourceDef::new(path.as_str()));
+            operations.push(Operation { line, method, path, segments });
         }
     }
     // Bids are looked for first.
-    operations.sort_by_key(|operation| operation.counted != Counted::AsBid);
+    operations.sort_by_key(|operation| operation.line.counted != Counted::AsBid);
     operations
 });
-
-impl Operation {
-    fn new(id: String, method: Method, path: &str) -> Operation {
-        let counted = match id.as_str() {
-            "place_bid" | "buy_auction" | "retract_bid" => Counted::AsBid,
-            "start_login" | "finish_login" => Counted::AsLogin,
-            "create_token" | "revoke_token" => Counted::OnceClientIsKnown,
-            "get_health"
-            | "get_readiness"
-            | "get_metrics"
-            | "get_problem"
-            | "get_jwks"
-            | "get_authorization_server_metadata" => Counted::Not,
-            _ => Counted::AsRequest,
-        };
-        let caching = match access::who_may(&id).map(access::Who::proof) {
-            Some(Proof::OptionalToken | Proof::Token) if id == "get_bidding" => Caching::Never,
-            Some(Proof::OptionalToken | Proof::Token) => Caching::Personal,
-            Some(Proof::None | Proof::Client | Proof::Kakao) | None => Caching::AsItSays,
-        };
-        Operation {
-            method,
-            segments: segments(path),
-            path: ResourceDef::new(path),
-            counted,
-            caching,
-            is_health: matches!(id.as_str(), "get_health" | "get_readiness" | "get_metrics"),
-            is_for_people: counted == Counted::AsLogin,
-            id,
-        }
-    }
-}
 
 fn segments(path: &str) -> usize {
     path.bytes().filter(|byte| *byte == b'/').count()
@@ -139,7 +207,7 @@ fn find(method: &Method, path: &str) -> Option<&'static Operation> {
 /// As what a request counts. What is none of the operations counts too: a page costs what a list
 /// costs, and somebody who tries paths is somebody who asks. Preflights are answered before.
 pub fn counted(operation: Option<&Operation>) -> Counted {
-    operation.map_or(Counted::AsRequest, |operation| operation.counted)
+    operation.map_or(Counted::AsRequest, |operation| operation.line.counted)
 }
 
 /// The methods that a path has, separated by commas, for those who come with another one; `None`
@@ -212,7 +280,7 @@ mod tests {
 
     #[test]
     fn answers_that_depend_on_the_caller_are_theirs() {
-        let caching = |method, path| find(&method, path).expect("an operation").caching;
+        let caching = |method, path| find(&method, path).expect("an operation").line.caching();
         assert_eq!(caching(Method::GET, "/v1/auctions/x"), Caching::Personal);
         assert_eq!(caching(Method::GET, "/v1/auctions"), Caching::Personal);
         assert_eq!(caching(Method::GET, "/v1/auctions/x/bidding"), Caching::Never);

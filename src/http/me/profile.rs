@@ -5,15 +5,17 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{
-    State,
-    body::{self, Json, PERSONAL, Wrong, present},
-    caller::User,
-    problem::{Code, OpenMatterBody, Problem},
-    users::RoleWord,
-};
 use crate::{
     domain::{id::UserId, time::Timestamp},
+    http::{
+        State,
+        kit::{
+            body::{self, Json, PERSONAL, Wrong, present},
+            caller::User,
+            problem::{Code, OpenMatterBody, Problem},
+        },
+        users::RoleWord,
+    },
     identity::account,
     store::{Account, Leaving, OpenMatter, Profile},
     wall_clock,

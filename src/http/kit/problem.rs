@@ -13,8 +13,6 @@ use utoipa::{
     },
 };
 
-use super::auctions::CurrencyBody;
-
 use crate::{
     domain::{
         auction::{Rejection, terms::TermsError},
@@ -22,6 +20,7 @@ use crate::{
         time::Timestamp,
     },
     exchange::{Failure, Figures, Refusal},
+    http::auctions::listing::CurrencyBody,
     identity::clients::ClientFault,
     store::{OpenKind, OpenMatter, StoreError},
     webhooks::WebhookFault,

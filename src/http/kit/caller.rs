@@ -7,13 +7,11 @@ use std::{
 
 use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, http::header, web};
 
-use super::{
-    State,
-    problem::{Advice, Code, Problem},
-};
+use super::problem::{Advice, Code, Problem};
 use crate::{
     config::SellerModel,
     domain::id::UserId,
+    http::State,
     identity::{Caller, Role, tokens::TokenError},
     wall_clock,
 };
@@ -35,7 +33,7 @@ pub struct Anybody(pub Option<Arc<Caller>>);
 struct Checked(Result<Option<Arc<Caller>>, Code>);
 
 /// Who calls, if a token says so; checked once for each request.
-pub(super) fn caller(request: &HttpRequest) -> Result<Option<Arc<Caller>>, Code> {
+pub(in crate::http) fn caller(request: &HttpRequest) -> Result<Option<Arc<Caller>>, Code> {
     if let Some(Checked(caller)) = request.extensions().get::<Checked>() {
         return caller.clone();
     }

@@ -5,16 +5,18 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{
-    State,
-    body::{self, Json, PERSONAL, Wrong},
-    caller::User,
-    context,
-    problem::{Code, Language, Problem},
-    words::{LanguageWord, word},
-};
 use crate::{
     domain::time::Timestamp,
+    http::{
+        State,
+        kit::{
+            body::{self, Json, PERSONAL, Wrong},
+            caller::User,
+            context,
+            problem::{Code, Language, Problem},
+            words::{LanguageWord, word},
+        },
+    },
     notify::push::{WebPush, web_push::subscription},
     outgoing::Target,
     store::{NewPushSubscription, PushSubscriptionRow, Subscribed},

@@ -5,13 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{
-    State,
-    auctions::StatusWord,
-    body::{self, IdempotencyKey, Json, PageQuery, or_none},
-    caller::{Bidder, User},
-    problem::{Advice, Code, MoneyBody, Problem},
-};
+use super::listing::StatusWord;
 use crate::{
     domain::{
         auction::{self, BuyNow, Command, Offer, PlaceBid, RetractBid, Status},
@@ -19,6 +13,14 @@ use crate::{
         money::{Amount, Money},
     },
     exchange::{Answer, Request},
+    http::{
+        State,
+        kit::{
+            body::{self, IdempotencyKey, Json, PageQuery, or_none},
+            caller::{Bidder, User},
+            problem::{Advice, Code, MoneyBody, Problem},
+        },
+    },
     store::{BidRow, Page, ReceiptKey},
 };
 

@@ -8,14 +8,16 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{
-    State,
-    body::{self, Json, PageQuery},
-    caller::Admin,
-    problem::{Code, Problem},
-};
 use crate::{
     domain::time::Timestamp,
+    http::{
+        State,
+        kit::{
+            body::{self, Json, PageQuery},
+            caller::Admin,
+            problem::{Code, Problem},
+        },
+    },
     identity::clients::{Details, Registration, new_secret},
     store::{ClientChanges, ClientRow},
     wall_clock,

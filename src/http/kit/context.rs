@@ -25,14 +25,16 @@ use futures_util::future::Either;
 use metrics::{Counter, counter};
 
 use super::{
-    State,
     body::PERSONAL,
     caller::caller,
-    connections::{Connection, InFlight, Paced},
     limits::Told,
     operations::{self, Caching, Operation},
-    page,
     problem::{Code, Language, Problem},
+};
+use crate::http::{
+    State,
+    connections::{Connection, InFlight, Paced},
+    page,
 };
 
 /// The header that carries the request's id both ways.
@@ -218,7 +220,7 @@ fn request_id(request: &ServiceRequest) -> Rc<str> {
 }
 
 /// Of our two languages the one that the caller prefers: by weight, then by place; else English.
-pub(super) fn language(headers: &header::HeaderMap) -> Language {
+pub(in crate::http) fn language(headers: &header::HeaderMap) -> Language {
     let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok());
     let mut preferred = (Language::English, 0.0);
     for range in accepted.unwrap_or_default().split(',') {
@@ -274,7 +276,7 @@ impl About {
     /// Whether there is room for the request, and the caller's budget allows it.
     fn admit(&mut self, request: &ServiceRequest, one: &mut Answering) -> Result<(), Problem> {
         let Some(state) = &self.state else { return Ok(()) };
-        let is_health = self.operation.is_some_and(|operation| operation.is_health);
+        let is_health = self.operation.is_some_and(|operation| operation.line.is_health);
         if !is_health {
             if one.connection.as_ref().is_some_and(|connection| connection.is_reserved()) {
                 return Err(Code::Overloaded.into());
@@ -332,7 +334,8 @@ impl About {
             headers.insert(REQUEST_ID, value);
         }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        let caching = self.operation.map_or(Caching::AsItSays, |operation| operation.caching);
+        let caching =
+            self.operation.map_or(Caching::AsItSays, |operation| operation.line.caching());
         write_caching(caching, headers);
         if let Some(told) = &self.told {
             told.write(headers);
@@ -348,7 +351,7 @@ impl About {
         let traceparent = request.headers().get("traceparent").and_then(|v| v.to_str().ok());
         // As it was written, so that it cannot break a line; `operation` is what was made of it.
         let (request_id, method, path) = (&*self.id, request.method(), request.path());
-        let operation = self.operation.map(|operation| operation.id.as_str());
+        let operation = self.operation.map(|operation| operation.line.id);
         let status = status.as_u16();
         ANSWERS[usize::from(status / 100).min(ANSWERS.len() - 1)].increment(1);
         if status >= 500 {

@@ -6,16 +6,18 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{
-    State,
-    body::{self, Json},
-    caller::Admin,
-    clients::{self, NO_STORE},
-    problem::{Code, Problem},
-    words::{MessageTypeWord, word},
-};
+use super::registered::{self, NO_STORE};
 use crate::{
     domain::time::Timestamp,
+    http::{
+        State,
+        kit::{
+            body::{self, Json},
+            caller::Admin,
+            problem::{Code, Problem},
+            words::{MessageTypeWord, word},
+        },
+    },
     store::{AttemptRow, DeliveryRow, WebhookAdded, WebhookRow, first_id_of},
     wall_clock,
     webhooks::{Details, OVERLAP_S, OVERLAP_S_MAX, message_id, signing::SigningSecret},
@@ -316,7 +318,7 @@ fn attempt_body(row: AttemptRow) -> AttemptBody {
 
 /// A client's webhook, by what stands in the path.
 async fn stored(state: &State, client: &str, id: &str) -> Result<WebhookRow, Problem> {
-    clients::stored(state, client).await?;
+    registered::stored(state, client).await?;
     let row = state.store.webhook(client, body::id(id)?).await?;
     row.ok_or_else(|| Code::WebhookNotFound.into())
 }
@@ -337,7 +339,7 @@ pub async fn list_webhooks(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let (limit, after) = body::id_page(&request, ORDER)?;
-    clients::stored(&state, &client).await?;
+    registered::stored(&state, &client).await?;
     let rows = state.store.webhooks(&client, after, limit + 1).await?;
     let (rows, next_cursor) = body::page(rows, limit, |row| body::write_id_cursor(ORDER, row.id));
     let items = rows.into_iter().map(|row| webhook_body(row, None)).collect();
@@ -361,7 +363,7 @@ pub async fn create_webhook(
     client: web::Path<String>,
     Json(new): Json<NewWebhookBody>,
 ) -> Result<HttpResponse, Problem> {
-    clients::stored(&state, &client).await?;
+    registered::stored(&state, &client).await?;
     let details = Details {
         url: Some(new.url),
         description: Some(new.description),

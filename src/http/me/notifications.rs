@@ -5,15 +5,17 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{
-    State,
-    body::{self, Json, PERSONAL},
-    caller::User,
-    problem::{Code, MoneyBody, Problem},
-    words::ResultWord,
-};
 use crate::{
     domain::id::{AuctionId, UserId},
+    http::{
+        State,
+        kit::{
+            body::{self, Json, PERSONAL},
+            caller::User,
+            problem::{Code, MoneyBody, Problem},
+            words::ResultWord,
+        },
+    },
     live::personal::Told,
     notify::{Kind, push::MUTED_BY_DEFAULT},
     store::{NotificationRow, Page, Read},

@@ -2,15 +2,17 @@
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, http::header, put, web};
 
-use super::{
-    State,
-    auctions::{AuctionPageBody, auction_body},
-    body::{self, PERSONAL, PageQuery},
-    caller::User,
-    problem::{Code, Problem},
-};
+use super::listing::{AuctionPageBody, auction_body};
 use crate::{
     domain::time::Timestamp,
+    http::{
+        State,
+        kit::{
+            body::{self, PERSONAL, PageQuery},
+            caller::User,
+            problem::{Code, Problem},
+        },
+    },
     store::{Page, WatchPlace, Watched},
     wall_clock,
 };

@@ -13,7 +13,7 @@ use super::problem::{Code, Problem};
 ///
 /// # Errors
 /// [`Code::Internal`] where this version does not know it.
-pub(super) fn word<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+pub(in crate::http) fn word<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     let text: StrDeserializer<'_, serde::de::value::Error> = text.into_deserializer();
     T::deserialize(text).map_err(|error| {
         tracing::error!(%error, "a stored word is none that is answered");

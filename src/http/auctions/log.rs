@@ -6,11 +6,19 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{
-    State, body,
-    problem::{Code, Problem},
+use crate::{
+    domain::id::AuctionId,
+    http::{
+        State,
+        kit::{
+            body,
+            problem::{Code, Problem},
+        },
+    },
+    log::hash::Hash,
+    store::LogRow,
+    wall_clock,
 };
-use crate::{domain::id::AuctionId, log::hash::Hash, store::LogRow, wall_clock};
 
 /// Entries on a page.
 pub const ENTRIES_MAX: i64 = 1_000;

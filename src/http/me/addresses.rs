@@ -5,13 +5,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{
-    State,
-    body::{self, Json, PERSONAL, Wrong, present},
-    caller::User,
-    problem::{Code, Problem},
-};
 use crate::{
+    http::{
+        State,
+        kit::{
+            body::{self, Json, PERSONAL, Wrong, present},
+            caller::User,
+            problem::{Code, Problem},
+        },
+    },
     identity::{
         account::{self, Unfit},
         phone::Phone,

@@ -1,8 +1,8 @@
-//! Who may call which operation: one table.
+//! Who may call an operation, how they show it, and what everybody else is told.
 //!
 //! The API document takes its `security` and the refusals of authorisation from here, and
-//! tests/api/access.rs calls every operation as everybody and holds the answers against it. An
-//! operation without a line here fails that test.
+//! tests/api/access.rs calls every operation of [`super::operations`] as everybody and holds the
+//! answers against it.
 
 use super::problem::Code;
 use crate::identity::Role;
@@ -41,104 +41,6 @@ pub enum Who {
     Client,
     /// Kakao, by our admin key.
     Kakao,
-}
-
-/// Every operation, by its `operationId`.
-pub const TABLE: &[(&str, Who)] = &[
-    // auctions
-    ("create_auction", Who::Seller),
-    ("list_auctions", Who::Reader),
-    ("get_auction", Who::Reader),
-    ("update_auction", Who::SellerOfIt),
-    ("delete_auction", Who::SellerOfItOrAdmin),
-    ("relist_auction", Who::SellerOfItWhoSells),
-    // bids
-    ("place_bid", Who::Bidder),
-    ("buy_auction", Who::Bidder),
-    ("retract_bid", Who::BidderOfIt),
-    ("list_bids", Who::Anyone),
-    ("get_bidding", Who::User),
-    // log
-    ("get_log", Who::Anyone),
-    ("get_log_checkpoint", Who::Anyone),
-    // streams
-    ("watch_auction_events", Who::Anyone),
-    ("watch_events", Who::Anyone),
-    ("watch_my_events", Who::User),
-    ("create_events_ticket", Who::User),
-    // watching
-    ("watch_auction", Who::User),
-    ("unwatch_auction", Who::User),
-    ("list_watchlist", Who::User),
-    // notifications
-    ("list_notifications", Who::User),
-    ("read_notifications", Who::User),
-    ("get_notification_preferences", Who::User),
-    ("set_notification_preferences", Who::User),
-    ("list_keyword_alerts", Who::User),
-    ("create_keyword_alert", Who::User),
-    ("delete_keyword_alert", Who::OwnerOfAlert),
-    ("get_push_key", Who::Anyone),
-    ("list_push_subscriptions", Who::User),
-    ("create_push_subscription", Who::User),
-    ("delete_push_subscription", Who::OwnerOfPushSubscription),
-    // me
-    ("get_me", Who::User),
-    ("update_me", Who::User),
-    ("delete_me", Who::User),
-    ("list_addresses", Who::User),
-    ("create_address", Who::User),
-    ("get_address", Who::OwnerOfAddress),
-    ("update_address", Who::OwnerOfAddress),
-    ("delete_address", Who::OwnerOfAddress),
-    // sellers
-    ("get_seller_application", Who::User),
-    ("create_seller_application", Who::User),
-    ("list_seller_applications", Who::Admin),
-    ("approve_seller_application", Who::Admin),
-    ("refuse_seller_application", Who::Admin),
-    // users
-    ("get_user", Who::Admin),
-    ("set_user_roles", Who::Admin),
-    // login
-    ("start_login", Who::Anyone),
-    ("finish_login", Who::Anyone),
-    ("create_token", Who::Client),
-    ("revoke_token", Who::Client),
-    ("get_authorization_server_metadata", Who::Anyone),
-    // webhooks
-    ("take_kakao_webhook", Who::Kakao),
-    ("take_kakao_webhook_by_query", Who::Kakao),
-    // clients
-    ("list_clients", Who::Admin),
-    ("create_client", Who::Admin),
-    ("get_client", Who::Admin),
-    ("update_client", Who::Admin),
-    ("delete_client", Who::Admin),
-    ("rotate_client_secret", Who::Admin),
-    ("list_webhooks", Who::Admin),
-    ("create_webhook", Who::Admin),
-    ("get_webhook", Who::Admin),
-    ("update_webhook", Who::Admin),
-    ("delete_webhook", Who::Admin),
-    ("rotate_webhook_secret", Who::Admin),
-    ("test_webhook", Who::Admin),
-    ("replay_webhook", Who::Admin),
-    ("list_webhook_deliveries", Who::Admin),
-    ("get_webhook_delivery", Who::Admin),
-    ("replay_webhook_delivery", Who::Admin),
-    // service
-    ("get_time", Who::Anyone),
-    ("get_health", Who::Anyone),
-    ("get_readiness", Who::Anyone),
-    ("get_metrics", Who::Anyone),
-    ("get_problem", Who::Anyone),
-    ("get_jwks", Who::Anyone),
-];
-
-/// Who may call this operation; `None` when the table lacks it.
-pub fn who_may(operation_id: &str) -> Option<Who> {
-    TABLE.iter().find(|(id, _)| *id == operation_id).map(|(_, who)| *who)
 }
 
 /// How a caller shows who they are.
@@ -236,18 +138,5 @@ impl Who {
         };
         let by_user = [self.without_role(), self.not_theirs()];
         by_token.iter().copied().chain(by_user.into_iter().flatten()).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    #[test]
-    fn no_operation_stands_twice() {
-        let mut seen = HashSet::new();
-        assert!(TABLE.iter().all(|(id, _)| seen.insert(id)));
     }
 }

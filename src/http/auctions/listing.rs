@@ -7,14 +7,6 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{
-    State,
-    body::{self, IdempotencyKey, IfMatch, Json},
-    caller::{Anybody, Seller, User},
-    problem::{Code, MoneyBody, Problem},
-    sellers::CompanyBody,
-    words::{ResultWord, word},
-};
 use crate::{
     domain::{
         auction::{
@@ -26,6 +18,16 @@ use crate::{
         time::Timestamp,
     },
     exchange::{Answer, Request, new_auction},
+    http::{
+        State,
+        kit::{
+            body::{self, IdempotencyKey, IfMatch, Json},
+            caller::{Anybody, Seller, User},
+            problem::{Code, MoneyBody, Problem},
+            words::{ResultWord, word},
+        },
+        sellers::CompanyBody,
+    },
     identity::Role,
     log::IncrementForm,
     store::{AuctionRow, Filter, Page, ReceiptKey, Sort, StoreError, are_searchable},

@@ -410,12 +410,12 @@ fn hop(text: &str) -> Option<IpAddr> {
 }
 
 /// The one form of an address that has two: IPv4, also where it came over an IPv6 socket.
-pub(super) fn canonical(address: IpAddr) -> IpAddr {
+pub(in crate::http) fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
 /// What counts as one address: of IPv6 a network of 64 bits.
-pub(super) fn network(address: IpAddr) -> IpAddr {
+pub(in crate::http) fn network(address: IpAddr) -> IpAddr {
     match canonical(address) {
         v4 @ IpAddr::V4(_) => v4,
         IpAddr::V6(v6) => {
@@ -433,7 +433,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        http::operations,
+        http::kit::operations,
         identity::{Role, keys::SigningKey, tokens::Tokens},
         wall_clock,
     };

@@ -5,14 +5,16 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{
-    State,
-    body::{self, Json, PERSONAL},
-    caller::User,
-    problem::{Code, Problem},
-};
 use crate::{
     domain::text::is_visible_line,
+    http::{
+        State,
+        kit::{
+            body::{self, Json, PERSONAL},
+            caller::User,
+            problem::{Code, Problem},
+        },
+    },
     notify::{KEYWORD_CHARS_MAX, KEYWORD_CHARS_MIN, folded},
     store::{AlertAdded, AlertRow},
     wall_clock,

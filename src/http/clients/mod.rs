@@ -1,0 +1,4 @@
+//! `/v1/clients`: the registered frontends and their webhooks, for operators.
+
+pub mod registered;
+pub mod webhooks;
