@@ -357,3 +357,29 @@ async fn requests_that_are_sent_ahead_are_answered_each_in_its_own_form() {
     assert_eq!(body(answers[1]).as_deref(), Some(""), "{told}");
     assert!(body(answers[2]).is_some_and(|body| body.contains("server_time")), "{told}");
 }
+
+#[tokio::test]
+async fn what_follows_a_body_does_not_change_the_answer_to_it() {
+    let server = TestServer::spawn();
+    let form = "grant_type=refresh_token&refresh_token=none&client_id=none";
+    let (length, size) = (form.len(), format!("{:x}", form.len()));
+    let post = "POST /oauth/token HTTP/1.1\r\nHost: hoga.test\r\n\
+                Content-Type: application/x-www-form-urlencoded\r\n";
+    let end = "HEAD /healthz HTTP/1.1\r\nHost: hoga.test\r\nConnection: close\r\n\r\n";
+    let chunked = format!("{size}\r\n{form}\r\n0\r\n\r\n");
+    let get = "GET /v1/time HTTP/1.1\r\nHost: hoga.test\r\nContent-Length: 1\r\n\r\nx";
+    for (request, wanted) in [
+        (format!("{post}Content-Length: {length}\r\n\r\n{form}{end}"), 2),
+        (format!("{post}Transfer-Encoding: chunked\r\n\r\n{chunked}{end}"), 2),
+        // A body that nobody reads ends the connection.
+        (format!("{get}{end}"), 1),
+    ] {
+        let mut stream = sending(2, &server, request.as_bytes()).await;
+        let told = until_closed(&mut stream).await;
+        let answers: Vec<&str> = told.split("HTTP/1.1 ").skip(1).collect();
+        assert_eq!(answers.len(), wanted, "{request}\n{told}");
+        let body = |answer: &str| answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+        assert!(body(answers[0]).is_some_and(|body| body.starts_with('{')), "{request}\n{told}");
+        assert!(answers[1..].iter().all(|answer| body(answer).as_deref() == Some("")), "{told}");
+    }
+}

@@ -9,17 +9,19 @@ use std::{
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use actix_web::rt::net::TcpStream;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Connection, Phase};
+use super::{Connection, Phase, framing::Framing};
 
 /// Bytes that are read at once.
 const READ_BYTES_MAX: usize = 2_048;
+/// How often is read in one turn for the sake of a peer that sends empty lines and no request.
+const READS_AT_ONCE_MAX: usize = 16;
 
 /// A socket whose connection is counted until it is dropped.
 pub struct Guarded {
@@ -27,7 +29,9 @@ pub struct Guarded {
     connection: Arc<Connection>,
     /// Read, and not handed out yet: at most [`READ_BYTES_MAX`].
     held: Bytes,
-    /// What was handed out last may be a whole request, which has to be parsed first.
+    /// Where in a request that stands.
+    framing: Framing,
+    /// What was handed out last ends a head or a body, which has to be parsed first.
     gives_way: bool,
 }
 
@@ -41,7 +45,8 @@ enum Ahead {
 impl Guarded {
     /// Of a connection that was admitted.
     pub fn new(stream: TcpStream, connection: Arc<Connection>) -> Guarded {
-        Guarded { stream, connection, held: Bytes::new(), gives_way: false }
+        let (held, framing) = (Bytes::new(), Framing::Before);
+        Guarded { stream, connection, held, framing, gives_way: false }
     }
 
     /// What is known of it.
@@ -73,24 +78,41 @@ impl Guarded {
         }
     }
 
-    /// Hands out what may belong to one request.
+    /// Reads what there is until something of it belongs to a request. `Ready(Ok(true))` at the end.
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        for _ in 0..READS_AT_ONCE_MAX {
+            if self.held.is_empty() {
+                let mut bytes = [0; READ_BYTES_MAX];
+                let mut read = ReadBuf::new(&mut bytes);
+                ready!(Pin::new(&mut self.stream).poll_read(context, &mut read))?;
+                if read.filled().is_empty() {
+                    return Poll::Ready(Ok(true));
+                }
+                self.held = Bytes::copy_from_slice(read.filled());
+            }
+            let skipped = self.framing.skipped(&self.held);
+            self.held.advance(skipped);
+            if !self.held.is_empty() {
+                return Poll::Ready(Ok(false));
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Hands out what belongs to one head or body, and no more.
     fn hand_out(&mut self, buffer: &mut ReadBuf<'_>) {
         let within = self.held.len().min(buffer.remaining());
-        let end = end_of_lines(&self.held[..within]);
-        self.gives_way = end.is_some();
-        let count = end.unwrap_or(within);
+        let was_body = self.framing.is_body();
+        let (count, ends) = self.framing.take(&self.held[..within]);
+        self.gives_way = ends;
         buffer.put_slice(&self.held[..count]);
         self.held.advance(count);
+        // Whether or not anybody reads the body.
+        if ends && was_body && self.connection.is_in(Phase::Body) {
+            self.connection.has_sent_all();
+        }
     }
-}
-
-/// Behind the first empty line: where a head ends, and a chunked body.
-fn end_of_lines(bytes: &[u8]) -> Option<usize> {
-    (0..bytes.len()).find_map(|at| match bytes[at..] {
-        [b'\n', b'\n', ..] => Some(at + 2),
-        [b'\n', b'\r', b'\n', ..] => Some(at + 3),
-        _ => None,
-    })
 }
 
 impl Drop for Guarded {
@@ -129,16 +151,16 @@ impl AsyncRead for Guarded {
                     return Poll::Pending;
                 }
             },
-            Phase::Idle | Phase::Head | Phase::Body => {}
-        }
-        if self.held.is_empty() {
-            let mut bytes = [0; READ_BYTES_MAX];
-            let mut read = ReadBuf::new(&mut bytes);
-            match Pin::new(&mut self.stream).poll_read(context, &mut read) {
-                Poll::Ready(Ok(())) if read.filled().is_empty() => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(())) => self.held = Bytes::copy_from_slice(read.filled()),
-                other @ (Poll::Pending | Poll::Ready(Err(_))) => return other,
+            // What is left of a body that was not read is no head.
+            Phase::Idle | Phase::Head => {}
+            Phase::Body => {
+                if !self.framing.is_body() {
+                    self.framing = Framing::of_body(self.connection.take_body());
+                }
             }
+        }
+        if ready!(self.poll_fill(context))? {
+            return Poll::Ready(Ok(()));
         }
         self.hand_out(buffer);
         if self.connection.is_in(Phase::Idle) {
@@ -182,7 +204,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::{
-        super::{Connections, Room},
+        super::{Body, Connections, Room},
         *,
     };
     use crate::config;
@@ -211,7 +233,7 @@ mod tests {
         for _ in 0..3 {
             let count = guarded.read(&mut bytes).await.expect("read");
             assert_eq!(&bytes[..count], REQUEST, "one request, however much is there");
-            connection.begins(false);
+            connection.begins(Body::None);
             let ahead = at_once(guarded.read(&mut bytes)).await;
             assert!(ahead.is_none(), "nothing is read while it is answered");
             connection.is_answered();
@@ -221,12 +243,12 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_leaves_while_it_is_answered_is_noticed_and_nothing_follows_a_stream() {
         let (peer, mut guarded) = connected().await;
-        guarded.connection().begins(false);
+        guarded.connection().begins(Body::None);
         drop(peer);
         assert_eq!(guarded.read(&mut [0; 64]).await.expect("the end"), 0);
 
         let (mut peer, mut guarded) = connected().await;
-        guarded.connection().begins(false);
+        guarded.connection().begins(Body::None);
         guarded.connection().becomes_stream();
         peer.write_all(REQUEST).await.expect("sent");
         assert!(guarded.read(&mut [0; 64]).await.is_err());
@@ -244,17 +266,82 @@ mod tests {
         None
     }
 
-    #[test]
-    fn a_request_ends_behind_an_empty_line_however_its_lines_end() {
-        for (bytes, end) in [
-            ("GET / HTTP/1.1\r\nHost: x\r\n\r\nGET", Some(27)),
-            ("GET / HTTP/1.1\nHost: x\n\nGET", Some(24)),
-            ("GET / HTTP/1.1\nHost: x\n\r\nGET", Some(25)),
-            ("0\r\n\r\n", Some(5)),
-            ("GET / HTTP/1.1\r\nHost: x\r\n\r", None),
-            ("", None),
-        ] {
-            assert_eq!(end_of_lines(bytes.as_bytes()), end, "{bytes:?}");
+    #[tokio::test]
+    async fn an_empty_line_that_is_cut_in_two_ends_a_request_as_well() {
+        let (mut peer, mut guarded) = connected().await;
+        let request = |bytes: usize| {
+            let padding = "x".repeat(bytes - REQUEST.len() - "P: \r\n".len());
+            format!("GET / HTTP/1.1\r\nHost: x\r\nP: {padding}\r\n\r\n")
+        };
+        let first = request(READ_BYTES_MAX + 2);
+        let sent = first.clone() + &request(READ_BYTES_MAX).repeat(20);
+        peer.write_all(sent.as_bytes()).await.expect("sent");
+        let mut read = Vec::new();
+        let mut bytes = [0; 4_096];
+        while read.len() < first.len() {
+            let count = guarded.read(&mut bytes).await.expect("read");
+            read.extend_from_slice(&bytes[..count]);
         }
+        assert_eq!(read, first.as_bytes(), "and nothing of the next one");
+    }
+
+    #[tokio::test]
+    async fn nothing_behind_a_body_is_read_with_it_whether_or_not_anybody_reads_the_body() {
+        for (body, sent) in [(Body::Length(2), "{}"), (Body::Chunked, "2\r\n{}\r\n0\r\n\r\n")] {
+            let (mut peer, mut guarded) = connected().await;
+            let connection = Arc::clone(guarded.connection());
+            peer.write_all(&[REQUEST, sent.as_bytes(), REQUEST].concat()).await.expect("sent");
+            let mut bytes = vec![0; 131_072];
+            let count = guarded.read(&mut bytes).await.expect("read");
+            assert_eq!(&bytes[..count], REQUEST);
+            connection.begins(body);
+            let count = guarded.read(&mut bytes).await.expect("read");
+            assert_eq!(&bytes[..count], sent.as_bytes());
+            assert!(connection.is_in(Phase::Answering), "it is all there");
+            assert!(at_once(guarded.read(&mut bytes)).await.is_none(), "it is answered");
+            connection.is_answered();
+            let count = guarded.read(&mut bytes).await.expect("read");
+            assert_eq!(&bytes[..count], REQUEST);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_left_of_a_body_that_came_too_slowly_is_no_request() {
+        let (mut peer, mut guarded) = connected().await;
+        let connection = Arc::clone(guarded.connection());
+        peer.write_all(REQUEST).await.expect("sent");
+        let mut bytes = vec![0; 4_096];
+        guarded.read(&mut bytes).await.expect("read");
+        connection.begins(Body::Length(4));
+        peer.write_all(b"\n\n").await.expect("sent");
+        assert_eq!(guarded.read(&mut bytes).await.expect("read"), 2);
+        connection.has_sent_all();
+        connection.is_answered();
+        peer.write_all(&[b"\n\n", REQUEST].concat()).await.expect("sent");
+        assert_eq!(guarded.read(&mut bytes).await.expect("read"), 2, "the rest of the body");
+        let count = guarded.read(&mut bytes).await.expect("read");
+        assert_eq!(&bytes[..count], REQUEST);
+    }
+
+    #[tokio::test]
+    async fn empty_lines_are_not_handed_out_and_cost_few_turns() {
+        let (mut peer, mut guarded) = connected().await;
+        let lines = vec![b'\n'; 128 << 10];
+        let sending = tokio::spawn(async move {
+            peer.write_all(&lines).await.expect("sent");
+            peer.write_all(REQUEST).await.expect("sent");
+            peer
+        });
+        let (mut bytes, mut turns) = ([0; 4_096], 0);
+        let count = std::future::poll_fn(|context| {
+            turns += 1;
+            let mut read = ReadBuf::new(&mut bytes);
+            let polled = Pin::new(&mut guarded).poll_read(context, &mut read);
+            polled.map_ok(|()| read.filled().len())
+        });
+        let count = count.await.expect("read");
+        assert_eq!(&bytes[..count], REQUEST);
+        assert!(turns < 200, "{turns} turns");
+        sending.await.expect("sent");
     }
 }

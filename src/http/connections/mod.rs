@@ -4,9 +4,10 @@
 //! Whoever lets the server wait may be shed: a connection that is idle, that has not sent all of its
 //! request yet, or that does not take its answer. Where there is no room, those that have waited
 //! longest give way to a new one, so that nobody can hold the port by holding connections. Whoever
-//! waits for the server is never shed. Streams have places of their own (`live/places.rs`) and are
+//! waits for the server is never shed. Streams have a quota of their own (`live/quota.rs`) and are
 //! not counted here.
 
+mod framing;
 mod guarded;
 mod in_flight;
 mod paced;
@@ -24,7 +25,7 @@ use std::{
 use futures_util::task::AtomicWaker;
 
 use self::in_flight::Flights;
-pub use self::{guarded::Guarded, in_flight::InFlight, paced::Paced};
+pub use self::{framing::Body, guarded::Guarded, in_flight::InFlight, paced::Paced};
 use crate::{
     config,
     http::kit::limits::{canonical, network},
@@ -150,6 +151,8 @@ pub struct Connection {
     /// Since when it does what, in milliseconds since the registry began, and what in the lowest
     /// three bits.
     doing: AtomicU64,
+    /// The body that was announced and not begun yet: see [`Body::bits`].
+    body: AtomicU64,
     is_shed: AtomicBool,
     /// Bytes wait to be read until its request is answered.
     has_sent_ahead: AtomicBool,
@@ -176,12 +179,20 @@ impl Connection {
     }
 
     /// Its request's head has come; with a body the rest is still awaited.
-    pub fn begins(&self, has_body: bool) {
-        match self.doing() {
-            (Phase::Head, since_ms) if has_body => self.does_since(Phase::Body, since_ms),
-            _ if has_body => self.does(Phase::Body),
-            _ => self.does(Phase::Answering),
+    pub fn begins(&self, body: Body) {
+        self.body.store(body.bits(), Ordering::Relaxed);
+        match (body, self.doing()) {
+            (Body::None, _) => self.does(Phase::Answering),
+            (Body::Length(_) | Body::Chunked | Body::ToTheEnd, (Phase::Head, since_ms)) => {
+                self.does_since(Phase::Body, since_ms);
+            }
+            (Body::Length(_) | Body::Chunked | Body::ToTheEnd, _) => self.does(Phase::Body),
         }
+    }
+
+    /// The body that [`Connection::begins`] announced, once.
+    fn take_body(&self) -> Body {
+        Body::of(self.body.swap(Body::None.bits(), Ordering::Relaxed))
     }
 
     /// Its request is there as a whole.
@@ -334,6 +345,7 @@ impl Connections {
             kind: AtomicU8::new(kind as u8),
             doing: AtomicU64::new((self.now_ms() << 3) | Phase::Head as u64),
             is_shed: AtomicBool::new(false),
+            body: AtomicU64::new(Body::None.bits()),
             has_sent_ahead: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             registry: Arc::clone(self),
@@ -513,7 +525,7 @@ mod tests {
     fn of_one_address_those_that_have_waited_longest_give_way() {
         let registry = registry(100, 3);
         let mut kept: Vec<_> = (0..3).filter_map(|_| from(&registry, 1)).collect();
-        kept[0].begins(false);
+        kept[0].begins(Body::None);
         let neighbour = from(&registry, 2).expect("admitted");
         let newest = from(&registry, 1).expect("admitted");
         assert!(!kept[0].is_shed(), "it waits for us");
@@ -528,7 +540,7 @@ mod tests {
     fn where_everybody_waits_for_an_answer_new_ones_are_taken_into_the_reserve_alone() {
         let registry = registry(2, 2);
         for connection in [from(&registry, 1), from(&registry, 2)] {
-            connection.expect("admitted").begins(false);
+            connection.expect("admitted").begins(Body::None);
         }
         let mut reserved: Vec<_> = (0..RESERVED_MAX).filter_map(|_| from(&registry, 3)).collect();
         assert_eq!(reserved.len(), RESERVED_MAX);
@@ -536,10 +548,10 @@ mod tests {
         assert!(from(&registry, 3).expect("the oldest give way").is_reserved());
         assert_eq!(gone(&registry, &mut reserved), RESERVED_MAX / SHED_ONE_OF);
         for connection in &reserved {
-            connection.begins(false);
+            connection.begins(Body::None);
         }
         let taken = (0..RESERVED_MAX).filter_map(|_| from(&registry, 3));
-        let taken: Vec<_> = taken.inspect(|connection| connection.begins(false)).collect();
+        let taken: Vec<_> = taken.inspect(|connection| connection.begins(Body::None)).collect();
         assert!(taken.len() < RESERVED_MAX, "there is an end to the reserve");
     }
 

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::http::{
     State,
-    connections::{Connection, InFlight, Paced},
+    connections::{Body, Connection, InFlight, Paced},
     page,
 };
 
@@ -261,7 +261,7 @@ impl About {
         let connection = request.request().conn_data::<Arc<Connection>>().cloned();
         let has_body = !matches!(request.parts_mut().1, Payload::None);
         if let Some(connection) = &connection {
-            connection.begins(has_body);
+            connection.begins(if has_body { Body::of_head(request.headers()) } else { Body::None });
         }
         if has_body && let Some(state) = &self.state {
             let (timeout, was_too_slow) =
