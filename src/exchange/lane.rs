@@ -283,7 +283,7 @@ impl Lane {
         // By their hashes: two keys that share one only wait for each other.
         let mut keys: HashSet<u64> = HashSet::new();
         let mut is_new =
-            |key: &ReceiptKey| keys.insert(self.hashing.hash_one((key.user, &key.key)));
+            |key: &ReceiptKey| keys.insert(self.hashing.hash_one((key.user, key.hash)));
         let mut left = COMMANDS_PER_BATCH_MAX;
         let (mut taken, mut passed_over) = (Vec::with_capacity(queues.len()), Vec::new());
         for queue in queues {

@@ -6,7 +6,7 @@ use std::{collections::VecDeque, sync::Arc};
 use super::{
     clock::What,
     ended::EndedAuctions,
-    kinds::{self, Mark, Subject},
+    kinds::{self, Decided, Mark, Subject},
     mailbox::{Mailbox, Permit, QueuedCommand},
     request::{Answer, Failure, Reply, Request},
     snapshots::{self, CommittedState, SnapshotHandle},
@@ -15,7 +15,7 @@ use crate::{
     domain::{id::LogId, time::Timestamp},
     events::envelope::Envelope,
     log::hash::Hash,
-    store::{self, ReceiptColumns, ReceiptKey, Rows},
+    store::{self, Kept, ReceiptColumns, ReceiptKey, Rows},
 };
 
 /// A batch with a command in it may come to nothing so often before the caller is told.
@@ -435,25 +435,31 @@ impl LoadedLog {
         // Time in a log never runs backwards, whatever the clock did between two runs.
         let at = now.max(self.chain.head_at);
         let before = self.before.as_mut().expect("what is decided can be undone");
-        let answer = self.subject.decide(&mut before.mark, &mut self.chain, request, at, draft);
+        let chain = &mut self.chain;
+        let decided = self.subject.decide(&mut before.mark, chain, request, at, draft);
         if let Some(key) = &request.receipt_key {
-            keep(&mut draft.rows.receipts, key, &answer);
+            keep(&mut draft.rows.receipts, chain.id, key, &decided);
         }
-        answer
+        decided.answer
     }
 }
 
 /// The answer is written down with what it answers, so that a retry hears the same.
-fn keep(columns: &mut ReceiptColumns, key: &ReceiptKey, answer: &Answer) {
-    let (accepted, answer) = match answer {
-        Answer::Accepted { receipt } => (true, receipt.clone()),
-        Answer::Refused(refusal) => (false, refusal.encode()),
+fn keep(columns: &mut ReceiptColumns, id: LogId, key: &ReceiptKey, decided: &Decided) {
+    let (accepted, text) = match (&decided.answer, decided.made_of) {
+        (Answer::Accepted { .. }, Some(_)) => (true, None),
+        (Answer::Accepted { receipt }, None) => (true, Some(receipt.clone())),
+        (Answer::Refused(refusal), _) => (false, Some(refusal.encode())),
     };
+    let made_of = decided.made_of.filter(|_| text.is_none());
     columns.user_id.push(key.user);
-    columns.key.push(key.key.clone());
-    columns.fingerprint.push(key.fingerprint.to_vec());
+    columns.key_hash.push(key.hash);
+    columns.fingerprint.push(key.fingerprint);
+    columns.log_id.push(id);
+    columns.seq.push(made_of.map(|made_of| made_of.seq));
+    columns.events.push(made_of.map(|made_of| made_of.events));
     columns.accepted.push(accepted);
-    columns.answer.push(answer);
+    columns.answer.push(text);
 }
 
 /// The first answer again; unless the key came with another request.
@@ -461,11 +467,17 @@ fn replayed(id: LogId, key: &ReceiptKey, kept: store::Receipt) -> Reply {
     if kept.fingerprint != key.fingerprint {
         return Err(Failure::KeyReused);
     }
-    if kept.accepted {
-        return Ok(Answer::Accepted { receipt: kept.answer });
-    }
-    kinds::kept_refusal(id, &kept.answer).map(Answer::Refused).map_err(|error| {
-        tracing::error!(%error, "a kept refusal cannot be read");
+    let answer = match kept.kept {
+        Kept::Text { accepted: true, answer } => Some(Answer::Accepted { receipt: answer }),
+        Kept::Text { accepted: false, answer } => {
+            kinds::kept_refusal(id, &answer).map(Answer::Refused).ok()
+        }
+        Kept::Events(events) => {
+            kinds::receipt_again(id, &events).map(|receipt| Answer::Accepted { receipt })
+        }
+    };
+    answer.ok_or_else(|| {
+        tracing::error!(log = %id, "a kept answer cannot be read");
         Failure::LogDamaged
     })
 }
@@ -741,6 +753,96 @@ mod tests {
         let permit = scene.permit();
         scene.push_bid(bid(2, 20_000, STARTS_AT), permit);
         assert_eq!(scene.queue.need(), Some(Need::Load));
+    }
+
+    /// What the receipts of a decided batch point at, as they are read again.
+    fn events_of(draft: &Draft, receipt: usize) -> Option<Vec<store::EventRow>> {
+        let (events, receipts) = (&draft.rows.events, &draft.rows.receipts);
+        let (first, count) = receipts.seq[receipt].zip(receipts.events[receipt])?;
+        let wanted = first..first + i64::from(count);
+        let places = (0..events.seq.len()).filter(|place| wanted.contains(&events.seq[*place]));
+        Some(
+            places
+                .map(|place| store::EventRow {
+                    auction_id: events.auction_id[place],
+                    seq: events.seq[place],
+                    kind: events.kind[place].to_owned(),
+                    at: events.at[place],
+                    data: events.data[place].clone(),
+                    private: events.private[place].clone(),
+                    hash: events.hash[place].clone(),
+                })
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn a_receipt_made_of_its_events_is_the_one_that_was_given() {
+        for reserve_price in [None, Some(won(45_000))] {
+            let mut state = live();
+            state.terms.reserve_price = reserve_price;
+            let mut scene = Scene::of(state, STARTS_AT);
+            let late = ends_at().plus_ms(-5);
+            let mut given = Vec::new();
+            for (no, (who, offer, received_at)) in [
+                (1, Offer::Exact(won(10_000)), STARTS_AT.plus_s(1)),
+                (2, Offer::Ceiling(won(40_000)), STARTS_AT.plus_s(2)),
+                (1, Offer::Exact(won(20_000)), STARTS_AT.plus_s(3)),
+                // Meets the reserve, and moves the end.
+                (3, Offer::Ceiling(won(60_000)), late),
+                (1, Offer::Ceiling(won(50_000)), late),
+                // Refused.
+                (2, Offer::Exact(won(1)), late),
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                let permit = scene.permit();
+                let mut request = bid(who, 1, received_at);
+                let kinds::Command::Auction(Command::PlaceBid(bid)) = &mut request.command else {
+                    panic!("a bid")
+                };
+                bid.offer = offer;
+                bid.salt = [7; 16];
+                request.receipt_key = Some(ReceiptKey::new(bid.bidder, &no.to_string(), &[0; 16]));
+                let (reply, answer) = oneshot::channel();
+                scene.queue.push(QueuedCommand::new(request, reply), permit);
+                given.push(answer);
+            }
+            scene.take(late);
+            let draft = scene.decide(late);
+            scene.queue.settle();
+            let mut made = 0;
+            for (place, mut answer) in given.into_iter().enumerate() {
+                match answer.try_recv().expect("it was answered") {
+                    Ok(Answer::Accepted { receipt }) => {
+                        let events = events_of(&draft, place).expect("it points at its events");
+                        assert_eq!(kinds::receipt_again(id(9), &events), Some(receipt));
+                        assert!(draft.rows.receipts.answer[place].is_none());
+                        made += 1;
+                    }
+                    Ok(Answer::Refused(refusal)) => {
+                        let text = draft.rows.receipts.answer[place].as_deref();
+                        assert_eq!(text, Some(refusal.encode().as_str()));
+                        assert!(events_of(&draft, place).is_none());
+                    }
+                    Err(failure) => panic!("{failure}"),
+                }
+            }
+            assert_eq!(made, 5, "of six");
+        }
+    }
+
+    #[test]
+    fn another_key_that_shares_its_hash_hears_no_answer() {
+        let key = ReceiptKey::new(SELLER, "mine", &[1; 16]);
+        let other = ReceiptKey { hash: key.hash, ..ReceiptKey::new(SELLER, "yours", &[1; 16]) };
+        let kept = |fingerprint| store::Receipt {
+            fingerprint,
+            kept: Kept::Text { accepted: true, answer: "{}".to_owned() },
+        };
+        assert!(replayed(id(9), &key, kept(key.fingerprint)).is_ok());
+        assert_eq!(replayed(id(9), &other, kept(key.fingerprint)), Err(Failure::KeyReused));
     }
 
     #[test]

@@ -539,6 +539,12 @@ pub(super) struct BidPlacedData {
     pub(super) reserve_met: Option<bool>,
 }
 
+/// What the public half of a `bid.placed` says of the reserve: `None` where there is none. The outer is
+/// `None` if it cannot be read.
+pub fn told_reserve_met(data: &str) -> Option<Option<bool>> {
+    serde_json::from_str::<BidPlacedData>(data).ok().map(|data| data.reserve_met)
+}
+
 #[derive(Serialize, Deserialize)]
 struct BidPlacedPrivate {
     bidder: UserId,

@@ -44,7 +44,7 @@ pub use self::{
         lease::{Lease, LeaseError},
         loading::{LogPart, LogRange, LogSize},
         outbox::{OutboxRow, OutboxWaiting},
-        receipts::{Receipt, ReceiptKey},
+        receipts::{Kept, Receipt, ReceiptKey},
         slots::Owned,
         snapshots::{NewSnapshot, SnapshotRow},
     },

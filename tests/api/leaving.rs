@@ -62,7 +62,7 @@ impl Sold {
         rows.extend(self.server.database.rows("SELECT * FROM standings ORDER BY auction_id").await);
         rows.extend(self.server.database.rows("SELECT * FROM auctions ORDER BY id").await);
         rows.extend(
-            self.server.database.rows("SELECT * FROM receipts ORDER BY user_id, key").await,
+            self.server.database.rows("SELECT * FROM receipts ORDER BY user_id, key_hash").await,
         );
         rows
     }

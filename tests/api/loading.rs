@@ -261,8 +261,8 @@ async fn two_lanes_with_the_same_keys_never_wait_for_each_other() {
     tokio::spawn(connection);
     let insert = |user: UserId| {
         format!(
-            "INSERT INTO receipts (user_id, key, fingerprint, accepted, answer, created_at)
-             VALUES ('{}', 'k', '\\x00', true, '', now())",
+            "INSERT INTO receipts (user_id, key_hash, fingerprint, accepted, answer, created_at)
+             VALUES ('{}', 7, gen_random_uuid(), true, '', now())",
             user.0
         )
     };
@@ -275,10 +275,13 @@ async fn two_lanes_with_the_same_keys_never_wait_for_each_other() {
     // In the order in which they came.
     for user in [users[1], users[0]] {
         rows.receipts.user_id.push(user);
-        rows.receipts.key.push("k".to_owned());
-        rows.receipts.fingerprint.push(vec![0; 16]);
+        rows.receipts.key_hash.push(7);
+        rows.receipts.fingerprint.push(uuid::Uuid::nil());
+        rows.receipts.log_id.push(AuctionId(uuid::Uuid::nil()).into());
+        rows.receipts.seq.push(None);
+        rows.receipts.events.push(None);
         rows.receipts.accepted.push(true);
-        rows.receipts.answer.push(String::new());
+        rows.receipts.answer.push(Some(String::new()));
     }
     let owned = server.state().exchange.owned().clone();
     let writing =

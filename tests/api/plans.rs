@@ -45,8 +45,8 @@ async fn old_receipts_are_found_by_an_index_after_days_of_deleting() {
     let database = Database::create();
     // Each hour some are deleted, and new ones take their room wherever it is.
     let an_hour = "
-        INSERT INTO receipts (user_id, key, fingerprint, accepted, answer, created_at)
-        SELECT gen_random_uuid(), n::text, '', true, repeat('x', 300), now() + make_interval(hours => HOUR)
+        INSERT INTO receipts (user_id, key_hash, fingerprint, accepted, answer, created_at)
+        SELECT gen_random_uuid(), n, gen_random_uuid(), true, repeat('x', 300), now() + make_interval(hours => HOUR)
         FROM generate_series(1, 2000) n;
         DELETE FROM receipts WHERE created_at < now() + make_interval(hours => HOUR - 5)
             OR (ctid::text LIKE '%7)' AND random() < 0.5);

@@ -16,6 +16,7 @@ use hoga::{
     },
     identity::Role,
     log::hash::{Hash, entry_hash},
+    store::ReceiptKey,
     wall_clock,
 };
 use rand::Rng;
@@ -309,22 +310,27 @@ impl Bidding {
     }
 }
 
+/// As receipts know a key.
+fn hash_of(key: &str) -> i64 {
+    ReceiptKey::new(UserId(Uuid::nil()), key, &[0; 16]).hash
+}
+
 /// What is kept under a key, and which transaction wrote it: for whoever has to find out why.
 async fn receipts_of(hoga: &Hoga, key: &str) -> Vec<String> {
-    let rows = "SELECT format('%s %s %s %s', xmin, created_at, user_id, answer) FROM receipts \
-                WHERE key = $1";
+    let rows = "SELECT format('%s %s %s %s %s', xmin, created_at, user_id, seq, answer) \
+                FROM receipts WHERE key_hash = $1";
     let sql = hoga.sql().await;
-    let rows = sql.query(rows, &[&key]).await.expect("read");
+    let rows = sql.query(rows, &[&hash_of(key)]).await.expect("read");
     rows.iter().map(|row| row.get(0)).collect()
 }
 
 /// What the server said did not happen has no receipt.
 async fn check_denied(hoga: &Hoga, sent: &[Sent]) {
-    let denied: Vec<&str> =
-        sent.iter().filter(|bid| bid.denied).map(|bid| bid.key.as_str()).collect();
+    let denied: Vec<i64> =
+        sent.iter().filter(|bid| bid.denied).map(|bid| hash_of(&bid.key)).collect();
     let sql = hoga.sql().await;
     let count: i64 = sql
-        .query_one("SELECT count(*) FROM receipts WHERE key = ANY ($1)", &[&denied])
+        .query_one("SELECT count(*) FROM receipts WHERE key_hash = ANY ($1)", &[&denied])
         .await
         .expect("counted")
         .get(0);

@@ -29,7 +29,7 @@ pub async fn place_bid(
     let key = bid.receipt_key(key, bidder.0, id)?;
     let request_id = body::request_id(&request);
     let mut hash = [0; 32];
-    hash[..16].copy_from_slice(&key.fingerprint);
+    hash[..16].copy_from_slice(key.fingerprint.as_bytes());
     let accepted = Accepted {
         auction: id.0,
         seq: request_id.map_or(0, |id| id.len() as u64),

@@ -1,7 +1,7 @@
 -- One bid, decided under the lock of the auction's row, with everything that Hoga writes for it:
 -- the event with its hash, the standing, the receipt and the outbox row.
 CREATE FUNCTION bench_place_bid(
-    p_auction uuid, p_user uuid, p_alias text, p_key text, p_fingerprint bytea, p_amount bigint,
+    p_auction uuid, p_user uuid, p_alias text, p_key bigint, p_fingerprint uuid, p_amount bigint,
     p_salt text, p_received timestamptz, p_request_id text, OUT accepted boolean, OUT answer text
 ) LANGUAGE plpgsql AS $$
 DECLARE
@@ -17,7 +17,7 @@ DECLARE
     c_time constant text := 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"';
 BEGIN
     SELECT r.accepted, r.answer INTO accepted, answer
-    FROM receipts r WHERE r.user_id = p_user AND r.key = p_key;
+    FROM receipts r WHERE r.user_id = p_user AND r.key_hash = p_key;
     IF FOUND THEN
         RETURN;
     END IF;
@@ -77,6 +77,6 @@ BEGIN
             coalesce(to_json(p_request_id)::text, 'null'));
     END IF;
 
-    INSERT INTO receipts (user_id, key, fingerprint, accepted, answer, created_at)
+    INSERT INTO receipts (user_id, key_hash, fingerprint, accepted, answer, created_at)
     VALUES (p_user, p_key, p_fingerprint, accepted, answer, v_now);
 END $$;

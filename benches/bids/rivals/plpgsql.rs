@@ -44,10 +44,10 @@ pub async fn place_bid(
     let key = bid.receipt_key(key, bidder.0, id)?;
     let request_id = body::request_id(&request);
     let salt: u128 = rand::random();
-    let (fingerprint, salt) = (&key.fingerprint[..], format!("{salt:032x}"));
-    let (user, alias, name) = (key.user, alias(bidder.0), key.key);
+    let (fingerprint, salt) = (key.fingerprint, format!("{salt:032x}"));
+    let (user, alias, hash) = (key.user, alias(bidder.0), key.hash);
     let params: [&(dyn ToSql + Sync); 9] =
-        [&id, &user, &alias, &name, &fingerprint, &amount, &salt, &received_at, &request_id];
+        [&id, &user, &alias, &hash, &fingerprint, &amount, &salt, &received_at, &request_id];
     let (accepted, text) = call(&pool, &params).await.map_err(|error| {
         tracing::error!(%error, "a bid could not be placed");
         Problem::from(Code::Internal)

@@ -34,7 +34,7 @@ use super::{Accepted, alias, answer, won};
 use crate::Failed;
 
 const FIND_RECEIPT: &str =
-    "SELECT fingerprint, accepted, answer FROM receipts WHERE user_id = $1 AND key = $2";
+    "SELECT fingerprint, accepted, answer FROM receipts WHERE user_id = $1 AND key_hash = $2";
 const LOCK: &str = "
     SELECT s.status, s.price, s.minimum_next_bid, s.bid_count, s.leader_alias, s.ends_at, s.seq,
            s.head_hash, a.seller_id, a.cap, a.increment
@@ -48,7 +48,7 @@ const UPDATE_STANDING: &str = "
         reserve_met = true, seq = $6, head_hash = $7
     WHERE auction_id = $1";
 const INSERT_RECEIPT: &str = "
-    INSERT INTO receipts (user_id, key, fingerprint, accepted, answer, created_at)
+    INSERT INTO receipts (user_id, key_hash, fingerprint, accepted, answer, created_at)
     VALUES ($1, $2, $3, $4, $5, $6)";
 const INSERT_OUTBOX: &str = "
     INSERT INTO outbox (auction_ids, first_seqs, last_seqs)
@@ -114,11 +114,11 @@ impl Bid {
             None => (true, self.accept(&transaction, &row, decided_at).await?),
         };
         let statement = transaction.prepare_cached(INSERT_RECEIPT).await?;
-        let (key, fingerprint) = (&self.key, &self.key.fingerprint[..]);
+        let key = &self.key;
         transaction
             .execute(
                 &statement,
-                &[&key.user, &key.key, &fingerprint, &accepted, &text, &decided_at],
+                &[&key.user, &key.hash, &key.fingerprint, &accepted, &text, &decided_at],
             )
             .await?;
         transaction.commit().await?;
@@ -127,7 +127,7 @@ impl Bid {
 
     async fn kept(&self, transaction: &Transaction<'_>) -> Result<Option<(bool, String)>, Failed> {
         let statement = transaction.prepare_cached(FIND_RECEIPT).await?;
-        let row = transaction.query_opt(&statement, &[&self.key.user, &self.key.key]).await?;
+        let row = transaction.query_opt(&statement, &[&self.key.user, &self.key.hash]).await?;
         Ok(row.map(|row| (row.get(1), row.get(2))))
     }
 

@@ -16,11 +16,12 @@ use crate::{
     events::envelope::Envelope,
     exchange::{
         clock::What,
+        kinds::{Decided, MadeOf},
         queue::{Chain, Draft},
         request::{Answer, Refusal},
     },
     log::{self, Entry, IncrementForm, hash::Hash},
-    store::{EventColumns, ItemRow, NewAuction, StandingColumns},
+    store::{EventColumns, EventRow, ItemRow, NewAuction, StandingColumns},
 };
 
 /// A rejection, with what helps the caller to go on.
@@ -88,19 +89,25 @@ pub(in crate::exchange) struct Deciding<'a> {
 
 impl Deciding<'_> {
     /// Decides, applies what follows, and writes it down.
-    pub fn decide(&mut self, command: &Command, request_id: Option<&str>, at: Timestamp) -> Answer {
+    pub fn decide(
+        &mut self,
+        command: &Command,
+        request_id: Option<&str>,
+        at: Timestamp,
+    ) -> Decided {
         match decide(self.state, command, at) {
-            Ok(events) => Answer::Accepted { receipt: self.apply(command, &events, at) },
-            Err(rejection) => Answer::Refused(Refusal::Auction(AuctionRefusal {
-                rejection,
-                figures: Figures::of(self.state),
-                request_id: request_id.map(str::to_owned),
-            })),
+            Ok(events) => self.apply(command, &events, at),
+            Err(rejection) => {
+                let figures = Figures::of(self.state);
+                let request_id = request_id.map(str::to_owned);
+                let refusal = AuctionRefusal { rejection, figures, request_id };
+                Decided { answer: Answer::Refused(Refusal::Auction(refusal)), made_of: None }
+            }
         }
     }
 
     /// Applies events and writes them down; the receipt of the one that was asked for.
-    fn apply(&mut self, command: &Command, events: &[Event], at: Timestamp) -> String {
+    fn apply(&mut self, command: &Command, events: &[Event], at: Timestamp) -> Decided {
         let LogId::Auction(id) = self.chain.id;
         let mut asked_for = None;
         for event in events {
@@ -133,7 +140,47 @@ impl Deciding<'_> {
             hash,
             ceiling_salt: salt.as_ref().map(|salt| salt.as_str()),
         };
-        serde_json::to_string(&receipt).expect("a struct of strings and numbers is always JSON")
+        let made_of = is_made_of_events(outcome).then(|| MadeOf {
+            seq: self::seq(seq),
+            events: i16::try_from(self.state.seq - seq + 1).unwrap_or(i16::MAX),
+        });
+        Decided { answer: Answer::Accepted { receipt: receipt.encode() }, made_of }
+    }
+}
+
+/// Whether a receipt of this outcome says nothing that its events do not: those of bids, which are
+/// nearly all.
+fn is_made_of_events(outcome: &str) -> bool {
+    matches!(outcome, "leading" | "outbid")
+}
+
+/// The receipt of a bid, made of its event and those that followed from it: the same bytes.
+pub(in crate::exchange) fn receipt_again(id: AuctionId, events: &[EventRow]) -> Option<String> {
+    let (first, last) = (events.first()?, events.last()?);
+    let event = log::decode(&first.kind, &first.data, first.private.as_deref()).ok()?;
+    let outcome = receipt_outcome(&event).filter(|outcome| is_made_of_events(outcome))?;
+    let Event::BidPlaced(bid) = event else { return None };
+    let after = log::after(&last.kind, &last.data).ok()?;
+    let salt = matches!(bid.offer, Offer::Ceiling(_)).then(|| salt_hex(bid.salt));
+    let receipt = Receipt {
+        auction_id: id,
+        seq: u64::try_from(first.seq).ok()?,
+        outcome,
+        price: after.price,
+        minimum_next_bid: after.minimum(),
+        ends_at: after.ends_at,
+        reserve_met: log::told_reserve_met(&first.data)?,
+        received_at: bid.received_at,
+        decided_at: first.at,
+        hash: Hash::from_slice(&first.hash)?,
+        ceiling_salt: salt.as_ref().map(|salt| salt.as_str()),
+    };
+    Some(receipt.encode())
+}
+
+impl Receipt<'_> {
+    fn encode(&self) -> String {
+        serde_json::to_string(self).expect("a struct of strings and numbers is always JSON")
     }
 }
 

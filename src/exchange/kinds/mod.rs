@@ -139,7 +139,7 @@ impl Subject {
         request: &Request,
         at: Timestamp,
         draft: &mut Draft,
-    ) -> Answer {
+    ) -> Decided {
         match (self, mark, &request.command) {
             (Subject::Auction(state), Mark::Auction(mark), Command::Auction(command)) => {
                 let mut deciding = auction::Deciding { state, mark, chain, draft };
@@ -181,6 +181,30 @@ impl Subject {
 pub(super) const fn format(id: LogId) -> i16 {
     match id {
         LogId::Auction(_) => auction_form::FORMAT,
+    }
+}
+
+/// An answer, and of which events it can be made again.
+pub(super) struct Decided {
+    pub answer: Answer,
+    /// None where it has to be kept as text.
+    pub made_of: Option<MadeOf>,
+}
+
+/// The events that an answer can be made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MadeOf {
+    /// The one that was asked for.
+    pub seq: i64,
+    /// How many followed from the request, from that one on.
+    pub events: i16,
+}
+
+/// The receipt that these events, as [`MadeOf`] names them, were answered with; `None` if they cannot
+/// be read.
+pub(super) fn receipt_again(id: LogId, events: &[EventRow]) -> Option<String> {
+    match id {
+        LogId::Auction(id) => auction::receipt_again(id, events),
     }
 }
 

@@ -629,11 +629,10 @@ async fn made_before(
     key: Option<&ReceiptKey>,
 ) -> Result<Option<AuctionId>, Problem> {
     let Some(key) = key else { return Ok(None) };
-    let Some(receipt) = state.store.receipt(key.user, &key.key).await? else { return Ok(None) };
-    if receipt.fingerprint != key.fingerprint {
-        return Err(Code::IdempotencyKeyReused.into());
-    }
-    receipt.answer.parse().map(Some).map_err(|_| Code::IdempotencyKeyReused.into())
+    let Some((fingerprint, answer)) = state.store.kept_text(key).await? else { return Ok(None) };
+    let answer = answer.filter(|_| fingerprint == key.fingerprint);
+    let answer = answer.ok_or(Code::IdempotencyKeyReused)?;
+    answer.parse().map(Some).map_err(|_| Code::IdempotencyKeyReused.into())
 }
 
 async fn created(state: &State, id: AuctionId) -> Result<HttpResponse, Problem> {

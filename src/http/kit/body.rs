@@ -269,7 +269,7 @@ impl IdempotencyKey {
     /// Where a retry is merely convenient.
     pub fn optional(self, user: UserId, request: &[&dyn std::fmt::Display]) -> Option<ReceiptKey> {
         let key = self.0?;
-        Some(ReceiptKey { user, key, fingerprint: fingerprint(request) })
+        Some(ReceiptKey::new(user, &key, &fingerprint(request)))
     }
 }
 

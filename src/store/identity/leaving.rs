@@ -65,8 +65,7 @@ const OPEN: &str = "
     WITH bid_in AS (
         SELECT auction_id FROM auction_bidders WHERE user_id = $1
         UNION
-        SELECT CASE WHEN answer LIKE '{%' THEN (answer::jsonb ->> 'auction_id')::uuid END
-        FROM receipts WHERE user_id = $1 AND accepted)
+        SELECT log_id FROM receipts WHERE user_id = $1 AND accepted AND log_id IS NOT NULL)
     SELECT 'leading_bid', s.auction_id, s.ends_at
     FROM bid_in JOIN standings s ON s.auction_id = bid_in.auction_id
     WHERE s.status = 'live' AND s.leader_id = $1

@@ -15,6 +15,7 @@ use tokio_postgres::{
     tls::NoTlsStream,
     types::ToSql,
 };
+use uuid::Uuid;
 
 use crate::domain::{
     id::{AuctionId, LogId, UserId},
@@ -23,7 +24,8 @@ use crate::domain::{
 };
 use crate::store::{
     log::{
-        receipts::{Receipt, ReceiptKey, receipt},
+        events::EventRow,
+        receipts::{Kept, Receipt, ReceiptKey},
         slots::Owned,
     },
     market::catalogue::ItemRow,
@@ -37,11 +39,15 @@ const LOCK_TIMEOUT_MS: u32 = 5_000;
 /// statements: each of the three.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Those that are there of some keys: a row for each, or for each event that it points at.
 const FIND_RECEIPTS: &str = "
-    SELECT k.place::int4, r.fingerprint, r.accepted, r.answer
-    FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS k (user_id, key, place)
-    JOIN receipts r ON r.user_id = k.user_id AND r.key = k.key
-    ORDER BY k.place";
+    SELECT k.place::int4, r.fingerprint, r.accepted, r.answer,
+           e.auction_id, e.seq, e.kind, e.at, e.data, e.private, e.hash
+    FROM unnest($1::uuid[], $2::int8[]) WITH ORDINALITY AS k (user_id, key_hash, place)
+    JOIN receipts r ON r.user_id = k.user_id AND r.key_hash = k.key_hash
+    LEFT JOIN events e
+        ON e.auction_id = r.log_id AND e.seq >= r.seq AND e.seq < r.seq + r.events
+    ORDER BY k.place, e.seq";
 
 /// Rows beside the logs that decisions read or change, locked in one order so that no two lanes wait
 /// for each other.
@@ -261,32 +267,50 @@ impl StandingColumns {
 #[allow(missing_docs)]
 pub struct ReceiptColumns {
     pub user_id: Vec<UserId>,
-    pub key: Vec<String>,
-    pub fingerprint: Vec<Vec<u8>>,
+    pub key_hash: Vec<i64>,
+    pub fingerprint: Vec<Uuid>,
+    pub log_id: Vec<LogId>,
+    pub seq: Vec<Option<i64>>,
+    pub events: Vec<Option<i16>>,
     pub accepted: Vec<bool>,
-    pub answer: Vec<String>,
+    pub answer: Vec<Option<String>>,
 }
 
 /// The same in another order.
 struct OrderedReceipts<'a> {
     user_id: Vec<UserId>,
-    key: Vec<&'a str>,
-    fingerprint: Vec<&'a [u8]>,
+    key_hash: Vec<i64>,
+    fingerprint: Vec<Uuid>,
+    log_id: Vec<LogId>,
+    seq: Vec<Option<i64>>,
+    events: Vec<Option<i16>>,
     accepted: Vec<bool>,
-    answer: Vec<&'a str>,
+    answer: Vec<Option<&'a str>>,
 }
 
 impl OrderedReceipts<'_> {
-    fn parameters(&self) -> [Parameter<'_>; 5] {
-        [&self.user_id, &self.key, &self.fingerprint, &self.accepted, &self.answer]
+    fn parameters(&self) -> [Parameter<'_>; 8] {
+        [
+            &self.user_id,
+            &self.key_hash,
+            &self.fingerprint,
+            &self.log_id,
+            &self.seq,
+            &self.events,
+            &self.accepted,
+            &self.answer,
+        ]
     }
 }
 
 impl ReceiptColumns {
     const COLUMNS: &[(&str, &str)] = &[
         ("user_id", "uuid"),
-        ("key", "text"),
-        ("fingerprint", "bytea"),
+        ("key_hash", "int8"),
+        ("fingerprint", "uuid"),
+        ("log_id", "uuid"),
+        ("seq", "int8"),
+        ("events", "int2"),
         ("accepted", "bool"),
         ("answer", "text"),
     ];
@@ -294,14 +318,20 @@ impl ReceiptColumns {
     /// All lanes write their rows in this one order: two that had the same two keys would else wait
     /// for each other, each having written what the other is about to.
     fn in_order_of_keys(&self) -> OrderedReceipts<'_> {
-        let mut order: Vec<usize> = (0..self.key.len()).collect();
-        order.sort_unstable_by_key(|place| (self.user_id[*place], self.key[*place].as_str()));
+        let mut order: Vec<usize> = (0..self.key_hash.len()).collect();
+        order.sort_unstable_by_key(|place| (self.user_id[*place], self.key_hash[*place]));
+        fn ordered<T: Copy>(order: &[usize], column: &[T]) -> Vec<T> {
+            order.iter().map(|place| column[*place]).collect()
+        }
         OrderedReceipts {
-            user_id: order.iter().map(|place| self.user_id[*place]).collect(),
-            key: order.iter().map(|place| self.key[*place].as_str()).collect(),
-            fingerprint: order.iter().map(|place| self.fingerprint[*place].as_slice()).collect(),
-            accepted: order.iter().map(|place| self.accepted[*place]).collect(),
-            answer: order.iter().map(|place| self.answer[*place].as_str()).collect(),
+            user_id: ordered(&order, &self.user_id),
+            key_hash: ordered(&order, &self.key_hash),
+            fingerprint: ordered(&order, &self.fingerprint),
+            log_id: ordered(&order, &self.log_id),
+            seq: ordered(&order, &self.seq),
+            events: ordered(&order, &self.events),
+            accepted: ordered(&order, &self.accepted),
+            answer: order.iter().map(|place| self.answer[*place].as_deref()).collect(),
         }
     }
 }
@@ -500,10 +530,10 @@ impl BatchWriter {
         keys: &[ReceiptKey],
     ) -> Result<Vec<KnownReceipt>, CommitError> {
         let users: Vec<UserId> = keys.iter().map(|key| key.user).collect();
-        let names: Vec<&str> = keys.iter().map(|key| key.key.as_str()).collect();
-        let found = self.client.query(&self.find_receipts, &[&users, &names]).await;
+        let hashes: Vec<i64> = keys.iter().map(|key| key.hash).collect();
+        let found = self.client.query(&self.find_receipts, &[&users, &hashes]).await;
         let rows = found.map_err(CommitError::before_commit)?;
-        Ok(rows.iter().filter_map(known_receipt).collect())
+        Ok(known_receipts(&rows))
     }
 
     /// Writes the rows of decisions that read nothing beside the logs: one statement, which is its own
@@ -611,10 +641,32 @@ fn behind_fence(written: Row) -> Result<Option<i64>, CommitError> {
     if written.get(0) { Ok(written.get(1)) } else { Err(CommitError::NotOwner) }
 }
 
-fn known_receipt(row: &Row) -> Option<KnownReceipt> {
-    let place = usize::try_from(row.get::<_, i32>(0)).ok()?.checked_sub(1)?;
-    let receipt = receipt(row.get(1), row.get(2), row.get(3)).ok()?;
-    Some(KnownReceipt { place, receipt })
+fn known_receipts(rows: &[Row]) -> Vec<KnownReceipt> {
+    let place = |row: &Row| row.get::<_, i32>(0);
+    rows.chunk_by(|one, other| place(one) == place(other))
+        .filter_map(|rows| {
+            let first = rows.first()?;
+            let kept = match first.get::<_, Option<String>>(3) {
+                Some(answer) => Kept::Text { accepted: first.get(2), answer },
+                None => Kept::Events(rows.iter().filter_map(event_row).collect()),
+            };
+            let place = usize::try_from(place(first)).ok()?.checked_sub(1)?;
+            Some(KnownReceipt { place, receipt: Receipt { fingerprint: first.get(1), kept } })
+        })
+        .collect()
+}
+
+/// The event of a row, if there is one.
+fn event_row(row: &Row) -> Option<EventRow> {
+    Some(EventRow {
+        auction_id: row.get::<_, Option<AuctionId>>(4)?,
+        seq: row.get(5),
+        kind: row.get(6),
+        at: row.get(7),
+        data: row.get(8),
+        private: row.get(9),
+        hash: row.get(10),
+    })
 }
 
 #[cfg(test)]

@@ -206,7 +206,7 @@ const INSERT_OUTBOX: &str = "
            array_fill(1::int8, ARRAY[cardinality($1)])";
 
 const INSERT_RECEIPT: &str = "
-    INSERT INTO receipts (user_id, key, fingerprint, accepted, answer, created_at)
+    INSERT INTO receipts (user_id, key_hash, fingerprint, accepted, answer, created_at)
     VALUES ($1, $2, $3, true, $4, $5)";
 
 /// What was folded of the watchers and what was not yet together are the count.
@@ -252,9 +252,11 @@ impl Store {
         insert_items(&transaction, INSERT_AUCTIONS, &all).await.map_err(StoreError::named)?;
         insert_beginnings(&transaction, &all).await.map_err(StoreError::named)?;
         if let (Some((key, answer)), Some(first)) = (receipt, new.first()) {
-            let fingerprint: &[u8] = &key.fingerprint;
             transaction
-                .execute(INSERT_RECEIPT, &[&key.user, &key.key, &fingerprint, &answer, &first.at])
+                .execute(
+                    INSERT_RECEIPT,
+                    &[&key.user, &key.hash, &key.fingerprint, &answer, &first.at],
+                )
                 .await
                 .map_err(StoreError::named)?;
         }
