@@ -2,6 +2,7 @@
 //! certificates, behind a pooler, to several hosts.
 
 mod certificates;
+mod pooler;
 mod postgres;
 mod rabbitmq;
 
