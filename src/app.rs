@@ -16,7 +16,7 @@ use std::{
 use actix_web::dev::{Server, ServerHandle};
 
 use crate::{
-    config::{Config, ConfigError, KakaoApp, StreamsMax},
+    config::{Config, ConfigError, DatabaseUrl, KakaoApp, StreamsMax},
     embedded::{
         demo,
         kakao::{self as stand_in, StandIn},
@@ -24,7 +24,7 @@ use crate::{
     events::{
         bus::{Bus, Consumer},
         in_process::InProcessBus,
-        rabbitmq::{Broker, Names, RabbitMq},
+        rabbitmq::{Broker, Names, RabbitMq, Servers},
         relay::Relay,
     },
     exchange::{self, CatchUpError, Exchange},
@@ -46,8 +46,8 @@ use crate::{
     },
     outgoing::{self, Sender, SenderError},
     store::{
-        ConnectionsMax, DatabaseError, ExchangeSettings, Lease, LeaseError, MigrateError, Owned,
-        Store, StoreError, purges,
+        ConnectError, ConnectionsMax, DatabaseError, ExchangeSettings, Lease, LeaseError,
+        MigrateError, Owned, Store, StoreError, purges,
     },
     tasks::Tasks,
     telemetry, wall_clock,
@@ -97,6 +97,9 @@ pub enum StartError {
     /// No key for web push.
     #[error("browsers cannot be written to")]
     Vapid(#[from] VapidError),
+    /// What a broadcaster's database says to its connections.
+    #[error("the database cannot be used")]
+    Connect(#[from] ConnectError),
     /// The pool.
     #[error("the database cannot be used")]
     Store(#[from] StoreError),
@@ -179,7 +182,7 @@ impl Application {
     /// What could not be started.
     pub async fn build(
         config: &Config,
-        database: tokio_postgres::Config,
+        database: impl Into<DatabaseUrl>,
         listener: TcpListener,
     ) -> Result<Application, StartError> {
         let tasks = &Tasks::default();
@@ -271,7 +274,7 @@ impl Application {
     /// What could not be started.
     pub async fn build_broadcaster(
         config: &Config,
-        database: tokio_postgres::Config,
+        database: impl Into<DatabaseUrl>,
         listener: TcpListener,
     ) -> Result<Application, StartError> {
         let tasks = &Tasks::default();
@@ -282,6 +285,7 @@ impl Application {
         }
         let (keys, key_file) = KeyFile::open(key_file)?;
         let store = Store::with(database, connections(config))?;
+        store.check_connection().await?;
         store.check_database(connections(config), 0).await?;
         let exchange = store.exchange_settings().await?.ok_or(StartError::NoExchange)?;
         let config = config.clone();
@@ -423,7 +427,8 @@ fn settings(config: &Config) -> ExchangeSettings {
 pub fn broker(config: &Config) -> Option<Broker> {
     let url = config.amqp_url.as_ref()?;
     let names = Names::with_prefix(config.amqp_prefix.as_deref().unwrap_or_default());
-    Some(Broker { uri: url.0.clone(), names })
+    let servers = Servers::new(url.uris.clone(), url.tls.clone());
+    Some(Broker { servers, names })
 }
 
 /// By what browsers are written to: a sender of its own, so that no webhook takes its turns.

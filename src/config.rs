@@ -10,7 +10,13 @@ use std::{
     str::FromStr,
 };
 
-use crate::domain::money::Amount;
+use lapin::uri::{AMQPScheme, AMQPUri};
+
+pub use crate::database_url::DatabaseUrl;
+use crate::{
+    domain::money::Amount,
+    tls::{ClientTls, Identity, Roots, Verification},
+};
 
 /// Everything that an operator can set. Units are in the names.
 #[derive(Debug, Clone)]
@@ -54,7 +60,8 @@ pub struct Config {
     pub demo: bool,
     /// `HOGA_DEMO_LOGIN`: whether anybody can log in as anybody; see [`Config::has_demo_login`].
     pub demo_login: Option<bool>,
-    /// `HOGA_AMQP_URL`: RabbitMQ; without it events stay in the process.
+    /// `HOGA_AMQP_URL`, `HOGA_AMQP_CA_FILE`, `HOGA_AMQP_CERT_FILE` and `HOGA_AMQP_KEY_FILE`:
+    /// RabbitMQ; without it events stay in the process.
     pub amqp_url: Option<AmqpUrl>,
     /// `HOGA_AMQP_PREFIX`: what every name on the broker begins with; without it nothing.
     pub amqp_prefix: Option<String>,
@@ -218,6 +225,8 @@ impl Default for Connections {
 
 /// The longest that a request may be given to come, in seconds.
 const REQUEST_TIMEOUT_S_MAX: u32 = 3_600;
+/// Brokers that stand for each other, at most.
+const AMQP_SERVERS_MAX: usize = 16;
 /// Bids of one user in a second, unless the operator says otherwise.
 const BIDS_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).expect("positive");
 /// Other requests of one user or address in a second, unless the operator says otherwise.
@@ -225,25 +234,21 @@ const REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("positive");
 /// Steps of logins from one address in a minute, unless the operator says otherwise.
 const LOGINS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).expect("positive");
 
-/// Where Postgres is. Printed without its password.
-#[derive(Clone)]
-pub struct DatabaseUrl(pub tokio_postgres::Config);
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DatabaseUrl({:?})", self.0.get_dbname())
-    }
-}
-
 /// Where RabbitMQ is, and as whom to go there. Printed without user and password.
 #[derive(Clone)]
-pub struct AmqpUrl(pub lapin::uri::AMQPUri);
+pub struct AmqpUrl {
+    /// One or several servers that stand for each other.
+    pub uris: Vec<AMQPUri>,
+    /// How TLS is spoken to those whose scheme is `amqps`.
+    pub tls: ClientTls,
+}
 
 impl AmqpUrl {
-    /// Host, port and virtual host, without user and password.
+    /// Hosts, ports and virtual hosts, without user and password.
     fn address(&self) -> String {
-        let authority = &self.0.authority;
-        format!("{}:{}/{}", authority.host, authority.port, self.0.vhost)
+        let address =
+            |uri: &AMQPUri| format!("{}:{}/{}", uri.authority.host, uri.authority.port, uri.vhost);
+        self.uris.iter().map(address).collect::<Vec<_>>().join(",")
     }
 }
 
@@ -266,6 +271,9 @@ pub struct ConfigError {
 /// Every variable that is read, here and by [`crate::telemetry`] and [`crate::embedded`].
 const VARIABLES: &[&str] = &[
     "HOGA_ALLOWED_ORIGINS",
+    "HOGA_AMQP_CA_FILE",
+    "HOGA_AMQP_CERT_FILE",
+    "HOGA_AMQP_KEY_FILE",
     "HOGA_AMQP_PREFIX",
     "HOGA_AMQP_URL",
     "HOGA_BIDS_PER_SECOND_MAX",
@@ -514,20 +522,8 @@ fn parsed<T: FromStr>(
 fn database_url(lookup: Lookup<'_>) -> Result<Option<DatabaseUrl>, ConfigError> {
     let variable = "HOGA_DATABASE_URL";
     let Some(url) = set(lookup, variable) else { return Ok(None) };
-    // The URL may hold a password: the error must not repeat it.
-    let config: tokio_postgres::Config = url.parse().map_err(|_| ConfigError {
-        variable,
-        problem: "must be a Postgres URL, such as postgres://user:password@host:5432/hoga".into(),
-    })?;
-    if config.get_hosts().is_empty() {
-        return Err(ConfigError { variable, problem: "must name a host".into() });
-    }
-    if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
-        let problem = "asks for TLS, which this version does not speak to Postgres; \
-                       use sslmode=disable over a private network or a socket";
-        return Err(ConfigError { variable, problem: problem.into() });
-    }
-    Ok(Some(DatabaseUrl(config)))
+    let parsed = DatabaseUrl::parse(&url);
+    parsed.map(Some).map_err(|problem| ConfigError { variable, problem })
 }
 
 fn database_connections(lookup: Lookup<'_>) -> Result<ConnectionsMax, ConfigError> {
@@ -545,20 +541,69 @@ fn database_connections(lookup: Lookup<'_>) -> Result<ConnectionsMax, ConfigErro
 
 fn amqp_url(lookup: Lookup<'_>) -> Result<Option<AmqpUrl>, ConfigError> {
     let variable = "HOGA_AMQP_URL";
-    let Some(url) = set(lookup, variable) else { return Ok(None) };
-    // The URL may hold a password: the error must not repeat it.
-    let uri: lapin::uri::AMQPUri = url.parse().map_err(|_| ConfigError {
-        variable,
-        problem: "must be an AMQP URL, such as amqp://user:password@host:5672/%2f".into(),
-    })?;
-    match uri.scheme {
-        lapin::uri::AMQPScheme::AMQP => Ok(Some(AmqpUrl(uri))),
-        lapin::uri::AMQPScheme::AMQPS => {
-            let problem = "asks for TLS, which this version does not speak to RabbitMQ; \
-                           use amqp:// over a private network";
-            Err(ConfigError { variable, problem: problem.into() })
-        }
+    let uris = set(lookup, variable).map(|text| amqp_uris(&text)).transpose();
+    let uris = uris.map_err(|problem| ConfigError { variable, problem: problem.to_owned() })?;
+    let uris = uris.unwrap_or_default();
+    let is_tls = uris.iter().any(|uri| matches!(uri.scheme, AMQPScheme::AMQPS));
+    let tls = amqp_tls(lookup, is_tls)?;
+    Ok((!uris.is_empty()).then_some(AmqpUrl { uris, tls }))
+}
+
+/// The URLs of a list. They may hold passwords: the error must not repeat them.
+fn amqp_uris(list: &str) -> Result<Vec<AMQPUri>, &'static str> {
+    // A password may hold a comma.
+    let list = list.replace(", ", ",");
+    let starts: Vec<usize> = list.match_indices(",amqp").map(|(at, _)| at).collect();
+    let ends = starts.iter().copied().chain([list.len()]);
+    let begins = [0].into_iter().chain(starts.iter().map(|at| at + 1));
+    let uris: Vec<AMQPUri> = begins
+        .zip(ends)
+        .map(|(begin, end)| list[begin..end].parse())
+        .collect::<Result<_, _>>()
+        .map_err(|_| {
+            "must be an AMQP URL, such as amqp://user:password@host:5672/%2f or amqps://…:5671/%2f, or \
+             several of them, separated by commas"
+        })?;
+    if uris.len() > AMQP_SERVERS_MAX {
+        return Err("must name 16 servers at most");
     }
+    Ok(uris)
+}
+
+fn amqp_tls(lookup: Lookup<'_>, is_tls: bool) -> Result<ClientTls, ConfigError> {
+    let (ca, certificate, key) = ("HOGA_AMQP_CA_FILE", "HOGA_AMQP_CERT_FILE", "HOGA_AMQP_KEY_FILE");
+    let useless = [ca, certificate, key].into_iter().find(|name| set(lookup, name).is_some());
+    if let Some(variable) = useless.filter(|_| !is_tls) {
+        let problem = "is for TLS, and no URL in HOGA_AMQP_URL begins with amqps://";
+        return Err(ConfigError { variable, problem: problem.into() });
+    }
+    let without = |variable, other| {
+        Err(ConfigError { variable, problem: format!("goes with {other}, which is not set") })
+    };
+    let identity = match (set(lookup, certificate), set(lookup, key)) {
+        (None, None) => None,
+        (Some(certificate), Some(key)) => {
+            Some(Identity { certificate: certificate.into(), key: key.into() })
+        }
+        (Some(_), None) => return without(certificate, key),
+        (None, Some(_)) => return without(key, certificate),
+    };
+    let roots = set(lookup, ca).map_or(Roots::System, |file| Roots::File(file.into()));
+    let variable = match roots {
+        Roots::File(_) => ca,
+        Roots::System => "HOGA_AMQP_URL",
+    };
+    let (verification, shown) = (Verification::ChainAndHost(roots), identity.clone());
+    if is_tls {
+        // One by one, so that the variable is the right one.
+        ClientTls { verification: verification.clone(), identity: None }
+            .tried()
+            .map_err(|problem| ConfigError { variable, problem })?;
+        ClientTls { verification: Verification::Nothing, identity: shown }
+            .tried()
+            .map_err(|problem| ConfigError { variable: certificate, problem })?;
+    }
+    Ok(ClientTls { verification, identity })
 }
 
 /// Short enough that every name fits into the 255 bytes that AMQP has for one.
@@ -883,11 +928,13 @@ mod tests {
             ("HOGA_BIND", "8080"),
             ("HOGA_BIND", "localhost"),
             ("HOGA_DATABASE_URL", "mysql://x"),
-            ("HOGA_DATABASE_URL", "postgres://u:secret@h/db?sslmode=require"),
+            ("HOGA_DATABASE_URL", "postgres://u:secret@h/db?sslmode=verify-full"),
             ("HOGA_DATABASE_CONNECTIONS_MAX", "0"),
             ("HOGA_LISTS_CONNECTIONS_MAX", "1001"),
             ("HOGA_AMQP_URL", "http://u:secret@h"),
-            ("HOGA_AMQP_URL", "amqps://u:secret@h"),
+            ("HOGA_AMQP_URL", "amqp://u:secret@h,amqp://u:secret@h:x"),
+            ("HOGA_AMQP_CA_FILE", "/nowhere/ca.pem"),
+            ("HOGA_AMQP_KEY_FILE", "/nowhere/secret.pem"),
             ("HOGA_AMQP_PREFIX", "my exchange"),
             ("HOGA_PUBLIC_URL", "auction.example.com"),
             ("HOGA_PUBLIC_URL", "https://"),
@@ -1103,6 +1150,25 @@ mod tests {
         assert!(!format!("{config:?}").contains("top-secret"));
         assert_eq!(format!("{:?}", config.amqp_url.expect("a URL")), "AmqpUrl(mq:5673//)");
         assert_eq!(config.amqp_prefix.as_deref(), Some("staging."));
+    }
+
+    #[test]
+    fn brokers_that_stand_for_each_other_are_a_list_and_tls_is_verified() {
+        let list = "amqps://u:top,secret@one/%2f, amqp://u:top,secret@two:5673/shop";
+        let servers = read(&[("HOGA_AMQP_URL", list)]).expect("two brokers").amqp_url;
+        let servers = servers.expect("two brokers");
+        assert_eq!(format!("{servers:?}"), "AmqpUrl(one:5671//,two:5673/shop)");
+        assert_eq!(servers.uris[0].authority.userinfo.password, "top,secret");
+        assert_eq!(servers.tls.verification, Verification::ChainAndHost(Roots::System));
+        let url = ("HOGA_AMQP_URL", "amqps://u:p@one/%2f");
+        let refused = |variables: &[_]| read(variables).expect_err("refused").to_string();
+        let no_file = refused(&[url, ("HOGA_AMQP_CA_FILE", "/nowhere/ca.pem")]);
+        assert!(
+            no_file.starts_with("HOGA_AMQP_CA_FILE cannot be used: /nowhere/ca.pem"),
+            "{no_file}"
+        );
+        let half = refused(&[url, ("HOGA_AMQP_CERT_FILE", "/nowhere/cert.pem")]);
+        assert!(half.contains("goes with HOGA_AMQP_KEY_FILE"), "{half}");
     }
 
     #[test]

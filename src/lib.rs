@@ -22,6 +22,7 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod database_url;
 pub mod domain;
 pub mod embedded;
 pub mod events;

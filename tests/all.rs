@@ -27,3 +27,5 @@ mod rabbit;
 mod rules;
 #[path = "schemathesis/main.rs"]
 mod schemathesis;
+#[path = "tls/main.rs"]
+mod tls;

@@ -11,13 +11,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("wall_clock", &["domain"]),
     ("telemetry", &["config", "tasks"]),
-    ("config", &["domain"]),
+    ("config", &["domain", "database_url", "tls"]),
+    ("database_url", &["tls"]),
     ("private_file", &[]),
     ("tls", &[]),
     ("tasks", &[]),
     ("log", &["domain"]),
-    ("store", &["domain", "log", "tasks"]),
-    ("events", &["domain", "log", "store", "tasks"]),
+    ("store", &["domain", "log", "tasks", "database_url", "tls"]),
+    ("events", &["domain", "log", "store", "tasks", "tls"]),
     ("exchange", &["domain", "log", "store", "tasks", "events", "wall_clock"]),
     ("live", &["domain", "log", "store", "tasks", "events", "wall_clock"]),
     (
@@ -320,6 +321,7 @@ const SPAWNS: &[&str] = &[
     // Connections, whose end is told.
     "store/log/lease.rs",
     "store/migrate.rs",
+    "store/connecting.rs",
     // A thread of a command, which joins it.
     "cli/progress.rs",
 ];

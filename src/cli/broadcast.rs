@@ -5,7 +5,7 @@ use std::{net::TcpListener, process::ExitCode};
 use super::{Failed, serve::stop_signal, setup::Database};
 use crate::{
     app::{self, Application, StartError},
-    config::Config,
+    config::{Config, DatabaseUrl},
     live::FOLLOWED_EVERY,
 };
 
@@ -39,7 +39,7 @@ pub fn run(config: &Config) -> Result<ExitCode, Failed> {
 
 async fn broadcast(
     config: &Config,
-    database: tokio_postgres::Config,
+    database: DatabaseUrl,
     listener: TcpListener,
 ) -> Result<(), Failed> {
     let application = Application::build_broadcaster(config, database, listener).await;

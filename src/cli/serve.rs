@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Failed, progress::Progress, setup::Database};
 use crate::{
     app::{self, Application},
-    config::Config,
+    config::{Config, DatabaseUrl},
     domain::time::Timestamp,
     embedded::{demo, lock::DataDirLock, postgres::Cluster},
 };
@@ -84,7 +84,7 @@ type Stop = Pin<Box<dyn Future<Output = ()>>>;
 
 async fn run_on(
     config: &Config,
-    database: tokio_postgres::Config,
+    database: DatabaseUrl,
     listener: TcpListener,
     progress: Progress,
     mut stop: Stop,

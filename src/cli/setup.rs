@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::Failed;
 use crate::{
-    config::Config,
+    config::{Config, DatabaseUrl},
     embedded::postgres::{Cluster, ClusterError, ClusterOptions, StopMode},
     store::Store,
 };
@@ -19,7 +19,7 @@ pub const EMBEDDED_DATABASE: &str = "hoga";
 /// of a command that failed, it is left as by [`Database::leave`].
 pub struct Database {
     /// How to connect.
-    pub config: tokio_postgres::Config,
+    pub config: DatabaseUrl,
     cluster: Option<Cluster>,
 }
 
@@ -30,10 +30,10 @@ impl Database {
     /// When the private cluster cannot be started.
     pub fn open(config: &Config) -> Result<Database, ClusterError> {
         if let Some(url) = &config.database_url {
-            return Ok(Database { config: url.0.clone(), cluster: None });
+            return Ok(Database { config: url.clone(), cluster: None });
         }
         let cluster = Cluster::start(ClusterOptions::new(&config.data_dir))?;
-        let config = cluster.config(EMBEDDED_DATABASE);
+        let config = cluster.config(EMBEDDED_DATABASE).into();
         let database = Database { config, cluster: Some(cluster) };
         if let Some(cluster) = &database.cluster {
             cluster.ensure_database(EMBEDDED_DATABASE)?;

@@ -102,6 +102,8 @@ pub enum Trouble {
     Connecting,
     /// Nobody answers, or the connection was lost.
     Unreachable,
+    /// TLS failed: one side does not believe the other's certificate.
+    Untrusted,
     /// The user, the password or the virtual host is wrong.
     AccessRefused,
     /// A queue or exchange of that name is there and is another one.
@@ -118,6 +120,7 @@ impl Trouble {
         match self {
             Trouble::Connecting => "connecting",
             Trouble::Unreachable => "unreachable",
+            Trouble::Untrusted => "untrusted",
             Trouble::AccessRefused => "access_refused",
             Trouble::OtherQueue => "queue_of_another_type",
             Trouble::Refused => "refused",

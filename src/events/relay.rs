@@ -409,7 +409,8 @@ mod tests {
 
     #[tokio::test]
     async fn viewers_are_told_by_the_relay_and_not_by_who_hands_over() {
-        let nowhere = "postgres://nobody@127.0.0.1:1/nothing".parse().expect("a configuration");
+        let nowhere: tokio_postgres::Config =
+            "postgres://nobody@127.0.0.1:1/nothing".parse().expect("a configuration");
         let store = Store::new(nowhere).expect("a store");
         let bus = Arc::new(Counting::default());
         let (handle, relay) =

@@ -236,7 +236,7 @@ impl Lane {
 
     async fn connect(&self) -> Result<(BatchWriter, Rc<Notify>), LaneConnectError> {
         let (client, connection) =
-            BatchWriter::connect(self.parts.store.config(), self.number).await?;
+            BatchWriter::connect(self.parts.store.url(), self.number).await?;
         let lane = self.number;
         let lost = Rc::new(Notify::new());
         let tell = Rc::clone(&lost);

@@ -888,7 +888,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_log_that_has_grown_enough_is_saved_once_and_only_while_there_is_room() {
-        let url = "postgres://nobody@127.0.0.1:1/nothing".parse().expect("a configuration");
+        let url: tokio_postgres::Config =
+            "postgres://nobody@127.0.0.1:1/nothing".parse().expect("a configuration");
         let store = store::Store::new(url).expect("a store");
         let (handle, _writer) = snapshots::snapshots(store);
         let mut grown = live();

@@ -126,6 +126,8 @@ pub enum BusWord {
     Connecting,
     /// The broker does not answer.
     Unreachable,
+    /// One side does not believe the other's certificate.
+    Untrusted,
     /// The broker does not know the account, or it may not do what it must.
     AccessRefused,
     /// A queue of that name is of another type.
@@ -143,6 +145,7 @@ impl BusWord {
             BusStanding::Down(trouble) => match trouble {
                 Trouble::Connecting => BusWord::Connecting,
                 Trouble::Unreachable => BusWord::Unreachable,
+                Trouble::Untrusted => BusWord::Untrusted,
                 Trouble::AccessRefused => BusWord::AccessRefused,
                 Trouble::OtherQueue => BusWord::QueueOfAnotherType,
                 Trouble::Refused => BusWord::Refused,

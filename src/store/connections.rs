@@ -7,21 +7,22 @@
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
-use tokio_postgres::NoTls;
 
-use super::{Store, StoreError};
+use super::{
+    Store, StoreError,
+    connecting::{CONNECT_TIMEOUT, PoolConnector, patience, settings},
+};
+use crate::database_url::DatabaseUrl;
 
 /// Connections of the background's pool: as many as there are tasks that may ask at the same time, most of
 /// which rarely do. No setting: fewer would let them wait for each other, more would be idle.
 pub const BACKGROUND_CONNECTIONS: usize = 16;
-/// How long is waited for a connection, and by a connection for its server.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a list waits for a connection: past it the answer is that too many ask.
 const LISTS_WAIT: Duration = Duration::from_millis(250);
 /// No statement runs longer.
-const STATEMENT_TIMEOUT_MS: u32 = 10_000;
+const STATEMENT_TIMEOUT_MS: &str = "10000";
 /// No list takes longer: with indexes for all of them it takes milliseconds.
-const LISTS_STATEMENT_TIMEOUT_MS: u32 = 2_000;
+const LISTS_STATEMENT_TIMEOUT_MS: &str = "2000";
 /// Connections besides pools and lanes: the lease, and one to migrate.
 const BESIDES: usize = 2;
 
@@ -89,45 +90,45 @@ const CHARACTER_CLASSES: &str =
     "SELECT datctype::text FROM pg_database WHERE datname = current_database()";
 
 impl Pools {
-    pub fn new(config: &tokio_postgres::Config, max: ConnectionsMax) -> Result<Pools, StoreError> {
+    pub fn new(url: &DatabaseUrl, max: ConnectionsMax) -> Result<Pools, StoreError> {
         // What is answered must be on disk whatever the database's or the role's default.
         let timeout =
-            format!("-c synchronous_commit=on -c statement_timeout={STATEMENT_TIMEOUT_MS}");
+            settings(&[("synchronous_commit", "on"), ("statement_timeout", STATEMENT_TIMEOUT_MS)]);
         // A plan for each list as it is asked for: what is rare is found otherwise than what is not.
         // And rows are looked up by their keys, whatever the statistics of a table that grew an
         // hour ago.
-        let of_lists = format!(
-            "-c statement_timeout={LISTS_STATEMENT_TIMEOUT_MS} -c plan_cache_mode=force_custom_plan \
-             -c jit=off -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
-        );
+        let of_lists = settings(&[
+            ("statement_timeout", LISTS_STATEMENT_TIMEOUT_MS),
+            ("plan_cache_mode", "force_custom_plan"),
+            ("jit", "off"),
+            ("enable_seqscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+        ]);
+        let wait = CONNECT_TIMEOUT;
         Ok(Pools {
-            background: pool(
-                config,
-                "hoga background",
-                &timeout,
-                BACKGROUND_CONNECTIONS,
-                CONNECT_TIMEOUT,
-            )?,
-            people: pool(config, "hoga reader", &timeout, max.people, CONNECT_TIMEOUT)?,
-            lists: pool(config, "hoga lists", &of_lists, max.lists, LISTS_WAIT)?,
+            background: pool(url, "hoga background", &timeout, BACKGROUND_CONNECTIONS, wait)?,
+            people: pool(url, "hoga reader", &timeout, max.people, wait)?,
+            lists: pool(url, "hoga lists", &of_lists, max.lists, LISTS_WAIT)?,
         })
     }
 }
 
 fn pool(
-    config: &tokio_postgres::Config,
+    url: &DatabaseUrl,
     name: &str,
-    options: &str,
+    settings: &str,
     size: usize,
     wait: Duration,
 ) -> Result<Pool, StoreError> {
-    let mut config = config.clone();
-    config.application_name(name).options(options).connect_timeout(CONNECT_TIMEOUT);
+    let mut config = url.postgres.clone();
+    config.application_name(name).connect_timeout(CONNECT_TIMEOUT);
+    let connector = PoolConnector { url: url.clone(), settings: settings.to_owned() };
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Verified };
-    Pool::builder(Manager::from_config(config, NoTls, recycling))
+    Pool::builder(Manager::from_connect(config, connector, recycling))
         .max_size(size)
         .wait_timeout(Some(wait))
-        .create_timeout(Some(CONNECT_TIMEOUT))
+        .create_timeout(Some(patience(url)))
         .recycle_timeout(Some(CONNECT_TIMEOUT))
         .runtime(Runtime::Tokio1)
         .build()

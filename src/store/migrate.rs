@@ -1,9 +1,11 @@
 //! Migrations: append-only files in `migrations/`, run under an advisory lock.
 
 use refinery::embed_migrations;
-use tokio_postgres::NoTls;
 
-use super::Store;
+use super::{
+    ConnectError, Store,
+    connecting::{CONNECT_TIMEOUT, connect},
+};
 
 embed_migrations!("migrations");
 
@@ -16,6 +18,9 @@ const UNLOCK: &str = "SELECT pg_advisory_unlock($1)";
 /// The schema could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
+    /// No connection that would do.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// No connection, or it was lost.
     #[error("cannot reach Postgres to migrate its schema")]
     Connection(#[from] tokio_postgres::Error),
@@ -31,10 +36,10 @@ impl Store {
     /// # Errors
     /// When Postgres cannot be reached or a migration fails; each runs in a transaction.
     pub async fn migrate(&self) -> Result<Vec<String>, MigrateError> {
-        let mut config = self.config().clone();
-        config.application_name("hoga migrate");
-        config.connect_timeout(super::connections::CONNECT_TIMEOUT);
-        let (mut client, connection) = config.connect(NoTls).await?;
+        self.check_connection().await?;
+        let mut config = self.url().postgres.clone();
+        config.application_name("hoga migrate").connect_timeout(CONNECT_TIMEOUT);
+        let (mut client, connection) = connect(self.url(), &config, "").await?;
         let connection = tokio::spawn(connection);
         client.execute(LOCK, &[&ADVISORY_LOCK]).await?;
         let outcome = migrations::runner().run_async(&mut client).await;

@@ -4,6 +4,7 @@
 //! never decide anything: it stores what was decided and reads it back. Each statement is a named
 //! constant next to its only caller.
 
+mod connecting;
 mod connections;
 mod durability;
 mod exchange_settings;
@@ -21,8 +22,11 @@ use std::sync::Arc;
 use deadpool_postgres::{Pool, PoolError, TimeoutType};
 use tokio_postgres::error::SqlState;
 
+use crate::database_url::DatabaseUrl;
+
 use self::connections::Pools;
 pub use self::{
+    connecting::{ConnectError, Connection},
     connections::{BACKGROUND_CONNECTIONS, ConnectionsMax, DatabaseError},
     exchange_settings::ExchangeSettings,
     identity::{
@@ -85,7 +89,7 @@ pub use self::{
 /// The database, for everybody but the lanes. Clones share their connections.
 #[derive(Clone)]
 pub struct Store {
-    config: Arc<tokio_postgres::Config>,
+    url: Arc<DatabaseUrl>,
     /// Those that this one asks over.
     pool: Pool,
     /// Whether those are the ones for lists, where nobody waits.
@@ -148,8 +152,8 @@ impl Store {
     ///
     /// # Errors
     /// When the pools cannot be built.
-    pub fn new(config: tokio_postgres::Config) -> Result<Store, StoreError> {
-        Store::with(config, ConnectionsMax::default())
+    pub fn new(url: impl Into<DatabaseUrl>) -> Result<Store, StoreError> {
+        Store::with(url, ConnectionsMax::default())
     }
 
     /// A store over this database that asks for people, over so many connections; nothing is
@@ -158,12 +162,13 @@ impl Store {
     /// # Errors
     /// When the pools cannot be built.
     pub fn with(
-        config: tokio_postgres::Config,
+        url: impl Into<DatabaseUrl>,
         connections: ConnectionsMax,
     ) -> Result<Store, StoreError> {
-        let pools = Pools::new(&config, connections)?;
+        let url = url.into();
+        let pools = Pools::new(&url, connections)?;
         let pool = pools.people.clone();
-        Ok(Store { config: Arc::new(config), pool, is_of_lists: false, pools: Arc::new(pools) })
+        Ok(Store { url: Arc::new(url), pool, is_of_lists: false, pools: Arc::new(pools) })
     }
 
     /// The same database over the connections that are kept for the background: for the clock, the
@@ -180,9 +185,9 @@ impl Store {
         Store { pool: self.pools.lists.clone(), is_of_lists: true, ..self.clone() }
     }
 
-    /// The settings under which the lanes and the migrations connect for themselves.
-    pub fn config(&self) -> &tokio_postgres::Config {
-        &self.config
+    /// Where the lanes, the lease and the migrations connect for themselves.
+    pub fn url(&self) -> &DatabaseUrl {
+        &self.url
     }
 
     /// How long Postgres lets a statement over these connections run, as it says it.

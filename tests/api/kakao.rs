@@ -458,7 +458,7 @@ async fn the_demos_client_counts_only_where_people_log_in_at_the_stand_in() {
     let on_an_own_database = |config: &mut Config| {
         let database = server.database.config().clone();
         config.demo_login = None;
-        config.database_url = Some(DatabaseUrl(database));
+        config.database_url = Some(DatabaseUrl::from(database));
     };
     let without_login = |config: &mut Config| config.demo_login = Some(false);
     let changes: [&dyn Fn(&mut Config); 3] = [&at_kakao, &on_an_own_database, &without_login];

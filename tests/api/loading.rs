@@ -268,7 +268,7 @@ async fn two_lanes_with_the_same_keys_never_wait_for_each_other() {
     };
     // Another lane has written the first key and is about to write the second.
     other.batch_execute(&format!("BEGIN; {}", insert(users[0]))).await.unwrap();
-    let (client, connection) = BatchWriter::connect(server.database.config(), 7).await.unwrap();
+    let (client, connection) = BatchWriter::connect(server.store.url(), 7).await.unwrap();
     tokio::spawn(connection);
     let writer = BatchWriter::prepare(client, 0).await.unwrap();
     let mut rows = Rows::default();

@@ -79,7 +79,7 @@ fn without_postgres_the_server_is_not_ready_and_with_it_again_it_is() {
     cluster.ensure_database("hoga").unwrap();
     let config = cluster.config("hoga");
     let server = TestServer::spawn_with(|to| {
-        to.database_url = Some(hoga::config::DatabaseUrl(config.clone()));
+        to.database_url = Some(config.clone().into());
     });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let anyone = server.anonymous();

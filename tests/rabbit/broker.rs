@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hoga::events::rabbitmq::{Broker as Address, Names};
+use hoga::{
+    events::rabbitmq::{Broker as Address, Names, Servers},
+    tls::{ClientTls, Verification},
+};
 
 /// Debian's programs, without the wrapper that wants its own user.
 const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
@@ -21,6 +24,7 @@ pub struct Broker {
     port: u16,
     dist_port: u16,
     epmd_port: u16,
+    is_tls: bool,
     running: Mutex<Option<Running>>,
 }
 
@@ -45,6 +49,12 @@ impl Broker {
     }
 
     pub fn start() -> Broker {
+        Broker::start_with_tls("")
+    }
+
+    /// One that listens for TLS and for nothing else, with these options of it; without any, for
+    /// everything else.
+    pub fn start_with_tls(tls_options: &str) -> Broker {
         assert!(
             Path::new(PROGRAMS).join("rabbitmq-server").exists(),
             "RabbitMQ's program is not in {PROGRAMS}: run scripts/setup test"
@@ -53,7 +63,13 @@ impl Broker {
         let [port, dist_port, epmd_port] = free_ports();
         let node = format!("hoga_test_{}_{port}@localhost", std::process::id());
         let running = Mutex::new(None);
-        let broker = Broker { folder, node, port, dist_port, epmd_port, running };
+        let is_tls = !tls_options.is_empty();
+        if is_tls {
+            let listeners = format!("listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:{port}\n");
+            let config = folder.path().join("rabbitmq.conf");
+            std::fs::write(config, listeners + tls_options).expect("a file");
+        }
+        let broker = Broker { folder, node, port, dist_port, epmd_port, is_tls, running };
         broker.serve();
         broker
     }
@@ -103,8 +119,6 @@ impl Broker {
             .process_group(0)
             .env("HOME", folder)
             .env("RABBITMQ_NODENAME", &self.node)
-            .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
-            .env("RABBITMQ_NODE_PORT", self.port.to_string())
             .env("RABBITMQ_DIST_PORT", self.dist_port.to_string())
             .env("ERL_EPMD_PORT", self.epmd_port.to_string())
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
@@ -113,9 +127,20 @@ impl Broker {
             .env("RABBITMQ_LOGS", "-")
             .env("RABBITMQ_PID_FILE", folder.join("pid"))
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.join("plugins"))
-            .env("RABBITMQ_CONFIG_FILE", folder.join("no-config"))
             .env("RABBITMQ_CONF_ENV_FILE", folder.join("no-config"));
+        if self.is_tls {
+            command.env("RABBITMQ_CONFIG_FILE", folder.join("rabbitmq.conf"));
+        } else {
+            command
+                .env("RABBITMQ_CONFIG_FILE", folder.join("no-config"))
+                .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+                .env("RABBITMQ_NODE_PORT", self.port.to_string());
+        }
         command
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn url(&self) -> String {
@@ -128,7 +153,8 @@ impl Broker {
 
     pub fn address(&self, prefix: &str) -> Address {
         let uri = self.url().parse().expect("a URL");
-        Address { uri, names: Names::with_prefix(prefix) }
+        let tls = ClientTls { verification: Verification::Nothing, identity: None };
+        Address { servers: Servers::new(vec![uri], tls), names: Names::with_prefix(prefix) }
     }
 
     /// A connection of the test's own.

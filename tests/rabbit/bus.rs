@@ -26,7 +26,7 @@ use super::{
     support::{eventually, wait::promptly},
 };
 
-fn event(auction_id: AuctionId, seq: u64) -> Envelope {
+pub fn event(auction_id: AuctionId, seq: u64) -> Envelope {
     let at = Timestamp::from_millis(1_800_000_000_000);
     let price = Money { amount: Amount::new(1_000).unwrap(), currency: Currency::Krw };
     let minimum_next_bid = Minimum::Of(price.amount);

@@ -3,15 +3,15 @@
 //! The broker is private to this run and is killed at its end. What a durable consumer has, what
 //! viewers were told and what stands in inboxes is held against the log in Postgres.
 
-mod broker;
-mod bus;
+pub mod broker;
+pub mod bus;
 mod in_process;
 mod inboxes;
 #[path = "../crash/market.rs"]
 #[allow(dead_code, reason = "what was answered is checked by tests/crash")]
 mod market;
 mod outbox;
-mod recorder;
+pub mod recorder;
 mod server;
 mod viewers;
 

@@ -40,9 +40,7 @@ pub async fn replayed(store: &Store, id: AuctionId) -> Replayed {
 /// Writes so many bids of two bidders into the log of a live auction; no server may run. What the log
 /// adds up to then.
 pub async fn grow(store: &Store, id: AuctionId, bids: usize) -> State {
-    let mut config = store.config().clone();
-    config.application_name("long log");
-    let (client, connection) = BatchWriter::connect(&config, 0).await.expect("a connection");
+    let (client, connection) = BatchWriter::connect(store.url(), 0).await.expect("a connection");
     tokio::spawn(connection);
     let writer = BatchWriter::prepare(client, 0).await.expect("prepared");
     let owned = Owned::nothing();

@@ -9,7 +9,7 @@ use std::{
 
 use hoga::{
     app::{self, Application},
-    config::Config,
+    config::{Config, DatabaseUrl},
     domain::id::UserId,
     http::State,
     identity::Role,
@@ -102,12 +102,12 @@ impl TestServer {
     }
 
     /// As configured; without that, as the embedded default, whose cluster is then the tests' own.
-    fn database_config(&self) -> tokio_postgres::Config {
+    fn database_config(&self) -> DatabaseUrl {
         let url = self.config.database_url.clone();
-        url.map_or_else(|| self.database.config().clone(), |url| url.0)
+        url.unwrap_or_else(|| self.database.config().clone().into())
     }
 
-    fn start_on(&mut self, database: tokio_postgres::Config, catches_up: bool) {
+    fn start_on(&mut self, database: DatabaseUrl, catches_up: bool) {
         assert!(self.running.is_none(), "it runs already");
         let (tell, hear) = mpsc::channel();
         let (orders, taken) = tokio::sync::mpsc::unbounded_channel();
@@ -249,7 +249,7 @@ fn configure(database_url: &str, data_dir: &str) -> Config {
 
 async fn run(
     config: Config,
-    database: tokio_postgres::Config,
+    database: DatabaseUrl,
     catches_up: bool,
     tell: mpsc::Sender<(State, SocketAddr)>,
     mut orders: tokio::sync::mpsc::UnboundedReceiver<Order>,

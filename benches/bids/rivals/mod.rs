@@ -56,7 +56,7 @@ pub fn serve(rival: Rival, pool: usize) -> Result<(), Failed> {
 
 async fn run(rival: Rival, connections: usize) -> Result<(), Failed> {
     let config = Config::from_env()?;
-    let database = config.database_url.clone().ok_or("HOGA_DATABASE_URL is not set")?.0;
+    let database = config.database_url.clone().ok_or("HOGA_DATABASE_URL is not set")?.postgres;
     let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = Manager::from_config(database.clone(), NoTls, manager);
     let pool = Pool::builder(manager).max_size(connections).build()?;

@@ -157,6 +157,7 @@ async fn tokens_taken(config: &Config, key: KeyRing, client: &Client) -> Result<
 /// Makes the users in the server's database; the seller's id is whatever they have there.
 async fn make_users(database: &Database, recording: &Recording) -> Result<UserId, Failed> {
     let store = Store::new(database.config.clone())?;
+    store.check_connection().await?;
     let wanted = User {
         id: UserId(Uuid::now_v7()),
         name: Some(SELLER.to_owned()),

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Broker,
-    link::{LinkError, connect},
+    link::LinkError,
     publisher::{PERSISTENT, all_safe, publish},
     topology::{self, short},
 };
@@ -51,11 +51,18 @@ impl From<LinkError> for DeadLetterError {
         match error {
             LinkError::Publish(error) => DeadLetterError::Publish(error),
             error @ (LinkError::Amqp(_)
+            | LinkError::File(_)
             | LinkError::Timeout
             | LinkError::Lost
             | LinkError::ConsumerEnded) => DeadLetterError::Broker(told(&error)),
         }
     }
+}
+
+/// With where it was tried, and what to do about it.
+fn unreached(at: &str, error: &LinkError) -> DeadLetterError {
+    let advice = error.advice().map(|advice| format!("; {advice}")).unwrap_or_default();
+    DeadLetterError::Broker(format!("{at}: {}{advice}", told(error)))
 }
 
 impl From<lapin::Error> for DeadLetterError {
@@ -78,7 +85,8 @@ impl DeadLetters {
     /// When the broker cannot be reached or refuses.
     pub async fn open(broker: &Broker) -> Result<DeadLetters, DeadLetterError> {
         let opening = async {
-            let connection = connect(&broker.uri, "hoga dead-letters").await?;
+            let connected = broker.servers.connect("hoga dead-letters").await;
+            let connection = connected.map_err(|(at, error)| unreached(&at, &error))?;
             let channel = connection.create_channel().await?;
             topology::declare(&channel, &broker.names).await?;
             channel.confirm_select(ConfirmSelectOptions::default()).await?;

@@ -12,15 +12,17 @@ use std::{
     time::Duration,
 };
 
-use lapin::{Connection, ConnectionProperties, ErrorKind, uri::AMQPUri};
+use lapin::{Connection, ErrorKind};
 
-use super::Broker;
-use crate::events::bus::{BusStanding, PublishError, Trouble};
+use super::{
+    Broker,
+    servers::{CONNECT_TIMEOUT, Servers},
+};
+use crate::{
+    events::bus::{BusStanding, PublishError, Trouble},
+    tls::{self, TlsFileError},
+};
 
-/// No broker takes longer to take a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two signs of life; two that are missing end the connection. In seconds.
-const HEARTBEAT_S: u16 = 10;
 /// Before the second attempt to connect; doubled until [`pause_max`].
 const PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause after a failure that may be over any moment.
@@ -29,8 +31,6 @@ const PAUSE_MAX: Duration = Duration::from_millis(400);
 const PAUSE_TO_MEND_MAX: Duration = Duration::from_secs(5);
 /// Between two knocks at a port at which nobody answers.
 const KNOCK_EVERY: Duration = Duration::from_millis(200);
-/// No knock waits longer for an answer.
-const KNOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often it is looked whether an idle connection lives.
 pub(super) const LOOKED_AFTER_EVERY: Duration = Duration::from_secs(1);
 
@@ -39,6 +39,8 @@ pub(super) const LOOKED_AFTER_EVERY: Duration = Duration::from_secs(1);
 pub(super) enum LinkError {
     #[error(transparent)]
     Amqp(#[from] lapin::Error),
+    #[error(transparent)]
+    File(#[from] TlsFileError),
     #[error("the broker did not answer within {CONNECT_TIMEOUT:?}")]
     Timeout,
     #[error("the connection was lost")]
@@ -55,6 +57,7 @@ impl From<&LinkError> for PublishError {
         match error {
             LinkError::Publish(error) => error.clone(),
             LinkError::Amqp(_)
+            | LinkError::File(_)
             | LinkError::Timeout
             | LinkError::Lost
             | LinkError::ConsumerEnded => PublishError::Lost,
@@ -63,6 +66,17 @@ impl From<&LinkError> for PublishError {
 }
 
 impl LinkError {
+    /// Whether it may be over any moment without anybody doing anything.
+    pub fn may_pass(&self) -> bool {
+        self.trouble() == Trouble::Unreachable
+    }
+
+    /// What to do about it, where TLS failed.
+    pub fn advice(&self) -> Option<String> {
+        let (roots, identity) = ("HOGA_AMQP_CA_FILE", "HOGA_AMQP_CERT_FILE and HOGA_AMQP_KEY_FILE");
+        tls::cause(self).map(|cause| tls::advice(cause, roots, identity))
+    }
+
     fn trouble(&self) -> Trouble {
         match self {
             LinkError::Timeout
@@ -70,6 +84,8 @@ impl LinkError {
             | LinkError::ConsumerEnded
             | LinkError::Publish(PublishError::Lost) => Trouble::Unreachable,
             LinkError::Publish(_) => Trouble::Refused,
+            LinkError::File(_) => Trouble::Untrusted,
+            LinkError::Amqp(error) if tls::cause(error).is_some() => Trouble::Untrusted,
             LinkError::Amqp(error) => {
                 let ErrorKind::ProtocolError(error) = error.kind() else {
                     return Trouble::Unreachable;
@@ -90,9 +106,10 @@ impl LinkError {
 pub(super) struct Standing(AtomicU8);
 
 const UP: u8 = 0;
-const TROUBLES: [Trouble; 5] = [
+const TROUBLES: [Trouble; 6] = [
     Trouble::Connecting,
     Trouble::Unreachable,
+    Trouble::Untrusted,
     Trouble::AccessRefused,
     Trouble::OtherQueue,
     Trouble::Refused,
@@ -124,7 +141,7 @@ impl Standing {
 
 /// Where a connection goes, and how it stands.
 pub(super) struct Link {
-    uri: AMQPUri,
+    servers: Servers,
     name: &'static str,
     standing: Arc<Standing>,
     told: Option<Trouble>,
@@ -151,7 +168,7 @@ pub(super) trait Work: Send + 'static {
 
 impl Link {
     pub fn new(broker: &Broker, name: &'static str, standing: Arc<Standing>) -> Link {
-        Link { uri: broker.uri.clone(), name, standing, told: None, pause: PAUSE }
+        Link { servers: broker.servers.clone(), name, standing, told: None, pause: PAUSE }
     }
 
     /// Everything is in place to publish. Whether a broker that refused takes anything again is only
@@ -181,17 +198,25 @@ impl Link {
         }
     }
 
-    fn failed(&mut self, error: &LinkError, trouble: Trouble) {
+    fn failed(&mut self, at: &str, error: &LinkError, trouble: Trouble) {
         self.standing.down(trouble);
         if self.told.replace(trouble) == Some(trouble) {
             return;
         }
-        let (connection, at) = (self.name, address(&self.uri));
+        let connection = self.name;
+        let advice = error.advice();
         let error = super::super::delivery::told(error);
         match trouble {
             Trouble::Connecting | Trouble::Unreachable => {
                 tracing::warn!(connection, at, error, "RabbitMQ is not there; events wait for it");
             }
+            Trouble::Untrusted => tracing::error!(
+                connection,
+                at,
+                error,
+                advice,
+                "no TLS with RabbitMQ; events wait for it"
+            ),
             Trouble::AccessRefused => tracing::error!(
                 connection,
                 at,
@@ -216,7 +241,10 @@ impl Link {
         let pause_max = pause_max(trouble);
         tokio::time::sleep(jittered(self.pause.min(pause_max))).await;
         self.pause = (self.pause * 2).min(pause_max);
-        while trouble == Trouble::Unreachable && !work.is_over() && !is_open(&self.uri).await {
+        while trouble == Trouble::Unreachable
+            && !work.is_over()
+            && !self.servers.is_one_open().await
+        {
             tokio::time::sleep(jittered(KNOCK_EVERY)).await;
         }
     }
@@ -225,9 +253,11 @@ impl Link {
 fn pause_max(trouble: Trouble) -> Duration {
     match trouble {
         Trouble::Connecting | Trouble::Unreachable => PAUSE_MAX,
-        Trouble::AccessRefused | Trouble::OtherQueue | Trouble::Refused | Trouble::LosingEvents => {
-            PAUSE_TO_MEND_MAX
-        }
+        Trouble::Untrusted
+        | Trouble::AccessRefused
+        | Trouble::OtherQueue
+        | Trouble::Refused
+        | Trouble::LosingEvents => PAUSE_TO_MEND_MAX,
     }
 }
 
@@ -236,47 +266,26 @@ fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::random_range(0.5..=1.0))
 }
 
-/// Whether anybody listens where the broker should be.
-async fn is_open(uri: &AMQPUri) -> bool {
-    let to = (uri.authority.host.as_str(), uri.authority.port);
-    let knock = tokio::net::TcpStream::connect(to);
-    matches!(tokio::time::timeout(KNOCK_TIMEOUT, knock).await, Ok(Ok(_)))
-}
-
-/// Host and port, without user and password.
-fn address(uri: &AMQPUri) -> String {
-    format!("{}:{}", uri.authority.host, uri.authority.port)
-}
-
-pub(super) async fn connect(uri: &AMQPUri, name: &str) -> Result<Connection, LinkError> {
-    let mut uri = uri.clone();
-    uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
-    let properties = ConnectionProperties::default().with_connection_name(name.into());
-    let connecting = Connection::connect_uri(uri, properties);
-    Ok(tokio::time::timeout(CONNECT_TIMEOUT, connecting)
-        .await
-        .map_err(|_| LinkError::Timeout)??)
-}
-
 /// Connects, works until it fails, and begins again.
 pub(super) async fn supervise(mut link: Link, mut work: impl Work) {
     while !work.is_over() {
-        let error = match connect(&link.uri, link.name).await {
+        let servers = link.servers.clone();
+        let (at, error) = match servers.connect(link.name).await {
             Ok(connection) => {
                 let error = work.run(&connection, &mut link).await;
                 // Politely if it still stands; the broker need not be waited for.
                 let closing = connection.close(200, "begins anew".into());
                 let _ = tokio::time::timeout(LOOKED_AFTER_EVERY, closing).await;
-                error
+                (servers.addresses(), error)
             }
-            Err(error) => error,
+            Err(failed) => failed,
         };
         work.lost();
         if work.is_over() {
             return;
         }
         let trouble = error.trouble();
-        link.failed(&error, trouble);
+        link.failed(&at, &error, trouble);
         link.pause(trouble, &work).await;
     }
 }

@@ -11,12 +11,12 @@ mod consumers;
 pub mod dead_letters;
 mod link;
 mod publisher;
+mod servers;
 mod topology;
 mod viewers;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use lapin::uri::AMQPUri;
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     task::AbortHandle,
@@ -27,7 +27,7 @@ use self::{
     link::{Link, Standing, supervise},
     publisher::{Order, Publisher},
 };
-pub use self::{topology::Names, viewers::RabbitFeed};
+pub use self::{servers::Servers, topology::Names, viewers::RabbitFeed};
 use super::{
     bus::{BoxFuture, Bus, BusStanding, CommittedEvents, Consumer, PublishError},
     gate::Gate,
@@ -41,7 +41,7 @@ const COMMITS_WAITING_MAX: usize = 1_024;
 #[derive(Clone)]
 pub struct Broker {
     /// Where, as whom.
-    pub uri: AMQPUri,
+    pub servers: Servers,
     /// What everything is called there.
     pub names: Names,
 }
@@ -165,9 +165,14 @@ mod tests {
     #[test]
     fn whatever_publishes_takes_or_watches_is_part_of_how_the_bus_stands() {
         let uri = "amqp://127.0.0.1:1/%2f".parse().expect("a URI");
+        let tls = crate::tls::ClientTls {
+            verification: crate::tls::Verification::Nothing,
+            identity: None,
+        };
+        let servers = Servers::new(vec![uri], tls);
         let (orders, _receiver) = mpsc::channel(1);
         let bus = RabbitMq {
-            broker: Broker { uri, names: Names::default() },
+            broker: Broker { servers, names: Names::default() },
             orders,
             gate: Arc::new(Gate::closed()),
             opened: Arc::default(),

@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use futures_util::try_join;
 use tokio_postgres::{
-    Client, Connection, NoTls, Row, Socket, Statement,
+    Client, Row, Statement,
     error::{Severity, SqlState},
-    tls::NoTlsStream,
     types::ToSql,
 };
 use uuid::Uuid;
@@ -30,11 +29,15 @@ use crate::store::{
     },
     market::catalogue::ItemRow,
 };
+use crate::{
+    database_url::DatabaseUrl,
+    store::connecting::{self, Connection, connect, patience},
+};
 
 /// No statement of a lane runs longer; a lane that waits is a queue that grows.
-const STATEMENT_TIMEOUT_MS: u32 = 10_000;
+const STATEMENT_TIMEOUT_MS: &str = "10000";
 /// No lock is waited for longer.
-const LOCK_TIMEOUT_MS: u32 = 5_000;
+const LOCK_TIMEOUT_MS: &str = "5000";
 /// How long a lane waits for its server to take the connection, to let it in, and to know its
 /// statements: each of the three.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -479,29 +482,34 @@ impl BatchWriter {
     /// When Postgres does not take the connection, or does not say within `CONNECT_TIMEOUT` that the
     /// lane may use it.
     pub async fn connect(
-        config: &tokio_postgres::Config,
+        url: &DatabaseUrl,
         lane: usize,
-    ) -> Result<(Client, Connection<Socket, NoTlsStream>), LaneConnectError> {
-        BatchWriter::connect_within(CONNECT_TIMEOUT, config, lane).await
+    ) -> Result<(Client, Connection), LaneConnectError> {
+        BatchWriter::connect_within(patience(url), url, lane).await
     }
 
     async fn connect_within(
         bound: Duration,
-        config: &tokio_postgres::Config,
+        url: &DatabaseUrl,
         lane: usize,
-    ) -> Result<(Client, Connection<Socket, NoTlsStream>), LaneConnectError> {
-        let mut config = config.clone();
+    ) -> Result<(Client, Connection), LaneConnectError> {
+        let mut config = url.postgres.clone();
         config.application_name(format!("hoga lane {lane}"));
         config.connect_timeout(CONNECT_TIMEOUT);
         config.tcp_user_timeout(Duration::from_secs(10));
         // A receipt must be on disk whatever the server's default; the plans must look rows up
         // by their keys whatever the statistics of a table that was empty a minute ago.
-        config.options(format!(
-            "-c synchronous_commit=on -c statement_timeout={STATEMENT_TIMEOUT_MS} \
-             -c lock_timeout={LOCK_TIMEOUT_MS} -c plan_cache_mode=force_generic_plan -c jit=off \
-             -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
-        ));
-        within(bound, config.connect(NoTls)).await
+        let settings = connecting::settings(&[
+            ("synchronous_commit", "on"),
+            ("statement_timeout", STATEMENT_TIMEOUT_MS),
+            ("lock_timeout", LOCK_TIMEOUT_MS),
+            ("plan_cache_mode", "force_generic_plan"),
+            ("jit", "off"),
+            ("enable_seqscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+        ]);
+        within(bound, connect(url, &config, &settings)).await
     }
 
     /// Prepares the lane's statements.
@@ -695,7 +703,8 @@ mod tests {
         config.host("127.0.0.1").user("hoga");
         config.port(silent.local_addr().expect("an address").port());
         let bound = Duration::from_millis(200);
-        let connecting = BatchWriter::connect_within(bound, &config, 0);
+        let url = config.into();
+        let connecting = BatchWriter::connect_within(bound, &url, 0);
         let connected = tokio::time::timeout(Duration::from_secs(30), connecting).await;
         let error = connected.expect("it gives up by itself").err();
         assert!(matches!(error, Some(LaneConnectError::Silent(_))), "{error:?}");

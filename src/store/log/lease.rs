@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio_postgres::NoTls;
 
 use super::slots::Owned;
-use crate::store::{Store, connections::CONNECT_TIMEOUT};
+use crate::store::{
+    Store,
+    connecting::{CONNECT_TIMEOUT, connect, settings},
+};
 
 /// Any number, the same in every Hoga.
 const ADVISORY_LOCK: i64 = 0x686f_6761_0002;
@@ -91,16 +93,18 @@ impl Store {
         lanes: usize,
         before: Option<&Session>,
     ) -> Result<Lease, LeaseError> {
-        let mut config = self.config().clone();
+        let mut config = self.url().postgres.clone();
         config.application_name("hoga lease").connect_timeout(CONNECT_TIMEOUT);
         let every = Duration::from_secs(u64::from(SIGN_OF_LIFE_EVERY_S));
         config.keepalives_idle(every).keepalives_interval(every).keepalives_retries(2);
         config.tcp_user_timeout(every * 3);
-        config.options(format!(
-            "-c tcp_keepalives_idle={SIGN_OF_LIFE_EVERY_S} \
-             -c tcp_keepalives_interval={SIGN_OF_LIFE_EVERY_S} -c tcp_keepalives_count=2"
-        ));
-        let (client, connection) = config.connect(NoTls).await?;
+        let every_s = SIGN_OF_LIFE_EVERY_S.to_string();
+        let settings = settings(&[
+            ("tcp_keepalives_idle", &every_s),
+            ("tcp_keepalives_interval", &every_s),
+            ("tcp_keepalives_count", "2"),
+        ]);
+        let (client, connection) = connect(self.url(), &config, &settings).await?;
         let (tell, lost) = oneshot::channel();
         let ending = Ending { owned: owned.clone(), _tell: tell };
         tokio::spawn(async move {
