@@ -371,6 +371,14 @@ async fn what_follows_a_body_does_not_change_the_answer_to_it() {
     for (request, wanted) in [
         (format!("{post}Content-Length: {length}\r\n\r\n{form}{end}"), 2),
         (format!("{post}Transfer-Encoding: chunked\r\n\r\n{chunked}{end}"), 2),
+        // It is answered before its body was read, which holds nothing but line breaks.
+        (
+            format!(
+                "POST /v1/auctions HTTP/1.1\r\nHost: hoga.test\r\nTransfer-Encoding: chunked\r\n\r\n\
+                 5\r\n\n\n\n\n\n\r\n0\r\n\r\n{end}"
+            ),
+            2,
+        ),
         // A body that nobody reads ends the connection.
         (format!("{get}{end}"), 1),
     ] {

@@ -4,7 +4,7 @@
 //! Judges nothing: what is no request the parser refuses, and then the connection ends. It only has to
 //! agree with the parser on where a request ends that the parser takes.
 
-use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 
 /// What follows the head of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,13 @@ impl Body {
     pub fn of_head(headers: &HeaderMap) -> Body {
         if headers.contains_key(TRANSFER_ENCODING) {
             return Body::Chunked;
+        }
+        // The parser reads to the end then, whatever the length says.
+        let is_websocket = |value: &HeaderValue| {
+            value.to_str().is_ok_and(|value| value.trim().eq_ignore_ascii_case("websocket"))
+        };
+        if headers.get_all(UPGRADE).any(is_websocket) {
+            return Body::ToTheEnd;
         }
         let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         match length.and_then(|length| length.trim().parse().ok()) {
@@ -79,8 +86,9 @@ pub(super) enum Chunk {
     Data(u64),
     /// Behind its last byte.
     DataEnd,
-    /// Behind the last chunk; whether nothing stands in the present line yet.
-    Trailer { line_is_empty: bool },
+    /// Behind the last chunk; whether nothing stands in the present line yet, and whether `\r` came
+    /// last. The parser takes a line break without one for a part of the line, other than in a head.
+    Trailer { line_is_empty: bool, is_after_return: bool },
 }
 
 impl Framing {
@@ -178,7 +186,10 @@ impl Chunk {
                             *size = size.saturating_mul(16).saturating_add(u64::from(digit));
                         }
                         Some(_) | None => match byte {
-                            b'\n' if *size == 0 => *self = Chunk::Trailer { line_is_empty: true },
+                            b'\n' if *size == 0 => {
+                                *self =
+                                    Chunk::Trailer { line_is_empty: true, is_after_return: false };
+                            }
                             b'\n' => *self = Chunk::Data(*size),
                             b'\r' => {}
                             _ => *is_extended = true,
@@ -201,8 +212,15 @@ impl Chunk {
                     }
                     at += 1;
                 }
-                Chunk::Trailer { line_is_empty } => {
-                    return end_of_lines(line_is_empty, &bytes[at..]).map(|count| at + count);
+                Chunk::Trailer { line_is_empty, is_after_return } => {
+                    at += 1;
+                    match byte {
+                        b'\n' if *is_after_return && *line_is_empty => return Some(at),
+                        b'\n' if *is_after_return => *line_is_empty = true,
+                        b'\r' => {}
+                        _ => *line_is_empty = false,
+                    }
+                    *is_after_return = *byte == b'\r';
                 }
             }
         }
@@ -252,6 +270,9 @@ mod tests {
                 Body::Chunked,
                 "4;a=b\r\n\n\n\n\n\r\nA\r\n0123456789\r\n000\r\nTrailer: 1\r\n\r\n",
             ),
+            // As the parser does, which takes these for one line of a trailer.
+            (HEAD, Body::Chunked, "0\r\n\n\r\n\r\n"),
+            (HEAD, Body::Chunked, "0\r\nTrailer: 1\n\r\n\r\n"),
         ] {
             let whole = format!("{head}{sent}{HEAD}");
             let mut wanted = vec![head.len()];
@@ -294,5 +315,9 @@ mod tests {
         assert_eq!(of(CONTENT_LENGTH, "17"), Body::Length(17));
         assert_eq!(of(TRANSFER_ENCODING, "chunked"), Body::Chunked);
         assert_eq!(Body::of_head(&HeaderMap::new()), Body::ToTheEnd);
+        let mut upgrade = HeaderMap::new();
+        upgrade.insert(CONTENT_LENGTH, HeaderValue::from_static("2"));
+        upgrade.insert(UPGRADE, HeaderValue::from_static("WebSocket"));
+        assert_eq!(Body::of_head(&upgrade), Body::ToTheEnd, "it is not counted");
     }
 }

@@ -151,10 +151,9 @@ impl AsyncRead for Guarded {
                     return Poll::Pending;
                 }
             },
-            // What is left of a body that was not read is no head.
-            Phase::Idle | Phase::Head => {}
-            Phase::Body => {
-                if !self.framing.is_body() {
+            // Also where the request was answered before its body came, which is no head of another.
+            Phase::Idle | Phase::Head | Phase::Body => {
+                if self.framing == Framing::Before {
                     self.framing = Framing::of_body(self.connection.take_body());
                 }
             }
@@ -319,6 +318,23 @@ mod tests {
         connection.is_answered();
         peer.write_all(&[b"\n\n", REQUEST].concat()).await.expect("sent");
         assert_eq!(guarded.read(&mut bytes).await.expect("read"), 2, "the rest of the body");
+        let count = guarded.read(&mut bytes).await.expect("read");
+        assert_eq!(&bytes[..count], REQUEST);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_after_the_answer_is_no_request() {
+        let (mut peer, mut guarded) = connected().await;
+        let connection = Arc::clone(guarded.connection());
+        let body = b"5\r\n\n\n\n\n\n\r\n0\r\n\r\n";
+        peer.write_all(&[REQUEST, body, REQUEST].concat()).await.expect("sent");
+        let mut bytes = vec![0; 4_096];
+        guarded.read(&mut bytes).await.expect("read");
+        connection.begins(Body::Chunked);
+        // Nobody reads it.
+        connection.is_answered();
+        let count = guarded.read(&mut bytes).await.expect("read");
+        assert_eq!(&bytes[..count], body, "byte by byte as it was sent");
         let count = guarded.read(&mut bytes).await.expect("read");
         assert_eq!(&bytes[..count], REQUEST);
     }
