@@ -19,6 +19,7 @@
 //! [`app`] wires the parts, [`cli`] is the command line, [`embedded`] makes `make run` a whole
 //! exchange without configuration. ARCHITECTURE.md is the map.
 
+pub mod accounts;
 pub mod app;
 pub mod cli;
 pub mod config;

@@ -23,9 +23,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("identity", &["domain", "log", "store", "events", "private_file", "tls"]),
     ("outgoing", &["domain", "log", "store", "events", "tls"]),
     ("webhooks", &["domain", "log", "store", "events", "outgoing", "wall_clock"]),
+    ("accounts", &["domain", "log", "store", "notify", "identity", "wall_clock"]),
     (
         "http",
         &[
+            "accounts",
             "config",
             "domain",
             "log",
@@ -45,6 +47,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "app",
         &[
+            "accounts",
             "config",
             "domain",
             "log",
@@ -65,6 +68,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "accounts",
             "app",
             "config",
             "domain",

@@ -13,6 +13,7 @@ mod market;
 mod migrate;
 mod notify;
 pub mod purges;
+mod tx;
 mod types;
 mod webhooks;
 
@@ -26,12 +27,12 @@ pub use self::{
     connections::{BACKGROUND_CONNECTIONS, ConnectionsMax, DatabaseError},
     exchange_settings::ExchangeSettings,
     identity::{
-        accounts::{Account, KakaoAccount, Profile, RolesSet, User},
-        addresses::{ADDRESSES_PER_USER_MAX, AddressAdded, AddressRow, AddressText},
+        accounts::{Account, Gender, KakaoAccount, Profile, User},
+        addresses::{AddressRow, AddressText},
         clients::{CLIENTS_MAX, ClientChanges, ClientRow, ClientsStamp},
-        leaving::{Leaving, OPEN_LISTED_MAX, OpenKind, OpenMatter},
+        leaving::{Anonymised, OPEN_LISTED_MAX, OpenKind, OpenMatter},
         logins::{CodeBinding, Grant, GrantRow, GrantVerdict, LoginRow, NewFamily, TakenLogin},
-        sellers::{ApplicationRow, Company, Decided, NewVerdict, Verdict},
+        sellers::{ApplicationRow, ApplicationStatus, Company, NewVerdict},
         unlinks::{Unlink, UnlinkDirection, UnlinksWaiting},
     },
     log::{
@@ -56,7 +57,7 @@ pub use self::{
     },
     migrate::MigrateError,
     notify::{
-        alerts::{ALERTS_PER_USER_MAX, AlertAdded, AlertRow},
+        alerts::AlertRow,
         inbox::{
             AuctionMentioned, NewNotification, NotificationRow, Read, TICKETS_PER_USER_MAX,
             TicketTaken, UNREAD_COUNTED_MAX,
@@ -68,6 +69,7 @@ pub use self::{
         pushes::{Followed, NewPush, Push, PushContent, Unpushed},
         reminders::{DueReminder, NewReminder},
     },
+    tx::Tx,
     webhooks::{
         deliveries::{
             ATTEMPTS_KEPT_MAX, AfterAttempt, AttemptMade, AttemptRow, ClaimedWebhook,
@@ -101,6 +103,9 @@ pub enum StoreError {
     /// Postgres answered with an error, or went away.
     #[error("Postgres could not carry out a statement")]
     Statement(#[source] tokio_postgres::Error),
+    /// The connection was lost during a commit: it may have happened or not.
+    #[error("the connection to Postgres was lost during a commit")]
+    OutcomeUnknown(#[source] tokio_postgres::Error),
     /// Too many ask for lists at once, or a statement took too long and was cancelled.
     #[error("too much is asked of Postgres at once")]
     Busy,
@@ -122,6 +127,10 @@ impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> StoreError {
         if error.code() == Some(&SqlState::QUERY_CANCELED) {
             return StoreError::Busy;
+        }
+        let cause = std::error::Error::source(&error);
+        if let Some(unknown) = cause.and_then(|cause| cause.downcast_ref::<types::UnknownWord>()) {
+            return StoreError::Malformed(unknown.to_string());
         }
         StoreError::Statement(error)
     }

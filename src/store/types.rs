@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
+use super::{ApplicationStatus, Gender, OpenKind};
 use crate::domain::{
     id::{AuctionId, UserId},
     money::Amount,
@@ -87,3 +88,42 @@ macro_rules! id_as_uuid {
 
 id_as_uuid!(AuctionId);
 id_as_uuid!(UserId);
+
+/// A text in a row is none of the words that there are.
+#[derive(Debug, thiserror::Error)]
+#[error("{word:?} is no {set}")]
+pub(super) struct UnknownWord {
+    word: String,
+    set: &'static str,
+}
+
+/// Closed sets, which rows keep as their words.
+macro_rules! words_as_text {
+    ($($name:ident),+) => {$(
+        impl ToSql for $name {
+            fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, BoxError> {
+                self.word().to_sql(ty, out)
+            }
+
+            fn accepts(ty: &Type) -> bool {
+                <&str as ToSql>::accepts(ty)
+            }
+
+            to_sql_checked!();
+        }
+
+        impl<'a> FromSql<'a> for $name {
+            fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, BoxError> {
+                let word = <&str>::from_sql(ty, raw)?;
+                let unknown = || UnknownWord { word: word.to_owned(), set: stringify!($name) };
+                Ok($name::from_word(word).ok_or_else(unknown)?)
+            }
+
+            fn accepts(ty: &Type) -> bool {
+                <&str as FromSql>::accepts(ty)
+            }
+        }
+    )+};
+}
+
+words_as_text!(ApplicationStatus, Gender, OpenKind);

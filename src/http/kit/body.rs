@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::{
     context::RequestId,
-    problem::{Code, FieldError, Problem},
+    problem::{Code, Problem},
     strict::Node,
 };
 use crate::{
@@ -187,30 +187,6 @@ pub fn offered<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>
     Ok(offered.map(|offered| offered.0))
 }
 
-/// Collects what is wrong in a body, so that all of it is told at once.
-#[derive(Default)]
-pub struct Wrong(Vec<FieldError>);
-
-impl Wrong {
-    /// What was made of a field; where nothing could be, its name is kept, and the value stands in
-    /// until [`Wrong::none`] refuses.
-    pub fn take<T: Default, E: std::fmt::Display>(&mut self, field: &str, made: Result<T, E>) -> T {
-        made.unwrap_or_else(|error| {
-            self.0.push(FieldError { field: field.to_owned(), message: error.to_string() });
-            T::default()
-        })
-    }
-
-    /// # Errors
-    /// With every field that was wrong, if any was.
-    pub fn none(self) -> Result<(), Problem> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        Err(Problem { errors: self.0, ..Problem::from(Code::InvalidRequest) })
-    }
-}
-
 /// Any id in the path.
 pub fn id(text: &str) -> Result<Uuid, Problem> {
     let id = Uuid::try_parse(text).map_err(|_| Problem::from(Code::InvalidId))?;
@@ -345,17 +321,13 @@ pub fn is_known(request: &HttpRequest, tag: &str) -> bool {
 }
 
 /// Whether `If-Match`, if it is there, names this tag.
-///
-/// # Errors
-/// [`Code::PreconditionFailed`] where it does not.
-pub fn unless_stale(request: &HttpRequest, tag: &str) -> Result<(), Problem> {
+pub fn is_meant(request: &HttpRequest, tag: &str) -> bool {
     let mut asked = request.headers().get_all(header::IF_MATCH).peekable();
-    let is_meant = asked.peek().is_none()
+    asked.peek().is_none()
         || asked
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
-            .any(|known| known.trim() == "*" || known.trim() == tag);
-    if is_meant { Ok(()) } else { Err(Code::PreconditionFailed.into()) }
+            .any(|known| known.trim() == "*" || known.trim() == tag)
 }
 
 /// The tag of a body that has no version of its own.

@@ -7,7 +7,7 @@ use crate::domain::{
     id::{AuctionId, UserId},
     time::Timestamp,
 };
-use crate::store::{AuctionRow, Store, StoreError, identity::accounts::lock_account};
+use crate::store::{AuctionRow, Store, StoreError, Tx, identity::accounts::lock_account};
 
 /// Auctions that a user may watch at once.
 pub const WATCHES_PER_USER_MAX: i64 = 1_000;
@@ -170,11 +170,13 @@ impl Store {
     }
 }
 
-/// Ends all watches of somebody who leaves.
-pub(in crate::store) async fn unwatch_all(
-    transaction: &deadpool_postgres::Transaction<'_>,
-    user: UserId,
-) -> Result<(), StoreError> {
-    transaction.execute(UNWATCH_ALL, &[&user]).await?;
-    Ok(())
+impl Tx {
+    /// Ends all watches of somebody who leaves.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn unwatch_all(&self, user: UserId) -> Result<(), StoreError> {
+        self.connection().execute(UNWATCH_ALL, &[&user]).await?;
+        Ok(())
+    }
 }
