@@ -31,6 +31,7 @@ pub mod http;
 pub mod identity;
 pub mod live;
 pub mod log;
+pub mod market;
 pub mod notify;
 pub mod outgoing;
 pub mod private_file;

@@ -24,6 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("outgoing", &["domain", "log", "store", "events", "tls"]),
     ("webhooks", &["domain", "log", "store", "events", "outgoing", "wall_clock"]),
     ("accounts", &["domain", "log", "store", "notify", "identity", "wall_clock"]),
+    ("market", &["domain", "log", "store", "exchange", "identity", "wall_clock"]),
     (
         "http",
         &[
@@ -35,6 +36,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "events",
             "exchange",
             "live",
+            "market",
             "notify",
             "identity",
             "outgoing",
@@ -43,7 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "webhooks",
         ],
     ),
-    ("embedded", &["domain", "log", "store", "exchange", "wall_clock"]),
+    ("embedded", &["domain", "log", "store", "exchange", "market", "wall_clock"]),
     (
         "app",
         &[
@@ -55,6 +57,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "events",
             "exchange",
             "live",
+            "market",
             "notify",
             "identity",
             "http",
@@ -77,6 +80,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "events",
             "exchange",
             "live",
+            "market",
             "notify",
             "identity",
             "http",

@@ -8,6 +8,7 @@ mod connections;
 mod durability;
 mod exchange_settings;
 mod identity;
+mod kept;
 mod log;
 mod market;
 mod migrate;
@@ -53,7 +54,7 @@ pub use self::{
             AuctionRow, Due, Filter, ItemRow, NewAuction, Page, Sort, StandingRow, are_searchable,
         },
         on_sale::OnSale,
-        watches::{WATCHES_PER_USER_MAX, WatchPlace, Watched},
+        watches::WatchPlace,
     },
     migrate::MigrateError,
     notify::{

@@ -3,10 +3,11 @@
 use bytes::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
-use super::{ApplicationStatus, Gender, OpenKind};
+use super::{ApplicationStatus, Gender, OpenKind, UnlinkDirection};
 use crate::domain::{
+    auction::{Phase, ResultKind},
     id::{AuctionId, UserId},
-    money::Amount,
+    money::{Amount, Currency},
     time::Timestamp,
 };
 
@@ -99,10 +100,10 @@ pub(super) struct UnknownWord {
 
 /// Closed sets, which rows keep as their words.
 macro_rules! words_as_text {
-    ($($name:ident),+) => {$(
+    ($word:ident $from_word:ident: $($name:ident),+) => {$(
         impl ToSql for $name {
             fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, BoxError> {
-                self.word().to_sql(ty, out)
+                self.$word().to_sql(ty, out)
             }
 
             fn accepts(ty: &Type) -> bool {
@@ -116,7 +117,7 @@ macro_rules! words_as_text {
             fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, BoxError> {
                 let word = <&str>::from_sql(ty, raw)?;
                 let unknown = || UnknownWord { word: word.to_owned(), set: stringify!($name) };
-                Ok($name::from_word(word).ok_or_else(unknown)?)
+                Ok($name::$from_word(word).ok_or_else(unknown)?)
             }
 
             fn accepts(ty: &Type) -> bool {
@@ -126,4 +127,5 @@ macro_rules! words_as_text {
     )+};
 }
 
-words_as_text!(ApplicationStatus, Gender, OpenKind);
+words_as_text!(word from_word: ApplicationStatus, Gender, OpenKind, Phase, ResultKind, UnlinkDirection);
+words_as_text!(code from_code: Currency);

@@ -25,11 +25,9 @@ use super::{
     strict::Node,
 };
 use crate::{
-    domain::{
-        id::{AuctionId, UserId},
-        money::Amount,
-    },
-    store::{Page, ReceiptKey},
+    domain::{id::AuctionId, money::Amount},
+    market::Version,
+    store::Page,
 };
 
 /// Bodies over it are refused (API, "Conventions").
@@ -232,35 +230,6 @@ fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
     if is_usable { Ok(Some(key.to_owned())) } else { Err(Code::IdempotencyKeyInvalid.into()) }
 }
 
-impl IdempotencyKey {
-    /// Where money or a bid moves. `request` is what the same key must come with again.
-    pub fn required(
-        self,
-        user: UserId,
-        request: &[&dyn std::fmt::Display],
-    ) -> Result<ReceiptKey, Problem> {
-        self.optional(user, request).ok_or_else(|| Code::IdempotencyKeyMissing.into())
-    }
-
-    /// Where a retry is merely convenient.
-    pub fn optional(self, user: UserId, request: &[&dyn std::fmt::Display]) -> Option<ReceiptKey> {
-        let key = self.0?;
-        Some(ReceiptKey { user, key, fingerprint: fingerprint(request) })
-    }
-}
-
-fn fingerprint(parts: &[&dyn std::fmt::Display]) -> [u8; 16] {
-    let mut sha = Sha256::new();
-    for part in parts {
-        sha.update(part.to_string());
-        sha.update([0]);
-    }
-    let digest: [u8; 32] = sha.finalize().into();
-    let mut fingerprint = [0; 16];
-    fingerprint.copy_from_slice(&digest[..16]);
-    fingerprint
-}
-
 /// For the fingerprint: an option as text, told apart from every number.
 pub fn or_none<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
@@ -273,14 +242,7 @@ pub fn request_id(request: &HttpRequest) -> Option<String> {
 
 /// Which version the caller wants to change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IfMatch {
-    /// `*`
-    Any,
-    /// `"42"`
-    Seq(u64),
-    /// A tag that is not one of ours: it can match nothing.
-    Stale,
-}
+pub struct IfMatch(pub Version);
 
 impl FromRequest for IfMatch {
     type Error = Problem;
@@ -290,8 +252,11 @@ impl FromRequest for IfMatch {
         let value = request.headers().get(header::IF_MATCH).map(|value| value.to_str());
         ready(match value {
             None => Err(Code::PreconditionRequired.into()),
-            Some(Ok("*")) => Ok(IfMatch::Any),
-            Some(tag) => Ok(tag.ok().and_then(seq_of_tag).map_or(IfMatch::Stale, IfMatch::Seq)),
+            Some(Ok("*")) => Ok(IfMatch(Version::Any)),
+            Some(tag) => {
+                let seq = tag.ok().and_then(seq_of_tag);
+                Ok(IfMatch(seq.map_or(Version::Stale, Version::Seq)))
+            }
         })
     }
 }
