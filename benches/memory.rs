@@ -151,7 +151,9 @@ impl Shop {
                 new_auction(AuctionId(Uuid::now_v7()), scheduled(seller, *number), now)
             };
             let auctions: Vec<_> = some.iter().map(new).collect();
-            store.create_auctions(&auctions, None).await?;
+            let tx = store.begin().await?;
+            tx.insert_auctions(&auctions.iter().collect::<Vec<_>>()).await?;
+            tx.commit().await?;
         }
         Ok(())
     }

@@ -19,6 +19,7 @@
 //! [`app`] wires the parts, [`cli`] is the command line, [`embedded`] makes `make run` a whole
 //! exchange without configuration. ARCHITECTURE.md is the map.
 
+pub mod accounts;
 pub mod app;
 pub mod cli;
 pub mod config;
@@ -31,6 +32,7 @@ pub mod http;
 pub mod identity;
 pub mod live;
 pub mod log;
+pub mod market;
 pub mod notify;
 pub mod outgoing;
 pub mod private_file;

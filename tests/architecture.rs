@@ -28,9 +28,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("identity", &["domain", "log", "store", "tasks", "events", "private_file", "tls"]),
     ("outgoing", &["domain", "log", "store", "tasks", "events", "tls"]),
     ("webhooks", &["domain", "log", "store", "tasks", "events", "outgoing", "wall_clock"]),
+    ("accounts", &["domain", "log", "store", "notify", "identity", "wall_clock"]),
+    ("market", &["domain", "log", "store", "exchange", "identity", "wall_clock"]),
     (
         "http",
         &[
+            "accounts",
             "config",
             "domain",
             "log",
@@ -39,6 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "events",
             "exchange",
             "live",
+            "market",
             "notify",
             "identity",
             "outgoing",
@@ -47,10 +51,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "webhooks",
         ],
     ),
-    ("embedded", &["domain", "log", "store", "tasks", "exchange", "wall_clock"]),
+    ("embedded", &["domain", "log", "store", "tasks", "exchange", "market", "wall_clock"]),
     (
         "app",
         &[
+            "accounts",
             "config",
             "domain",
             "log",
@@ -59,6 +64,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "events",
             "exchange",
             "live",
+            "market",
             "notify",
             "identity",
             "http",
@@ -72,6 +78,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "accounts",
             "app",
             "config",
             "domain",
@@ -81,6 +88,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "events",
             "exchange",
             "live",
+            "market",
             "notify",
             "identity",
             "http",

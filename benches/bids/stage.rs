@@ -194,7 +194,9 @@ async fn fill(cluster: &Cluster) -> Result<Vec<AuctionId>, Failed> {
         .map(|number| new_auction(AuctionId(Uuid::now_v7()), scheduled(seller, number), now))
         .collect();
     for some in auctions.chunks(WRITTEN_AT_ONCE) {
-        store.create_auctions(some, None).await?;
+        let tx = store.begin().await?;
+        tx.insert_auctions(&some.iter().collect::<Vec<_>>()).await?;
+        tx.commit().await?;
     }
     Ok(auctions.iter().map(|auction| auction.item.id).collect())
 }

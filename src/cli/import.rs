@@ -4,9 +4,6 @@
 //! give up on a file for one bad row, nor import an item twice: an auction's id is made of its
 //! seller and its item, so that a run that was cut off is completed by running it again.
 
-mod item;
-mod schedule;
-
 use std::{
     collections::HashMap,
     io::{self, Write},
@@ -18,28 +15,20 @@ use std::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
-use self::{
-    item::{COLUMNS, REQUIRED},
-    schedule::Schedule,
-};
 use super::{
     Failed,
     csv_file::{BadRow, CsvFile, FileError, LISTED_MAX, say_how_many_more},
-    setup::{Database, derived_id},
+    setup::Database,
 };
 use crate::{
     config::Config,
-    domain::{
-        auction::{Increment, Item, Scheduled, Terms, increment::Table, terms::TermsError},
-        id::{AuctionId, UserId},
-        money::{Amount, Currency},
-        time::Timestamp,
+    domain::{id::AuctionId, money::Amount},
+    market::{
+        self,
+        import::{COLUMNS, Maker, REQUIRED, Row},
     },
-    exchange::new_auction,
-    identity::Role,
-    store::{NewAuction, Store, StoreError, User},
+    store::{NewAuction, Store, StoreError},
     wall_clock,
 };
 
@@ -133,11 +122,11 @@ pub async fn import(
     cap: Amount,
 ) -> Result<Imported, ImportError> {
     let now = wall_clock::now();
-    let seller = store.ensure_user(&seller(&args.seller), now).await?.id;
+    let seller = market::import::seller(store, &args.seller, now).await?;
     let progress = progress_bar(file.bytes());
     let (sender, batches) = mpsc::channel(BATCHES_WAITING_MAX);
     let reader = Reader {
-        maker: Maker { seller, cap, now, schedule: Schedule::after(now, args.per_day) },
+        maker: Maker::new(seller, cap, now, args.per_day),
         lines: HashMap::new(),
         imported: Imported::default(),
         progress: progress.clone(),
@@ -147,7 +136,7 @@ pub async fn import(
         batches.recv().await.map(|batch: Vec<NewAuction>| (batch, batches))
     })
     .map(async |batch| {
-        let new = store.import_auctions(&batch).await?;
+        let new = market::import::write(store, &batch).await?;
         Ok::<(u64, u64), StoreError>((batch.len() as u64, new))
     })
     .buffer_unordered(WRITERS)
@@ -160,15 +149,6 @@ pub async fn import(
     let imported = reading.await??;
     progress.finish_and_clear();
     Ok(Imported { new, known: written - new, ..imported })
-}
-
-fn seller(name: &str) -> User {
-    User {
-        id: UserId(Uuid::now_v7()),
-        name: Some(name.to_owned()),
-        nickname: name.to_owned(),
-        roles: vec![Role::Seller.word().to_owned()],
-    }
 }
 
 /// On standard error, and not at all where that is no terminal.
@@ -220,7 +200,7 @@ impl Reader {
     }
 
     fn auction(&mut self, fields: [&str; COLUMNS.len()], line: u64) -> Result<NewAuction, String> {
-        let row = item::Row::of(fields);
+        let row = Row::of(fields);
         let item = row.item()?;
         let id = self.maker.id(&row);
         if let Some(earlier) = self.lines.get(&id) {
@@ -230,64 +210,6 @@ impl Reader {
         self.lines.insert(id, line);
         Ok(auction)
     }
-}
-
-/// Makes an auction of an item.
-struct Maker {
-    seller: UserId,
-    cap: Amount,
-    now: Timestamp,
-    schedule: Schedule,
-}
-
-impl Maker {
-    /// The same for the same item of the same seller, whenever it is imported. Its time is that of
-    /// the seller's own id, so that imported auctions do not stand before those created later.
-    fn id(&self, row: &item::Row<'_>) -> AuctionId {
-        let (kind, key) = row.key();
-        let seller = self.seller.to_string();
-        let millis = self.seller.0.get_timestamp().map_or(0, |time| {
-            let (seconds, nanos) = time.to_unix();
-            seconds.saturating_mul(1_000) + u64::from(nanos / 1_000_000)
-        });
-        AuctionId(derived_id(millis, &["hoga import", &seller, kind, &key]))
-    }
-
-    fn auction(
-        &mut self,
-        id: AuctionId,
-        item: Item,
-        opening_price: Amount,
-    ) -> Result<NewAuction, String> {
-        let (starts_at, ends_at) = self.schedule.next_slot();
-        let terms = Terms {
-            currency: Currency::Krw,
-            opening_price,
-            increment: Increment::Table(Table::Won),
-            reserve_price: None,
-            buy_now_price: None,
-            bids_per_bidder_max: None,
-            cap: self.cap,
-            starts_at,
-            ends_at,
-            soft_close: None,
-        };
-        terms.check(self.now).map_err(|errors| said(&errors))?;
-        let scheduled = Scheduled {
-            seller: self.seller,
-            item,
-            terms,
-            relisted_from: None,
-            reserve_salt: rand::random(),
-        };
-        Ok(new_auction(id, scheduled, self.now))
-    }
-}
-
-fn said(errors: &[TermsError]) -> String {
-    let said: Vec<String> =
-        errors.iter().map(|error| format!("{} {}", error.field, error.message)).collect();
-    said.join("; ")
 }
 
 fn report(imported: &Imported, took: Duration, all: bool, out: &mut impl Write) -> io::Result<()> {

@@ -8,10 +8,11 @@ use uuid::Uuid;
 
 use super::{Failed, setup::Database, token::role};
 use crate::{
+    accounts::roles::{self, Giver, RolesError},
     config::Config,
     domain::id::UserId,
     identity::Role,
-    store::{RolesSet, Store, StoreError},
+    store::{Store, StoreError},
     wall_clock,
 };
 
@@ -65,11 +66,13 @@ async fn changed(
     store: &Store,
     args: &RolesArgs,
 ) -> Result<Result<Vec<String>, NobodyError>, StoreError> {
-    let words = Role::ALL.into_iter().filter(|role| args.role.contains(role));
-    let words = words.map(|role| role.word().to_owned()).collect();
-    Ok(match store.set_roles(UserId(args.user), words, wall_clock::now()).await? {
-        RolesSet::Done { account, .. } => Ok(account.roles),
-        RolesSet::NotFound => Err(NobodyError::NotFound(args.user)),
-        RolesSet::Left => Err(NobodyError::Left(args.user)),
+    let (user, wanted) = (UserId(args.user), args.role.iter().copied().collect());
+    Ok(match roles::set(store, user, &wanted, Giver::Operator, wall_clock::now()).await {
+        Ok(set) => Ok(set.account.roles),
+        Err(RolesError::NotFound | RolesError::OwnAdminRole) => {
+            Err(NobodyError::NotFound(args.user))
+        }
+        Err(RolesError::Left) => Err(NobodyError::Left(args.user)),
+        Err(RolesError::Store(error)) => return Err(error),
     })
 }

@@ -2,9 +2,6 @@
 
 use std::process::ExitCode;
 
-use sha2::{Digest, Sha256};
-use uuid::Uuid;
-
 use super::Failed;
 use crate::{
     config::{Config, DatabaseUrl},
@@ -78,20 +75,6 @@ impl Drop for Database {
             tracing::error!(error = super::chain(&error), "the private Postgres still runs");
         }
     }
-}
-
-/// A UUIDv7 of this time whose other bits follow from the parts, so that whoever asks with the same
-/// parts means the same thing.
-pub fn derived_id(unix_ms: u64, parts: &[&str]) -> Uuid {
-    let mut sha = Sha256::new();
-    for part in parts {
-        sha.update(part);
-        sha.update([0]);
-    }
-    let digest: [u8; 32] = sha.finalize().into();
-    let mut bits = [0; 10];
-    bits.copy_from_slice(&digest[..10]);
-    uuid::Builder::from_unix_timestamp_millis(unix_ms, &bits).into_uuid()
 }
 
 /// `hoga migrate`

@@ -9,3 +9,4 @@ pub mod id;
 pub mod money;
 pub mod text;
 pub mod time;
+pub(crate) mod words;

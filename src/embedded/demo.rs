@@ -18,6 +18,7 @@ use crate::{
         time::Timestamp,
     },
     exchange::{CatchUpError, Exchange, new_auction},
+    market::{self, MarketError},
     store::{ClientChanges, ClientRow, NewAuction, OnSale, Store, StoreError, User},
     wall_clock,
 };
@@ -58,6 +59,9 @@ pub enum DemoError {
     /// Postgres.
     #[error("the demo catalogue cannot be written")]
     Store(#[from] StoreError),
+    /// What is missing cannot be put on sale.
+    #[error("the demo catalogue cannot be put on sale")]
+    Market(#[from] MarketError),
     /// What is due does not open.
     #[error("the demo market cannot be opened")]
     CatchUp(#[from] CatchUpError),
@@ -171,8 +175,8 @@ pub async fn prepare(
     let item = DEMO_ITEMS.iter().max_by_key(|item| item.lasts_s).ok_or(DemoError::Empty)?;
     let (seller, now) = (seller(store).await?, wall_clock::now());
     let id = AuctionId(Uuid::now_v7());
-    put_on_sale(store, exchange, &[new_auction(id, scheduled(item, seller, cap, now), now)])
-        .await?;
+    let new = new_auction(id, scheduled(item, seller, cap, now), now);
+    market::put_on_sale(store, exchange, &[new]).await?;
     exchange.catch_up().await?;
     example(store, exchange, &bidders).await?.ok_or(DemoError::Empty)
 }
@@ -265,7 +269,7 @@ pub async fn renew(
     exchange: &Exchange,
     cap: Amount,
     starts_in_s: impl Fn(&DemoItem, usize) -> i64,
-) -> Result<(), StoreError> {
+) -> Result<(), MarketError> {
     let seller = seller(store).await?;
     let on_sale = on_sale(store, seller).await?;
     let now = wall_clock::now();
@@ -279,22 +283,7 @@ pub async fn renew(
             new_auction(id, scheduled(item, seller, cap, starts_at), now)
         })
         .collect();
-    put_on_sale(store, exchange, &missing).await
-}
-
-async fn put_on_sale(
-    store: &Store,
-    exchange: &Exchange,
-    new: &[NewAuction],
-) -> Result<(), StoreError> {
-    if new.is_empty() {
-        return Ok(());
-    }
-    store.create_auctions(new, None).await?;
-    for new in new {
-        exchange.scheduled(new.item.id, new.item.starts_at);
-    }
-    Ok(())
+    market::put_on_sale(store, exchange, &missing).await
 }
 
 fn scheduled(item: &DemoItem, seller: UserId, cap: Amount, starts_at: Timestamp) -> Scheduled {

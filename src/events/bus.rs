@@ -35,7 +35,7 @@ impl TakeError {
             | TakeError::Store(
                 StoreError::Malformed(_) | StoreError::Constraint(_) | StoreError::Busy,
             ) => false,
-            TakeError::Store(StoreError::Unavailable(_)) => true,
+            TakeError::Store(StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_)) => true,
             TakeError::Store(StoreError::Statement(error)) => error.code().is_none_or(|code| {
                 // Connection lost, transaction rolled back, no resources, operator at work.
                 ["08", "40", "53", "57"].contains(&&code.code()[..2])

@@ -43,6 +43,13 @@ pub enum Refusal {
     Auction(AuctionRefusal),
 }
 
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Refusal::Auction(refusal) = self;
+        write!(f, "{:?}", refusal.rejection)
+    }
+}
+
 impl Refusal {
     /// As JSON, as it is kept.
     pub(super) fn encode(&self) -> String {

@@ -22,7 +22,7 @@ use utoipa::{
     },
 };
 
-use super::{oauth::token::OAuthErrorBody, routes, sellers::ApplicationStatus};
+use super::{oauth::token::OAuthErrorBody, routes, sellers::ApplicationStatusWord};
 use crate::http::{
     auctions::listing::{SortWord, StatusWord},
     clients::webhooks::DeliveryStatus,
@@ -40,7 +40,7 @@ use crate::http::{
     OAuthErrorBody,
     StatusWord,
     SortWord,
-    ApplicationStatus,
+    ApplicationStatusWord,
     DeliveryStatus,
     KindWord
 )))]

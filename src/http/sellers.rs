@@ -7,25 +7,17 @@ use uuid::Uuid;
 
 use super::State;
 use crate::{
+    accounts::sellers::{self, CompanyDraft, SellerError, Verdict},
     domain::id::UserId,
-    http::{
-        auctions::bids::REASON_CHARS_MAX,
-        kit::{
-            body::{self, Json, PERSONAL, Wrong},
-            caller::{Admin, User},
-            problem::{Code, Problem},
-        },
+    http::kit::{
+        body::{self, Json, PERSONAL},
+        caller::{Admin, User},
+        problem::{Code, Problem},
     },
-    identity::{account, business_number::BusinessNumber, phone::Phone},
-    notify::{self, Kind},
-    store::{ApplicationRow, Company, Decided, NewVerdict, StoreError, Verdict},
+    store::{ApplicationRow, ApplicationStatus, Company},
     wall_clock,
 };
 
-/// Characters in a company's name.
-const COMPANY_NAME_CHARS_MAX: usize = 100;
-/// Characters in the name of who represents it.
-const REPRESENTATIVE_CHARS_MAX: usize = 50;
 /// The order of the list, in its cursors.
 const ORDER: &str = "seller_applications";
 
@@ -86,21 +78,27 @@ pub struct NewApplicationBody {
 }
 
 impl NewApplicationBody {
-    fn company(&self) -> Result<Company, Problem> {
-        let mut wrong = Wrong::default();
-        let name = account::line(&self.company_name, COMPANY_NAME_CHARS_MAX);
-        let number = BusinessNumber::parse(&self.business_number).map(|number| number.to_string());
-        let representative = account::line(&self.representative, REPRESENTATIVE_CHARS_MAX);
-        let phone = Phone::parse(&self.contact_phone).map(|phone| phone.to_string());
-        let company = Company {
-            name: wrong.take("company_name", name),
-            business_number: wrong.take("business_number", number),
-            representative: wrong.take("representative", representative),
-            contact_email: wrong.take("contact_email", account::email(&self.contact_email)),
-            contact_phone: wrong.take("contact_phone", phone),
-        };
-        wrong.none()?;
-        Ok(company)
+    fn draft(&self) -> CompanyDraft<'_> {
+        CompanyDraft {
+            name: &self.company_name,
+            business_number: &self.business_number,
+            representative: &self.representative,
+            contact_email: &self.contact_email,
+            contact_phone: &self.contact_phone,
+        }
+    }
+}
+
+impl From<SellerError> for Problem {
+    fn from(error: SellerError) -> Problem {
+        match error {
+            SellerError::NobodyThere => Code::TokenInvalid.into(),
+            SellerError::Wrong(wrong) => wrong.into(),
+            SellerError::Pending => Code::SellerApplicationPending.into(),
+            SellerError::NotFound => Code::SellerApplicationNotFound.into(),
+            SellerError::DecidedBefore => Code::SellerApplicationDecided.into(),
+            SellerError::Store(error) => error.into(),
+        }
     }
 }
 
@@ -108,7 +106,7 @@ impl NewApplicationBody {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = SellerApplicationStatus)]
-pub enum ApplicationStatus {
+pub enum ApplicationStatusWord {
     /// It waits to be decided.
     Pending,
     /// The company is shown with the user's auctions.
@@ -119,20 +117,24 @@ pub enum ApplicationStatus {
     Replaced,
 }
 
-impl ApplicationStatus {
-    const ALL: [ApplicationStatus; 4] = [
-        ApplicationStatus::Pending,
-        ApplicationStatus::Approved,
-        ApplicationStatus::Refused,
-        ApplicationStatus::Replaced,
-    ];
+impl From<ApplicationStatus> for ApplicationStatusWord {
+    fn from(status: ApplicationStatus) -> ApplicationStatusWord {
+        match status {
+            ApplicationStatus::Pending => ApplicationStatusWord::Pending,
+            ApplicationStatus::Approved => ApplicationStatusWord::Approved,
+            ApplicationStatus::Refused => ApplicationStatusWord::Refused,
+            ApplicationStatus::Replaced => ApplicationStatusWord::Replaced,
+        }
+    }
+}
 
-    const fn word(self) -> &'static str {
-        match self {
-            ApplicationStatus::Pending => "pending",
-            ApplicationStatus::Approved => "approved",
-            ApplicationStatus::Refused => "refused",
-            ApplicationStatus::Replaced => "replaced",
+impl From<ApplicationStatusWord> for ApplicationStatus {
+    fn from(word: ApplicationStatusWord) -> ApplicationStatus {
+        match word {
+            ApplicationStatusWord::Pending => ApplicationStatus::Pending,
+            ApplicationStatusWord::Approved => ApplicationStatus::Approved,
+            ApplicationStatusWord::Refused => ApplicationStatus::Refused,
+            ApplicationStatusWord::Replaced => ApplicationStatus::Replaced,
         }
     }
 }
@@ -146,7 +148,7 @@ pub struct ApplicationBody {
     /// Who applied.
     user_id: Uuid,
     /// Where it stands.
-    status: ApplicationStatus,
+    status: ApplicationStatusWord,
     /// As which company they want to sell.
     company: CompanyBody,
     /// Why it was refused.
@@ -159,22 +161,17 @@ pub struct ApplicationBody {
     created_at: String,
 }
 
-impl ApplicationBody {
-    fn of(row: ApplicationRow) -> Result<ApplicationBody, Problem> {
-        let status = ApplicationStatus::ALL.into_iter().find(|status| status.word() == row.status);
-        let status = status.ok_or_else(|| {
-            let error = StoreError::Malformed(format!("{} is no status", row.status));
-            Problem::from(error)
-        })?;
-        Ok(ApplicationBody {
+impl From<ApplicationRow> for ApplicationBody {
+    fn from(row: ApplicationRow) -> ApplicationBody {
+        ApplicationBody {
             id: row.id,
             user_id: row.user.0,
-            status,
+            status: row.status.into(),
             company: row.company.into(),
             reason: row.reason,
             decided_at: row.decided_at.map(|at| at.to_string()),
             created_at: row.created_at.to_string(),
-        })
+        }
     }
 }
 
@@ -212,7 +209,7 @@ pub async fn get_seller_application(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let row = state.store.newest_application(user.0.user).await?;
-    let application = ApplicationBody::of(row.ok_or(Code::SellerApplicationNotFound)?)?;
+    let application = ApplicationBody::from(row.ok_or(Code::SellerApplicationNotFound)?);
     Ok(body::personal(&request, body::tag_of(&application), &application))
 }
 
@@ -231,16 +228,8 @@ pub async fn create_seller_application(
     user: User,
     Json(new): Json<NewApplicationBody>,
 ) -> Result<HttpResponse, Problem> {
-    let (user, company) = (user.0.user, new.company()?);
-    let applied =
-        state.store.apply_as_seller(Uuid::now_v7(), user, company, wall_clock::now()).await;
-    let row = match applied {
-        Err(StoreError::Constraint(name)) if name == "seller_applications_pending_key" => {
-            return Err(Code::SellerApplicationPending.into());
-        }
-        applied => applied?.ok_or(Code::TokenInvalid)?,
-    };
-    let application = ApplicationBody::of(row)?;
+    let row = sellers::apply(&state.store, user.0.user, &new.draft(), wall_clock::now()).await?;
+    let application = ApplicationBody::from(row);
     Ok(HttpResponse::Created()
         .insert_header((header::LOCATION, "/v1/me/seller-application"))
         .insert_header((header::ETAG, body::tag_of(&application)))
@@ -251,7 +240,7 @@ pub async fn create_seller_application(
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
-    status: Option<ApplicationStatus>,
+    status: Option<ApplicationStatusWord>,
     limit: Option<i64>,
     cursor: Option<String>,
 }
@@ -260,7 +249,7 @@ struct ListQuery {
 ///
 /// Of everybody, for admins; the oldest first.
 #[utoipa::path(get, path = "/seller-applications", operation_id = "list_seller_applications", tag = "sellers",
-    params(("status" = Option<ApplicationStatus>, Query),
+    params(("status" = Option<ApplicationStatusWord>, Query),
         ("limit" = Option<i64>, Query, description = "1 to 100, 20 by default", minimum = 1, maximum = 100),
         ("cursor" = Option<String>, Query, description = "next_cursor of the page before")),
     responses((status = 200, body = ApplicationPageBody, description = "A page of applications")))]
@@ -273,10 +262,10 @@ pub async fn list_seller_applications(
     let query: ListQuery = body::query(&request)?;
     let limit = body::limit(query.limit)?;
     let after = query.cursor.map(|text| body::read_id_cursor(ORDER, &text)).transpose()?;
-    let status = query.status.map(ApplicationStatus::word);
+    let status = query.status.map(ApplicationStatus::from);
     let rows = state.store.applications(status, after, limit + 1).await?;
     let (rows, next_cursor) = body::page(rows, limit, |row| body::write_id_cursor(ORDER, row.id));
-    let items = rows.into_iter().map(ApplicationBody::of).collect::<Result<_, _>>()?;
+    let items = rows.into_iter().map(ApplicationBody::from).collect();
     Ok(HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, PERSONAL))
         .json(ApplicationPageBody { items, next_cursor }))
@@ -313,10 +302,7 @@ pub async fn refuse_seller_application(
     Json(refusal): Json<RefusalBody>,
 ) -> Result<HttpResponse, Problem> {
     let id = body::id(&id)?;
-    let mut wrong = Wrong::default();
-    let reason = wrong.take("reason", account::line(&refusal.reason, REASON_CHARS_MAX));
-    wrong.none()?;
-    let answer = decide(&state, id, Verdict::Refused(reason), admin.0).await?;
+    let answer = decide(&state, id, Verdict::Refused(&refusal.reason), admin.0).await?;
     tracing::info!(admin_id = %admin.0, application_id = %id, "a seller application was refused");
     Ok(answer)
 }
@@ -324,19 +310,12 @@ pub async fn refuse_seller_application(
 async fn decide(
     state: &State,
     id: Uuid,
-    verdict: Verdict,
+    verdict: Verdict<'_>,
     by: UserId,
 ) -> Result<HttpResponse, Problem> {
-    let data = notify::verdict(matches!(verdict, Verdict::Approved));
-    let told = NewVerdict { kind: Kind::SellerApplicationDecided.word(), data };
-    match state.store.decide_application(id, verdict, by, told, wall_clock::now()).await? {
-        Decided::Done(row) => {
-            state.personal.look();
-            Ok(HttpResponse::Ok()
-                .insert_header((header::CACHE_CONTROL, PERSONAL))
-                .json(ApplicationBody::of(*row)?))
-        }
-        Decided::NotFound => Err(Code::SellerApplicationNotFound.into()),
-        Decided::Before => Err(Code::SellerApplicationDecided.into()),
-    }
+    let row = sellers::decide(&state.store, id, verdict, by, wall_clock::now()).await?;
+    state.personal.look();
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, PERSONAL))
+        .json(ApplicationBody::from(row)))
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::State;
 use crate::{
+    accounts::roles::{self, Giver, RolesError, RolesSet},
     domain::id::UserId,
     http::kit::{
         body::{self, Json, PERSONAL},
@@ -16,7 +17,7 @@ use crate::{
         problem::{Code, Problem},
     },
     identity::Role,
-    store::{Account, RolesSet},
+    store::Account,
     wall_clock,
 };
 
@@ -105,6 +106,17 @@ pub struct RolesBody {
     roles: Vec<RoleWord>,
 }
 
+impl From<RolesError> for Problem {
+    fn from(error: RolesError) -> Problem {
+        match error {
+            RolesError::NotFound => Code::UserNotFound.into(),
+            RolesError::Left => Code::AccountLeft.into(),
+            RolesError::OwnAdminRole => Code::OwnAdminRole.into(),
+            RolesError::Store(error) => error.into(),
+        }
+    }
+}
+
 /// Each role once.
 const ROLES_MAX: usize = 3;
 
@@ -147,22 +159,15 @@ pub async fn set_user_roles(
     if wanted.roles.len() > ROLES_MAX {
         return Err(Problem::field("roles", format!("must have at most {ROLES_MAX} items")));
     }
-    let roles: BTreeSet<Role> = wanted.roles.into_iter().map(Role::from).collect();
-    if user == admin.0 && !roles.contains(&Role::Admin) {
-        return Err(Code::OwnAdminRole.into());
-    }
-    let words = roles.iter().map(|role| role.word().to_owned()).collect();
-    let (account, is_less) = match state.store.set_roles(user, words, now).await? {
-        RolesSet::Done { account, is_less } => (account, is_less),
-        RolesSet::NotFound => return Err(Code::UserNotFound.into()),
-        RolesSet::Left => return Err(Code::AccountLeft.into()),
-    };
+    let wanted: BTreeSet<Role> = wanted.roles.into_iter().map(Role::from).collect();
+    let RolesSet { account, is_less } =
+        roles::set(&state.store, user, &wanted, Giver::Admin(admin.0), now).await?;
     if is_less {
         state.revoke_before(user, now);
     }
-    tracing::info!(admin_id = %admin.0, user_id = %user, roles = ?roles, "roles were set");
+    tracing::info!(admin_id = %admin.0, user_id = %user, roles = ?wanted, "roles were set");
     Ok(HttpResponse::Ok()
         .insert_header((header::ETAG, etag(&account)))
         .insert_header((header::CACHE_CONTROL, PERSONAL))
-        .json(UserBody::from(&*account)))
+        .json(UserBody::from(&account)))
 }

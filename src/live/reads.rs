@@ -8,11 +8,7 @@ use std::pin::Pin;
 use serde::Serialize;
 
 use crate::{
-    domain::{
-        id::AuctionId,
-        money::{Currency, Money},
-        time::Timestamp,
-    },
+    domain::{id::AuctionId, money::Money, time::Timestamp},
     events::envelope::Envelope,
     store::{AuctionRow, PublicEventRow, Store, StoreError},
 };
@@ -99,7 +95,7 @@ impl Standing {
         let malformed = |column: &str| {
             StoreError::Malformed(format!("the {column} of auction {} makes no sense", row.id))
         };
-        let currency = Currency::from_code(&row.currency).ok_or_else(|| malformed("currency"))?;
+        let currency = row.currency;
         let money = |amount| Money { amount, currency };
         Ok(Standing {
             auction_id: row.id,
@@ -107,8 +103,8 @@ impl Standing {
             bid_count: u32::try_from(row.standing.bid_count).map_err(|_| malformed("bid_count"))?,
             price: money(row.standing.price),
             minimum_next_bid: row.standing.minimum_next_bid.map(money),
-            status: row.standing.status,
-            result: row.standing.result,
+            status: row.standing.status.word().to_owned(),
+            result: row.standing.result.map(|result| result.word().to_owned()),
             leader_alias: row.standing.leader_alias,
             reserve_met: row.reserve_price.map(|_| row.standing.reserve_met),
             ends_at: row.standing.ends_at,

@@ -2,7 +2,7 @@
 
 use super::{Kind, data};
 use crate::{
-    domain::{id::AuctionId, time::Timestamp},
+    domain::{auction::Phase, id::AuctionId, time::Timestamp},
     store::{Audience, DueReminder, NewFanout, NewReminder},
 };
 
@@ -30,7 +30,7 @@ pub(super) fn told(due: &DueReminder, now: Timestamp) -> Option<NewFanout> {
     let kind = Kind::from_word(&due.kind)?;
     let is_opening = kind == Kind::OpeningSoon;
     let target_at = if is_opening { due.starts_at } else { due.ends_at };
-    let stands = due.status == "scheduled" || (!is_opening && due.status == "live");
+    let stands = due.status == Phase::Scheduled || (!is_opening && due.status == Phase::Live);
     let is_useful = now < due.target_at.plus_ms(-due.lead_s * 500);
     // One that was moved has been scheduled anew, or will be with the event that moved it.
     (stands && is_useful && target_at == due.target_at).then(|| NewFanout {
@@ -66,7 +66,7 @@ mod tests {
             lead_s: lead_h * HOUR_S,
             target_at: target,
             fire_at: target.plus_s(-lead_h * HOUR_S),
-            status: "scheduled".to_owned(),
+            status: Phase::Scheduled,
             starts_at: target,
             ends_at: target,
         }
@@ -98,9 +98,9 @@ mod tests {
         assert!(told(&due, at(47)).is_some());
         let moved = DueReminder { starts_at: at(49), ..due.clone() };
         assert!(told(&moved, at(47)).is_none());
-        for status in ["live", "ended", "cancelled"] {
-            let over = DueReminder { status: status.to_owned(), ..due.clone() };
-            assert!(told(&over, at(47)).is_none(), "{status}");
+        for status in [Phase::Live, Phase::Ended, Phase::Cancelled] {
+            let over = DueReminder { status, ..due.clone() };
+            assert!(told(&over, at(47)).is_none(), "{status:?}");
         }
     }
 }

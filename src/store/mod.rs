@@ -9,11 +9,13 @@ mod connections;
 mod durability;
 mod exchange_settings;
 mod identity;
+mod kept;
 mod log;
 mod market;
 mod migrate;
 mod notify;
 pub mod purges;
+mod tx;
 mod types;
 mod webhooks;
 
@@ -30,12 +32,12 @@ pub use self::{
     connections::{BACKGROUND_CONNECTIONS, ConnectionsMax, DatabaseError},
     exchange_settings::ExchangeSettings,
     identity::{
-        accounts::{Account, KakaoAccount, Profile, RolesSet, User},
-        addresses::{ADDRESSES_PER_USER_MAX, AddressAdded, AddressRow, AddressText},
+        accounts::{Account, Gender, KakaoAccount, Profile, User},
+        addresses::{AddressRow, AddressText},
         clients::{CLIENTS_MAX, ClientChanges, ClientRow, ClientsStamp},
-        leaving::{Leaving, OPEN_LISTED_MAX, OpenKind, OpenMatter},
+        leaving::{Anonymised, OPEN_LISTED_MAX, OpenKind, OpenMatter},
         logins::{CodeBinding, Grant, GrantRow, GrantVerdict, LoginRow, NewFamily, TakenLogin},
-        sellers::{ApplicationRow, Company, Decided, NewVerdict, Verdict},
+        sellers::{ApplicationRow, ApplicationStatus, Company, NewVerdict},
         unlinks::{Unlink, UnlinkDirection, UnlinksWaiting},
     },
     log::{
@@ -57,11 +59,11 @@ pub use self::{
             AuctionRow, Due, Filter, ItemRow, NewAuction, Page, Sort, StandingRow, are_searchable,
         },
         on_sale::OnSale,
-        watches::{WATCHES_PER_USER_MAX, WatchPlace, Watched},
+        watches::WatchPlace,
     },
     migrate::MigrateError,
     notify::{
-        alerts::{ALERTS_PER_USER_MAX, AlertAdded, AlertRow},
+        alerts::AlertRow,
         inbox::{
             AuctionMentioned, NewNotification, NotificationRow, Read, TICKETS_PER_USER_MAX,
             TicketTaken, UNREAD_COUNTED_MAX,
@@ -73,6 +75,7 @@ pub use self::{
         pushes::{Followed, NewPush, Push, PushContent, Unpushed},
         reminders::{DueReminder, NewReminder},
     },
+    tx::Tx,
     webhooks::{
         deliveries::{
             ATTEMPTS_KEPT_MAX, AfterAttempt, AttemptMade, AttemptRow, ClaimedWebhook,
@@ -106,6 +109,9 @@ pub enum StoreError {
     /// Postgres answered with an error, or went away.
     #[error("Postgres could not carry out a statement")]
     Statement(#[source] tokio_postgres::Error),
+    /// The connection was lost during a commit: it may have happened or not.
+    #[error("the connection to Postgres was lost during a commit")]
+    OutcomeUnknown(#[source] tokio_postgres::Error),
     /// Too many ask for lists at once, or a statement took too long and was cancelled.
     #[error("too much is asked of Postgres at once")]
     Busy,
@@ -127,6 +133,10 @@ impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> StoreError {
         if error.code() == Some(&SqlState::QUERY_CANCELED) {
             return StoreError::Busy;
+        }
+        let cause = std::error::Error::source(&error);
+        if let Some(unknown) = cause.and_then(|cause| cause.downcast_ref::<types::UnknownWord>()) {
+            return StoreError::Malformed(unknown.to_string());
         }
         StoreError::Statement(error)
     }

@@ -3,9 +3,11 @@
 use bytes::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
+use super::{ApplicationStatus, Gender, OpenKind, UnlinkDirection};
 use crate::domain::{
+    auction::{Phase, ResultKind},
     id::{AuctionId, LogId, UserId},
-    money::Amount,
+    money::{Amount, Currency},
     time::Timestamp,
 };
 
@@ -99,3 +101,43 @@ impl ToSql for LogId {
 
     to_sql_checked!();
 }
+
+/// A text in a row is none of the words that there are.
+#[derive(Debug, thiserror::Error)]
+#[error("{word:?} is no {set}")]
+pub(super) struct UnknownWord {
+    word: String,
+    set: &'static str,
+}
+
+/// Closed sets, which rows keep as their words.
+macro_rules! words_as_text {
+    ($word:ident $from_word:ident: $($name:ident),+) => {$(
+        impl ToSql for $name {
+            fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, BoxError> {
+                self.$word().to_sql(ty, out)
+            }
+
+            fn accepts(ty: &Type) -> bool {
+                <&str as ToSql>::accepts(ty)
+            }
+
+            to_sql_checked!();
+        }
+
+        impl<'a> FromSql<'a> for $name {
+            fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, BoxError> {
+                let word = <&str>::from_sql(ty, raw)?;
+                let unknown = || UnknownWord { word: word.to_owned(), set: stringify!($name) };
+                Ok($name::$from_word(word).ok_or_else(unknown)?)
+            }
+
+            fn accepts(ty: &Type) -> bool {
+                <&str as FromSql>::accepts(ty)
+            }
+        }
+    )+};
+}
+
+words_as_text!(word from_word: ApplicationStatus, Gender, OpenKind, Phase, ResultKind, UnlinkDirection);
+words_as_text!(code from_code: Currency);

@@ -1,7 +1,8 @@
 //! Auctions: creating, listing, reading, editing, deleting, relisting.
 
-use hoga::config::SellerModel;
+use hoga::{config::SellerModel, http::auctions::listing::NewAuctionBody};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::support::{
     Client, Seller, TestServer, an_auction, fresh_key, in_s, in_time, sells_briefly, with,
@@ -493,6 +494,63 @@ async fn creating_with_the_same_key_makes_one_auction() {
     reused.refused(422, "idempotency_key_reused");
     let hers = hana.post_with_key("/v1/auctions", &key, &new).await.with_status(201);
     assert_ne!(hers["id"], id, "another seller's key is another key");
+}
+
+#[tokio::test]
+async fn a_retry_hears_what_was_answered_first_however_the_request_is_written() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let (key, new) = (fresh_key(), a_scheduled_auction());
+    let first = sora.post_with_key("/v1/auctions", &key, &new).await;
+    let id = first.with_status(201)["id"].as_str().unwrap().to_owned();
+    sora.update(&id, "*", &json!({"title": "changed since"})).await.with_status(200);
+    let again = sora.post_with_key("/v1/auctions", &key, &new).await;
+    assert_eq!((again.status, &again.bytes), (201, &first.bytes));
+    assert_eq!(again.header("etag"), first.header("etag"));
+    assert_eq!(again.header("location"), first.header("location"));
+    // The same in another order, and with what would have been taken for left out said aloud.
+    let fields = new.as_object().unwrap().iter().rev();
+    let written: Vec<String> =
+        fields.map(|(name, value)| format!("{}:{value}", json!(name))).collect();
+    let written = format!("{{{}, \"reserve_price\": null}}", written.join(", "));
+    let request = sora
+        .request(reqwest::Method::POST, "/v1/auctions")
+        .header("idempotency-key", &key)
+        .header("content-type", "application/json")
+        .body(written);
+    let again = sora.send(request).await;
+    assert_eq!((again.status, &again.bytes), (201, &first.bytes));
+}
+
+/// What is kept is kept for two days, and the server may be replaced by a newer one in between.
+#[tokio::test]
+async fn what_was_kept_under_the_fingerprint_of_before_is_answered_again() {
+    let server = TestServer::spawn();
+    let (sora, minji) = (server.seller("sora").await, server.bidder("minji").await);
+    let (key, new) = (fresh_key(), an_auction());
+    let made = sora.post_with_key("/v1/auctions", &key, &new).await;
+    let id = made.with_status(201)["id"].as_str().unwrap().to_owned();
+    sora.auction_once(&id, "live").await;
+    let (bid_key, bid) = (fresh_key(), json!({"amount": 10_000}));
+    let bids = format!("/v1/auctions/{id}/bids");
+    let receipt = minji.post_with_key(&bids, &bid_key, &bid).await;
+    receipt.with_status(201);
+    let body: NewAuctionBody = serde_json::from_value(new.clone()).unwrap();
+    let parts =
+        [format!("create_auction\0{body:?}\0"), format!("place_bid\0{id}\010000\0-\0-\0-\0")];
+    let [of_auction, of_bid] = parts.map(|text| const_hex::encode(&Sha256::digest(text)[..16]));
+    let before = format!(
+        "UPDATE receipts SET fingerprint = decode('{of_auction}', 'hex'), answer = '{id}'
+         WHERE key = '{key}';
+         UPDATE receipts SET fingerprint = decode('{of_bid}', 'hex') WHERE key = '{bid_key}'"
+    );
+    server.database.rows(&before).await;
+    let again = sora.post_with_key("/v1/auctions", &key, &new).await.with_status(201);
+    assert_eq!(again["id"], id.as_str());
+    minji.post_with_key(&bids, &bid_key, &bid).await.is_again(&receipt);
+    let other = json!({"amount": 20_000});
+    let reused = minji.post_with_key(&bids, &bid_key, &other).await;
+    reused.refused(422, "idempotency_key_reused");
 }
 
 #[tokio::test]

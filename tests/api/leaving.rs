@@ -2,8 +2,9 @@
 
 use futures_util::future::{join, join_all};
 use hoga::{
+    accounts::leaving::{self, LeavingError},
     domain::{id::UserId, time::Timestamp},
-    store::{Leaving, OpenKind},
+    store::OpenKind,
     wall_clock,
 };
 use serde_json::{Value, json};
@@ -333,8 +334,8 @@ async fn a_bid_that_comes_in_before_the_account_is_held_keeps_it_as_it_was() {
     minji.offers(&id, 10_000).await.with_status(201);
     let before = user_row(&server, minji.id).await;
     let now = wall_clock::now();
-    let left = server.store.leave(minji.id, "left-x", now, now).await.unwrap();
-    let Leaving::Open(open) = left else { panic!("a leader may not leave") };
+    let left = leaving::go(&server.store, minji.id, now, now).await;
+    let Err(LeavingError::Open(open)) = left else { panic!("a leader may not leave") };
     let kinds: Vec<OpenKind> = open.iter().map(|matter| matter.kind).collect();
     assert_eq!(kinds, [OpenKind::LeadingBid]);
     assert_eq!(user_row(&server, minji.id).await, before);

@@ -4,6 +4,7 @@
 use futures_util::future::join_all;
 use hoga::{
     domain::{
+        auction::Phase,
         id::{AuctionId, UserId},
         money::Amount,
     },
@@ -146,10 +147,10 @@ async fn every_list_is_found_by_an_index_however_many_auctions_there_are() {
     ];
     let mut wrong = Vec::new();
     for filter in &filters {
-        for status in [None, text("live"), text("ended"), text("scheduled")] {
+        for status in [None, Some(Phase::Live), Some(Phase::Ended), Some(Phase::Scheduled)] {
             for sort in SORTS {
                 for after in [None, Some(middle(sort))] {
-                    let filter = Filter { status: status.clone(), ..filter.clone() };
+                    let filter = Filter { status, ..filter.clone() };
                     let plan = store.auctions_explained(&filter, sort, after, 21).await.unwrap();
                     let (rows, whole) = touched(&plan);
                     if rows > TOUCHED_MAX || !whole.is_empty() {

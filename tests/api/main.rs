@@ -34,6 +34,7 @@ mod routing;
 mod sellers;
 mod service;
 mod streams;
+mod transactions;
 mod users;
 mod watchlist;
 mod webhook_management;

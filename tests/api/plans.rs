@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use hoga::{
+    accounts::leaving,
     domain::id::{AuctionId, UserId},
     store::{OpenKind, Store},
     wall_clock,
@@ -185,7 +186,7 @@ async fn what_keeps_somebody_is_found_among_their_own_bids() {
     );
     server.database.rows(&others).await;
     let (open, rows) = touched(&server.database, 1, "standings", |store| async move {
-        store.open_matters(minji.id, wall_clock::now()).await.unwrap().unwrap()
+        leaving::open_matters(&store, minji.id, wall_clock::now()).await.unwrap().unwrap()
     })
     .await;
     let kinds: Vec<OpenKind> = open.iter().map(|open| open.kind).collect();
@@ -193,5 +194,5 @@ async fn what_keeps_somebody_is_found_among_their_own_bids() {
     assert!(rows <= 20, "{rows} rows");
     let stranger = UserId(Uuid::now_v7());
     let store = Store::new(server.database.config().clone()).unwrap();
-    assert!(store.open_matters(stranger, wall_clock::now()).await.unwrap().is_none());
+    assert!(leaving::open_matters(&store, stranger, wall_clock::now()).await.unwrap().is_none());
 }

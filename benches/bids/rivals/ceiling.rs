@@ -26,7 +26,7 @@ pub async fn place_bid(
     let received_at = wall_clock::now();
     let id = body::auction_id(&id)?;
     let (Offer::Exact(amount) | Offer::Ceiling(amount)) = bid.offer()?;
-    let key = bid.receipt_key(key, bidder.0, id)?;
+    let key = bid.receipt_key(key, bidder.0, id)?.receipt;
     let request_id = body::request_id(&request);
     let mut hash = [0; 32];
     hash[..16].copy_from_slice(key.fingerprint.as_bytes());

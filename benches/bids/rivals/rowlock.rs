@@ -66,7 +66,7 @@ pub async fn place_bid(
     let received_at = wall_clock::now();
     let id = body::auction_id(&id)?;
     let (Offer::Exact(amount) | Offer::Ceiling(amount)) = bid.offer()?;
-    let key = bid.receipt_key(key, bidder.0, id)?;
+    let key = bid.receipt_key(key, bidder.0, id)?.receipt;
     let request_id = body::request_id(&request);
     let bid = Bid { auction: id, bidder: bidder.0, amount, key, request_id, received_at };
     let (accepted, text) = bid.place(&pool).await.map_err(|error| {

@@ -20,7 +20,7 @@ use crate::{
     cli::{
         Failed,
         client::{Answer, Client},
-        setup::{Database, derived_id},
+        setup::Database,
     },
     config::Config,
     domain::{id::UserId, money::Money, time::Timestamp},
@@ -29,6 +29,7 @@ use crate::{
         keys::{KeyError, KeyRing},
         tokens::Tokens,
     },
+    market,
     store::{Store, User},
     wall_clock,
 };
@@ -128,7 +129,7 @@ fn enough_s(recording: &Recording) -> u64 {
 }
 
 fn bidder_id(name: &str) -> UserId {
-    UserId(derived_id(0, &["hoga replay", name]))
+    UserId(market::import::derived_id(0, &["hoga replay", name]))
 }
 
 fn bidders(recording: &Recording) -> HashSet<&str> {

@@ -11,6 +11,7 @@ use crate::domain::{
     id::{AuctionId, UserId},
     money::Amount,
     time::Timestamp,
+    words::words,
 };
 
 /// Sixteen random bytes that hide a ceiling or a reserve behind its commitment.
@@ -166,20 +167,34 @@ pub struct Closed {
     pub runner_up: Option<RunnerUp>,
 }
 
-/// How an auction ended (RULES, "States").
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ResultKind {
-    /// To the leader at the end.
-    Sold,
-    /// Nobody bid.
-    UnsoldNoBids,
-    /// Somebody bid, but less than the reserve.
-    UnsoldReserveNotMet,
-    /// To the first who took the buy-now price.
-    BoughtNow,
-    /// By order of the house.
-    CancelledByOperator,
+words! {
+    /// How an auction ended (RULES, "States").
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum ResultKind {
+        /// To the leader at the end.
+        Sold = "sold",
+        /// Nobody bid.
+        UnsoldNoBids = "unsold_no_bids",
+        /// Somebody bid, but less than the reserve.
+        UnsoldReserveNotMet = "unsold_reserve_not_met",
+        /// To the first who took the buy-now price.
+        BoughtNow = "bought_now",
+        /// By order of the house.
+        CancelledByOperator = "cancelled_by_operator",
+    }
+}
+
+impl ResultKind {
+    /// Whether it ran to its end and nobody has it.
+    pub const fn is_unsold(self) -> bool {
+        matches!(self, ResultKind::UnsoldNoBids | ResultKind::UnsoldReserveNotMet)
+    }
+
+    /// Whether somebody has it.
+    pub const fn is_sold(self) -> bool {
+        matches!(self, ResultKind::Sold | ResultKind::BoughtNow)
+    }
 }
 
 /// The winner and the hammer price.

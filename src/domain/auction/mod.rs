@@ -26,5 +26,5 @@ pub use event::{
 pub use increment::Increment;
 pub use rejection::Rejection;
 pub use standing::{Leader, Offer, Standing};
-pub use state::{Bid, Bidder, BidderNo, Mark, State, Status};
+pub use state::{Bid, Bidder, BidderNo, Mark, Phase, State, Status};
 pub use terms::{Item, SoftClose, SoftCloseMode, Terms};

@@ -9,7 +9,7 @@ use super::{
     standing::{Leader, Offer, Standing},
     terms::Terms,
 };
-use crate::domain::{id::UserId, money::Amount, time::Timestamp};
+use crate::domain::{id::UserId, money::Amount, time::Timestamp, words::words};
 
 /// The number of a bidder in one auction, from 1, in the order of their first accepted bid.
 /// Their public alias is made of it: `bidder-1`.
@@ -33,6 +33,20 @@ pub enum Status {
     Ended(ResultKind),
     /// Called off before it opened.
     Cancelled,
+}
+
+words! {
+    /// Where an auction is in its life, without how it ended.
+    pub enum Phase {
+        /// Announced.
+        Scheduled = "scheduled",
+        /// Taking bids.
+        Live = "live",
+        /// Over.
+        Ended = "ended",
+        /// Called off before it opened.
+        Cancelled = "cancelled",
+    }
 }
 
 /// An accepted bid.

@@ -12,12 +12,13 @@ use crate::{
         id::{AuctionId, UserId},
         money::{Amount, Money},
     },
-    exchange::{Answer, Request},
+    exchange::{Answer, Failure, Request},
     http::{
         State,
         kit::{
             body::{self, IdempotencyKey, Json, PageQuery, or_none},
             caller::{Bidder, User},
+            idempotency::Key,
             problem::{Advice, Code, MoneyBody, Problem},
         },
     },
@@ -28,24 +29,28 @@ use crate::{
 pub const REASON_CHARS_MAX: usize = 500;
 
 /// A bid: either `amount` or `max_amount`, in minor units of the auction's currency.
-#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewBid, example = json!({"max_amount": 50_000}))]
 pub struct NewBidBody {
     /// An exact bid: the price itself.
     #[serde(default, deserialize_with = "body::offered")]
     #[schema(minimum = 1)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     amount: Option<i64>,
     /// A ceiling: the exchange bids up to it. Private.
     #[serde(default, deserialize_with = "body::offered")]
     #[schema(minimum = 1)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     max_amount: Option<i64>,
     /// Refuse (`price_moved`) if the auction went past this sequence number.
     #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     expected_seq: Option<u64>,
     /// The offer again, where `confirmation_required` asked for it.
     #[serde(default)]
     #[schema(minimum = 1)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     confirm_amount: Option<i64>,
 }
 
@@ -78,9 +83,11 @@ impl NewBidBody {
         key: IdempotencyKey,
         bidder: UserId,
         id: AuctionId,
-    ) -> Result<ReceiptKey, Problem> {
+    ) -> Result<Key, Problem> {
+        let of = id.to_string();
         key.required(
             bidder,
+            ("place_bid", &[&of], self),
             &[
                 &"place_bid",
                 &id,
@@ -192,19 +199,24 @@ pub async fn place_bid(
 async fn submit(
     state: &State,
     id: AuctionId,
-    key: ReceiptKey,
+    key: Key,
     request: &HttpRequest,
-    command: impl FnOnce(crate::domain::time::Timestamp) -> Command,
+    command: impl Fn(crate::domain::time::Timestamp) -> Command,
 ) -> Result<HttpResponse, Problem> {
-    let request_id = body::request_id(request);
-    let answer = state
-        .exchange
-        .submit(id, |received_at| Request {
+    let ask = async |key: ReceiptKey| {
+        let request_id = body::request_id(request);
+        let asked = state.exchange.submit(id, |received_at| Request {
             command: command(received_at).into(),
             receipt_key: Some(key),
             request_id,
-        })
-        .await?;
+        });
+        asked.await
+    };
+    let answer = match ask(key.receipt).await {
+        // It may have been kept under the fingerprint of the version before.
+        Err(Failure::KeyReused) => ask(key.former()).await?,
+        answer => answer?,
+    };
     match answer {
         Answer::Accepted { receipt } => {
             Ok(HttpResponse::Created().content_type("application/json").body(receipt))
@@ -214,13 +226,14 @@ async fn submit(
 }
 
 /// What the buyer saw.
-#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = BuyNow, example = json!({"amount": 80_000}))]
 pub struct BuyNowBody {
     /// The buy-now price that the buyer saw, in minor units; compared with ours.
     #[serde(default)]
     #[schema(minimum = 1)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     amount: Option<i64>,
 }
 
@@ -245,7 +258,9 @@ pub async fn buy_auction(
     let id = body::auction_id(&id)?;
     let buy = if bytes.is_empty() { BuyNowBody::default() } else { body::parse(&bytes)? };
     let expected_price = buy.amount.map(|amount| body::amount("amount", amount)).transpose()?;
-    let key = key.required(bidder.0, &[&"buy_auction", &id, &or_none(buy.amount)])?;
+    let of = id.to_string();
+    let former: [&dyn std::fmt::Display; 3] = [&"buy_auction", &id, &or_none(buy.amount)];
+    let key = key.required(bidder.0, ("buy_auction", &[&of], &buy), &former)?;
     submit(&state, id, key, &request, |received_at| {
         Command::BuyNow(BuyNow { buyer: bidder.0, expected_price, received_at })
     })
@@ -263,7 +278,7 @@ fn advice_to_buyers(code: Code) -> Option<&'static Advice> {
 }
 
 /// Why a bid is taken back.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Retraction, example = json!({"reason": "0을 하나 더 눌렀습니다"}))]
 pub struct RetractionBody {
@@ -299,8 +314,12 @@ pub async fn retract_bid(
         let message = format!("must have 1 to {REASON_CHARS_MAX} characters");
         return Err(Problem::field("reason", message));
     }
-    let key = key.required(bidder.0, &[&"retract_bid", &id, &bid_seq, &reason])?;
+    let (of, seq) = (id.to_string(), bid_seq.to_string());
+    let former: [&dyn std::fmt::Display; 4] = [&"retract_bid", &id, &bid_seq, &reason];
+    let body = RetractionBody { reason: reason.clone() };
+    let key = key.required(bidder.0, ("retract_bid", &[&of, &seq], &body), &former)?;
     submit(&state, id, key, &request, |received_at| {
+        let reason = reason.clone();
         Command::RetractBid(RetractBid { bidder: bidder.0, bid_seq, reason, received_at })
     })
     .await

@@ -10,32 +10,33 @@ use uuid::Uuid;
 use crate::{
     domain::{
         auction::{
-            CancelByOperator, Command, Edit, Increment, Item, Scheduled, SoftClose, SoftCloseMode,
-            Terms, Withdraw, increment::Table, terms::WORD_CHARS_MAX,
+            Increment, Item, Phase, SoftClose, SoftCloseMode, increment::Table,
+            terms::WORD_CHARS_MAX,
         },
-        id::{AuctionId, UserId},
+        id::UserId,
         money::{Amount, Currency},
         time::Timestamp,
     },
-    exchange::{Answer, Request, new_auction},
     http::{
         State,
         kit::{
             body::{self, IdempotencyKey, IfMatch, Json},
             caller::{Anybody, Seller, User},
+            idempotency::{self, KeptAnswer},
             problem::{Code, MoneyBody, Problem},
-            words::{ResultWord, word},
+            words::ResultWord,
         },
         sellers::CompanyBody,
     },
     identity::Role,
     log::IncrementForm,
-    store::{AuctionRow, Filter, Page, ReceiptKey, Sort, StoreError, are_searchable},
+    market::{self, Changes, Draft, Keep, MarketError, Relisting},
+    store::{AuctionRow, Filter, Page, Sort, are_searchable},
     wall_clock,
 };
 
 /// An auction to create. Amounts are minor units of its currency.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewAuction, example = json!({
     "title": "조선 백자 달항아리", "category": "art", "opening_price": 1_000_000,
@@ -54,6 +55,7 @@ pub struct NewAuctionBody {
     /// The category's slug.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 500)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     category: Option<String>,
     /// Keys in the image store, the one shown first first.
     #[serde(default)]
@@ -64,96 +66,118 @@ pub struct NewAuctionBody {
     attributes: BTreeMap<String, String>,
     /// `KRW` unless it says otherwise.
     #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     currency: Option<CurrencyBody>,
     /// The least that the first bid must offer.
     #[schema(minimum = 1)]
     opening_price: i64,
     /// `{"kind": "table", "table": "won"}` or `ebay_usd`, by currency, unless it says otherwise.
     #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     increment: Option<IncrementBody>,
     /// Below it the item is not sold. Private.
     #[serde(default)]
     #[schema(minimum = 1)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     reserve_price: Option<i64>,
     /// At which the first taker ends the auction.
     #[serde(default)]
     #[schema(minimum = 1)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     buy_now_price: Option<i64>,
     /// How many accepted bids each bidder may place.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 10_000)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     bids_per_bidder_max: Option<u32>,
     /// Left out: now.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     starts_at: Option<Timestamp>,
     /// At exactly this time it is over.
     #[schema(value_type = String, format = DateTime)]
     ends_at: Timestamp,
     /// Whether and how late bids move the end.
     #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     soft_close: Option<SoftCloseBody>,
 }
 
 /// Changes to a scheduled auction: what is left out stays, null takes away.
-#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schema(as = AuctionChanges, example = json!({"title": "조선 백자 달항아리 (18세기)", "reserve_price": null}))]
 pub struct AuctionChangesBody {
     /// One line.
     #[schema(min_length = 1, max_length = 200)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     title: Option<String>,
     /// Plain text.
     #[schema(max_length = 10_000)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
     /// The category's slug.
     #[serde(deserialize_with = "body::present")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 500)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     category: Option<Option<String>>,
     /// Keys in the image store, the one shown first first.
     #[schema(max_items = 20)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     image_keys: Option<Vec<String>>,
     /// All free properties, those that stay included.
+    #[serde(skip_serializing_if = "Option::is_none")]
     attributes: Option<BTreeMap<String, String>>,
     /// In which it is held.
+    #[serde(skip_serializing_if = "Option::is_none")]
     currency: Option<CurrencyBody>,
     /// The least that the first bid must offer.
     #[schema(minimum = 1)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     opening_price: Option<i64>,
     /// By how much a bid must exceed the price.
+    #[serde(skip_serializing_if = "Option::is_none")]
     increment: Option<IncrementBody>,
     /// Below it the item is not sold. Private.
     #[serde(deserialize_with = "body::present")]
     #[schema(value_type = Option<i64>, minimum = 1)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     reserve_price: Option<Option<i64>>,
     /// At which the first taker ends the auction.
     #[serde(deserialize_with = "body::present")]
     #[schema(value_type = Option<i64>, minimum = 1)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     buy_now_price: Option<Option<i64>>,
     /// How many accepted bids each bidder may place.
     #[serde(deserialize_with = "body::present")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 10_000)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     bids_per_bidder_max: Option<Option<u32>>,
     /// From when bids are taken.
     #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     starts_at: Option<Timestamp>,
     /// At exactly this time it is over.
     #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     ends_at: Option<Timestamp>,
     /// Whether and how late bids move the end.
     #[serde(deserialize_with = "body::present")]
     #[schema(value_type = Option<SoftCloseBody>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     soft_close: Option<Option<SoftCloseBody>>,
 }
 
 /// When the relisted auction runs. Everything else is taken from the unsold one.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Relisting, example = json!({"ends_at": "2036-12-02T09:00:00.000Z"}))]
 pub struct RelistBody {
     /// Left out: now.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     starts_at: Option<Timestamp>,
     /// At exactly this time it is over.
     #[schema(value_type = String, format = DateTime)]
@@ -161,13 +185,16 @@ pub struct RelistBody {
     /// A new opening price; left out: the old one.
     #[serde(default)]
     #[schema(minimum = 1)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     opening_price: Option<i64>,
     /// A new reserve; left out: the old one; null: none.
     #[serde(default, deserialize_with = "body::present")]
     #[schema(value_type = Option<i64>, minimum = 1)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     reserve_price: Option<Option<i64>>,
     /// Left out: the old one, its last end moved along with the end.
     #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     soft_close: Option<SoftCloseBody>,
 }
 
@@ -360,31 +387,20 @@ impl NewAuctionBody {
         }
     }
 
-    fn terms(&self, cap: Amount, now: Timestamp) -> Result<Terms, Problem> {
-        let currency = self.currency.map_or(Currency::Krw, Currency::from);
-        let house_table = match currency {
-            Currency::Krw => Table::Won,
-            Currency::Usd => Table::EbayUsd,
-        };
-        let optional =
-            |field, value: Option<i64>| value.map(|amount| body::amount(field, amount)).transpose();
-        let terms = Terms {
-            currency,
+    fn draft(&self) -> Result<Draft, Problem> {
+        let increment = self.increment.as_ref().map(IncrementBody::increment);
+        Ok(Draft {
+            item: self.item(),
+            currency: self.currency.map(Currency::from),
             opening_price: body::amount("opening_price", self.opening_price)?,
-            increment: match &self.increment {
-                Some(increment) => increment.increment()?,
-                None => Increment::Table(house_table),
-            },
-            reserve_price: optional("reserve_price", self.reserve_price)?,
-            buy_now_price: optional("buy_now_price", self.buy_now_price)?,
+            increment: increment.transpose()?,
+            reserve_price: optional_amount("reserve_price", self.reserve_price)?,
+            buy_now_price: optional_amount("buy_now_price", self.buy_now_price)?,
             bids_per_bidder_max: self.bids_per_bidder_max,
-            cap,
-            starts_at: self.starts_at.unwrap_or(now),
+            starts_at: self.starts_at,
             ends_at: self.ends_at,
             soft_close: self.soft_close.map(SoftClose::from),
-        };
-        terms.check(now).map_err(Problem::terms)?;
-        Ok(terms)
+        })
     }
 }
 
@@ -487,7 +503,7 @@ pub(super) fn auction_body(
     row: AuctionRow,
     reader: Option<UserId>,
 ) -> Result<AuctionBody, Problem> {
-    let currency: CurrencyBody = word(&row.currency)?;
+    let currency = CurrencyBody::from(row.currency);
     let money = |amount: Amount| MoneyBody { amount: amount.minor_units(), currency };
     let standing = row.standing;
     let is_seller = reader == Some(row.seller);
@@ -511,8 +527,8 @@ pub(super) fn auction_body(
         starts_at: row.starts_at.to_string(),
         ends_at: standing.ends_at.to_string(),
         soft_close: row.soft_close.as_deref().map(json).transpose()?,
-        status: word(&standing.status)?,
-        result: standing.result.as_deref().map(word).transpose()?,
+        status: standing.status.into(),
+        result: standing.result.map(ResultWord::from),
         price: money(standing.price),
         minimum_next_bid: standing.minimum_next_bid.map(money),
         bid_count: standing.bid_count,
@@ -523,33 +539,6 @@ pub(super) fn auction_body(
         created_at: row.created_at.to_string(),
         relisted_from: row.relisted_from.map(|id| id.0),
         currency,
-    })
-}
-
-fn item_of(row: &AuctionRow) -> Result<Item, Problem> {
-    Ok(Item {
-        attributes: json(&row.attributes)?,
-        category: row.category.clone(),
-        description: row.description.clone(),
-        image_keys: json(&row.image_keys)?,
-        title: row.title.clone(),
-    })
-}
-
-fn terms_of(row: &AuctionRow) -> Result<Terms, Problem> {
-    let increment: IncrementForm = json(&row.increment)?;
-    let damaged = || Problem::from(Code::Internal);
-    Ok(Terms {
-        currency: Currency::from_code(&row.currency).ok_or_else(damaged)?,
-        opening_price: row.opening_price,
-        increment: increment.into_increment().map_err(|_| damaged())?,
-        reserve_price: row.reserve_price,
-        buy_now_price: row.buy_now_price,
-        bids_per_bidder_max: row.bids_per_bidder_max.and_then(|max| u32::try_from(max).ok()),
-        cap: row.cap,
-        starts_at: row.starts_at,
-        ends_at: row.standing.ends_at,
-        soft_close: row.soft_close.as_deref().map(json).transpose()?,
     })
 }
 
@@ -571,79 +560,69 @@ pub async fn create_auction(
     key: IdempotencyKey,
     Json(new): Json<NewAuctionBody>,
 ) -> Result<HttpResponse, Problem> {
-    let now = wall_clock::now();
-    let parts: [&dyn std::fmt::Display; 2] = [&"create_auction", &format!("{new:?}")];
-    let key = key.optional(seller.0, &parts);
-    // Before the terms are held against the clock: a retry may come after the auction's end.
-    if let Some(made) = made_before(&state, key.as_ref()).await? {
-        return created(&state, made).await;
-    }
-    let item = new.item();
-    item.check().map_err(Problem::terms)?;
-    let terms = new.terms(state.bid_cap, now)?;
-    let scheduled = Scheduled {
-        seller: seller.0,
-        item,
-        terms,
-        relisted_from: None,
-        reserve_salt: rand::random(),
-    };
-    create(&state, scheduled, key, now).await
+    let seller = seller.0;
+    let former: [&dyn std::fmt::Display; 2] = [&"create_auction", &FormerDebug(&new)];
+    let key = key.optional(seller, ("create_auction", &[], &new), &former)?;
+    // A retry may come after the auction's end, when its terms could not stand any more.
+    idempotency::once(&state.store, key.as_ref(), kept_before(&state), async || {
+        let State { store, exchange, .. } = &**state;
+        let (draft, keep) = ((seller, new.draft()?), keep(key.as_ref()));
+        let now = wall_clock::now();
+        created(market::list(store, exchange, draft, state.bid_cap, keep, now).await?)
+    })
+    .await
 }
 
-/// Writes a new auction, or answers the one that the key made in the meantime.
-async fn create(
-    state: &State,
-    scheduled: Scheduled,
-    key: Option<ReceiptKey>,
-    now: Timestamp,
-) -> Result<HttpResponse, Problem> {
-    let id = AuctionId(Uuid::now_v7());
-    let starts_at = scheduled.terms.starts_at;
-    let new = new_auction(id, scheduled, now);
-    let answer = id.to_string();
-    let receipt = key.as_ref().map(|key| (key, answer.as_str()));
-    match state.store.create_auctions(&[new], receipt).await {
-        Ok(()) => {}
-        Err(StoreError::Constraint(name))
-            if name == "receipts_pkey" || name == "auctions_relisted_from_key" =>
-        {
-            // The same request at the same time: whichever of its rows came second says so.
-            let is_relisting = name == "auctions_relisted_from_key";
-            let otherwise =
-                if is_relisting { Code::AuctionNotRelistable } else { Code::OutcomeUnknown };
-            let made = made_before(state, key.as_ref()).await?.ok_or(otherwise)?;
-            return created(state, made).await;
+impl From<MarketError> for Problem {
+    fn from(error: MarketError) -> Problem {
+        match error {
+            MarketError::NotFound => Code::AuctionNotFound.into(),
+            MarketError::NotYours => Code::NotYourAuction.into(),
+            MarketError::Stale => Code::PreconditionFailed.into(),
+            MarketError::NotEditable => Code::AuctionNotEditable.into(),
+            MarketError::NotRelistable => Code::AuctionNotRelistable.into(),
+            MarketError::SellerGone => Code::Forbidden.into(),
+            MarketError::Wrong(errors) => Problem::terms(errors),
+            MarketError::AnsweredMeanwhile => Code::OutcomeUnknown.into(),
+            MarketError::Refused(refusal) => refusal.into(),
+            MarketError::Failed(failure) => failure.into(),
+            MarketError::Store(error) => error.into(),
         }
-        Err(StoreError::Constraint(name)) if name == "auctions_seller_id_fkey" => {
-            return Err(Code::Forbidden.into());
-        }
-        Err(error) => return Err(error.into()),
     }
-    state.exchange.scheduled(id, starts_at);
-    created(state, id).await
 }
 
-async fn made_before(
-    state: &State,
-    key: Option<&ReceiptKey>,
-) -> Result<Option<AuctionId>, Problem> {
-    let Some(key) = key else { return Ok(None) };
-    let Some((fingerprint, answer)) = state.store.kept_text(key).await? else { return Ok(None) };
-    let answer = answer.filter(|_| fingerprint == key.fingerprint);
-    let answer = answer.ok_or(Code::IdempotencyKeyReused)?;
-    answer.parse().map(Some).map_err(|_| Code::IdempotencyKeyReused.into())
+/// What a new auction is answered with, kept under the key with it.
+fn keep(key: Option<&idempotency::Key>) -> Option<Keep<'_>> {
+    let answer =
+        &|row: &AuctionRow| kept(row.clone()).map_or_else(|_| String::new(), |kept| kept.text());
+    key.map(|key| Keep { key: &key.receipt, answer })
 }
 
-async fn created(state: &State, id: AuctionId) -> Result<HttpResponse, Problem> {
-    let row = state.store.auction(id).await?.ok_or(Code::AuctionNotFound)?;
-    let seller = row.seller;
-    let tag = etag(&row, Some(seller));
-    let body = auction_body(row, Some(seller))?;
-    Ok(HttpResponse::Created()
-        .insert_header((header::ETAG, tag))
-        .insert_header((header::LOCATION, format!("/v1/auctions/{id}")))
-        .json(body))
+fn kept(row: AuctionRow) -> Result<KeptAnswer, Problem> {
+    let (id, seller) = (row.id, Some(row.seller));
+    let tag = etag(&row, seller);
+    KeptAnswer::created(format!("/v1/auctions/{id}"), tag, &auction_body(row, seller)?)
+}
+
+fn created(row: AuctionRow) -> Result<HttpResponse, Problem> {
+    kept(row).map(HttpResponse::from)
+}
+
+/// The version before kept the id alone.
+fn kept_before(state: &State) -> impl AsyncFn(&str) -> Result<HttpResponse, Problem> {
+    async |answer: &str| {
+        let id = answer.parse().map_err(|_| Problem::from(Code::IdempotencyKeyReused))?;
+        created(state.store.auction(id).await?.ok_or(Code::AuctionNotFound)?)
+    }
+}
+
+/// The text by which the version before told bodies apart.
+struct FormerDebug<'a, T>(&'a T);
+
+impl<T: std::fmt::Debug> std::fmt::Display for FormerDebug<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
 }
 
 /// Of the auction, and of the seller and the watchers as they are shown with it; and of the view,
@@ -712,13 +691,24 @@ impl SortWord {
     }
 }
 
-impl StatusWord {
-    const fn word(self) -> &'static str {
-        match self {
-            StatusWord::Scheduled => "scheduled",
-            StatusWord::Live => "live",
-            StatusWord::Ended => "ended",
-            StatusWord::Cancelled => "cancelled",
+impl From<Phase> for StatusWord {
+    fn from(phase: Phase) -> StatusWord {
+        match phase {
+            Phase::Scheduled => StatusWord::Scheduled,
+            Phase::Live => StatusWord::Live,
+            Phase::Ended => StatusWord::Ended,
+            Phase::Cancelled => StatusWord::Cancelled,
+        }
+    }
+}
+
+impl From<StatusWord> for Phase {
+    fn from(word: StatusWord) -> Phase {
+        match word {
+            StatusWord::Scheduled => Phase::Scheduled,
+            StatusWord::Live => Phase::Live,
+            StatusWord::Ended => Phase::Ended,
+            StatusWord::Cancelled => Phase::Cancelled,
         }
     }
 }
@@ -746,7 +736,7 @@ impl ListQuery {
                 .transpose()
         };
         Ok(Filter {
-            status: self.status.map(|status| status.word().to_owned()),
+            status: self.status.map(Phase::from),
             category: text(&self.category)?,
             seller: self.seller.map(UserId),
             q: self.words()?,
@@ -852,71 +842,38 @@ pub async fn update_auction(
     Json(changes): Json<AuctionChangesBody>,
 ) -> Result<HttpResponse, Problem> {
     let id = body::auction_id(&id)?;
-    let row = state.store.auction(id).await?.ok_or(Code::AuctionNotFound)?;
-    if row.seller != user.0.user {
-        return Err(Code::NotYourAuction.into());
-    }
-    let expected_seq = expected_seq(version, row.standing.seq)?;
-    if row.standing.status != "scheduled" {
-        return Err(Code::AuctionNotEditable.into());
-    }
-    let (item, terms) = changes.applied_to(&row)?;
-    item.check().map_err(Problem::terms)?;
-    terms.check(wall_clock::now()).map_err(Problem::terms)?;
-    let reserve_salt = rand::random();
     let by = user.0.user;
-    let edit = Edit { by, expected_seq: Some(expected_seq), item, terms, reserve_salt };
-    command(&state, id, Command::Edit(Box::new(edit))).await?;
-    let row = state.store.auction(id).await?.ok_or(Code::AuctionNotFound)?;
+    let State { store, exchange, .. } = &**state;
+    let (which, changes) = ((by, id, version.0), changes.changes()?);
+    let row = market::edit(store, exchange, which, changes, wall_clock::now()).await?;
     let tag = etag(&row, Some(by));
     Ok(HttpResponse::Ok().insert_header((header::ETAG, tag)).json(auction_body(row, Some(by))?))
 }
 
-/// The version that is about to change: the one that was read, compared with the one that stands.
-fn expected_seq(version: IfMatch, stands: i64) -> Result<u64, Problem> {
-    let stands = u64::try_from(stands).map_err(|_| Problem::from(Code::Internal))?;
-    match version {
-        IfMatch::Any => Ok(stands),
-        IfMatch::Seq(seq) if seq == stands => Ok(seq),
-        IfMatch::Seq(_) | IfMatch::Stale => Err(Code::PreconditionFailed.into()),
-    }
-}
-
-async fn command(state: &State, id: AuctionId, command: Command) -> Result<(), Problem> {
-    match state.exchange.submit(id, |_| Request::internal(command)).await? {
-        Answer::Accepted { .. } => Ok(()),
-        Answer::Refused(refusal) => Err(refusal.into()),
-    }
-}
-
 impl AuctionChangesBody {
-    fn applied_to(self, row: &AuctionRow) -> Result<(Item, Terms), Problem> {
-        let (mut item, mut terms) = (item_of(row)?, terms_of(row)?);
-        item.title = self.title.map_or(item.title, |title| title.trim().to_owned());
-        item.description = self.description.unwrap_or(item.description);
-        item.category = self.category.unwrap_or(item.category);
-        item.image_keys = self.image_keys.unwrap_or(item.image_keys);
-        item.attributes = self.attributes.unwrap_or(item.attributes);
-        terms.currency = self.currency.map_or(terms.currency, Currency::from);
-        if let Some(price) = self.opening_price {
-            terms.opening_price = body::amount("opening_price", price)?;
-        }
-        if let Some(increment) = self.increment {
-            terms.increment = increment.increment()?;
-        }
-        if let Some(price) = self.reserve_price {
-            terms.reserve_price = optional_amount("reserve_price", price)?;
-        }
-        if let Some(price) = self.buy_now_price {
-            terms.buy_now_price = optional_amount("buy_now_price", price)?;
-        }
-        terms.bids_per_bidder_max = self.bids_per_bidder_max.unwrap_or(terms.bids_per_bidder_max);
-        terms.starts_at = self.starts_at.unwrap_or(terms.starts_at);
-        terms.ends_at = self.ends_at.unwrap_or(terms.ends_at);
-        if let Some(soft_close) = self.soft_close {
-            terms.soft_close = soft_close.map(SoftClose::from);
-        }
-        Ok((item, terms))
+    fn changes(self) -> Result<Changes, Problem> {
+        let amount =
+            |field, price: Option<i64>| price.map(|price| body::amount(field, price)).transpose();
+        let removable = |field, price: Option<Option<i64>>| {
+            price.map(|price| optional_amount(field, price)).transpose()
+        };
+        let increment = self.increment.map(|increment| increment.increment()).transpose()?;
+        Ok(Changes {
+            title: self.title.map(|title| title.trim().to_owned()),
+            description: self.description,
+            category: self.category,
+            image_keys: self.image_keys,
+            attributes: self.attributes,
+            currency: self.currency.map(Currency::from),
+            opening_price: amount("opening_price", self.opening_price)?,
+            increment,
+            reserve_price: removable("reserve_price", self.reserve_price)?,
+            buy_now_price: removable("buy_now_price", self.buy_now_price)?,
+            bids_per_bidder_max: self.bids_per_bidder_max,
+            starts_at: self.starts_at,
+            ends_at: self.ends_at,
+            soft_close: self.soft_close.map(|soft_close| soft_close.map(SoftClose::from)),
+        })
     }
 }
 
@@ -939,18 +896,8 @@ pub async fn delete_auction(
     version: IfMatch,
 ) -> Result<HttpResponse, Problem> {
     let id = body::auction_id(&id)?;
-    let by = user.0.user;
-    let expected_seq = match version {
-        IfMatch::Any => None,
-        IfMatch::Seq(seq) => Some(seq),
-        IfMatch::Stale => return Err(Code::PreconditionFailed.into()),
-    };
-    let asked = if user.0.has(Role::Admin) {
-        Command::CancelByOperator(CancelByOperator { expected_seq })
-    } else {
-        Command::Withdraw(Withdraw { by, expected_seq })
-    };
-    command(&state, id, asked).await?;
+    let by = (user.0.user, user.0.has(Role::Admin));
+    market::call_off(&state.exchange, by, id, version.0).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -973,53 +920,28 @@ pub async fn relist_auction(
     Json(relisting): Json<RelistBody>,
 ) -> Result<HttpResponse, Problem> {
     let id = body::auction_id(&id)?;
-    let now = wall_clock::now();
-    let parts: [&dyn std::fmt::Display; 3] = [&"relist_auction", &id, &format!("{relisting:?}")];
-    let key = key.optional(seller.0, &parts);
-    if let Some(made) = made_before(&state, key.as_ref()).await? {
-        return created(&state, made).await;
-    }
-    let row = state.store.auction(id).await?.ok_or(Code::AuctionNotFound)?;
-    if row.seller != seller.0 {
-        return Err(Code::NotYourAuction.into());
-    }
-    let is_unsold =
-        matches!(row.standing.result.as_deref(), Some("unsold_no_bids" | "unsold_reserve_not_met"));
-    if !is_unsold {
-        return Err(Code::AuctionNotRelistable.into());
-    }
-    let scheduled = Scheduled {
-        seller: seller.0,
-        item: item_of(&row)?,
-        terms: relisting.terms(&row, state.bid_cap, now)?,
-        relisted_from: Some(id),
-        reserve_salt: rand::random(),
-    };
-    create(&state, scheduled, key, now).await
+    let seller = seller.0;
+    let former: [&dyn std::fmt::Display; 3] = [&"relist_auction", &id, &FormerDebug(&relisting)];
+    let of = id.to_string();
+    let key = key.optional(seller, ("relist_auction", &[&of], &relisting), &former)?;
+    idempotency::once(&state.store, key.as_ref(), kept_before(&state), async || {
+        let State { store, exchange, .. } = &**state;
+        let (relisted, keep) = ((seller, id, relisting.relisting()?), keep(key.as_ref()));
+        let now = wall_clock::now();
+        created(market::relist(store, exchange, relisted, state.bid_cap, keep, now).await?)
+    })
+    .await
 }
 
 impl RelistBody {
-    fn terms(&self, row: &AuctionRow, cap: Amount, now: Timestamp) -> Result<Terms, Problem> {
-        let mut terms = terms_of(row)?;
-        let moved_ms = self.ends_at.ms_since(terms.ends_at);
-        terms.cap = cap;
-        terms.starts_at = self.starts_at.unwrap_or(now);
-        terms.ends_at = self.ends_at;
-        if let Some(price) = self.opening_price {
-            terms.opening_price = body::amount("opening_price", price)?;
-        }
-        if let Some(price) = self.reserve_price {
-            terms.reserve_price = optional_amount("reserve_price", price)?;
-        }
-        terms.soft_close = match (self.soft_close, terms.soft_close) {
-            (Some(new), _) => Some(new.into()),
-            (None, Some(old)) => Some(SoftClose {
-                max_ends_at: old.max_ends_at.plus_ms(moved_ms).max(self.ends_at),
-                ..old
-            }),
-            (None, None) => None,
-        };
-        terms.check(now).map_err(Problem::terms)?;
-        Ok(terms)
+    fn relisting(&self) -> Result<Relisting, Problem> {
+        let reserve = self.reserve_price.map(|price| optional_amount("reserve_price", price));
+        Ok(Relisting {
+            starts_at: self.starts_at,
+            ends_at: self.ends_at,
+            opening_price: optional_amount("opening_price", self.opening_price)?,
+            reserve_price: reserve.transpose()?,
+            soft_close: self.soft_close.map(SoftClose::from),
+        })
     }
 }

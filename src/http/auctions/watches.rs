@@ -13,7 +13,8 @@ use crate::{
             problem::{Code, Problem},
         },
     },
-    store::{Page, WatchPlace, Watched},
+    market::{self, WatchError},
+    store::{Page, WatchPlace},
     wall_clock,
 };
 
@@ -34,11 +35,18 @@ pub async fn watch_auction(
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let id = body::auction_id(&id)?;
-    match state.store.watch(user.0.user, id, wall_clock::now()).await? {
-        Watched::Done => Ok(HttpResponse::NoContent().finish()),
-        Watched::NoAuction => Err(Code::AuctionNotFound.into()),
-        Watched::Full => Err(Code::WatchLimitReached.into()),
-        Watched::NobodyThere => Err(Code::TokenInvalid.into()),
+    market::watch(&state.store, user.0.user, id, wall_clock::now()).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+impl From<WatchError> for Problem {
+    fn from(error: WatchError) -> Problem {
+        match error {
+            WatchError::NotFound => Code::AuctionNotFound.into(),
+            WatchError::Full => Code::WatchLimitReached.into(),
+            WatchError::NobodyThere => Code::TokenInvalid.into(),
+            WatchError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -21,15 +21,13 @@ use uuid::Uuid;
 
 use super::{
     context::RequestId,
-    problem::{Code, FieldError, Problem},
+    problem::{Code, Problem},
     strict::Node,
 };
 use crate::{
-    domain::{
-        id::{AuctionId, UserId},
-        money::Amount,
-    },
-    store::{Page, ReceiptKey},
+    domain::{id::AuctionId, money::Amount},
+    market::Version,
+    store::Page,
 };
 
 /// Bodies over it are refused (API, "Conventions").
@@ -187,30 +185,6 @@ pub fn offered<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>
     Ok(offered.map(|offered| offered.0))
 }
 
-/// Collects what is wrong in a body, so that all of it is told at once.
-#[derive(Default)]
-pub struct Wrong(Vec<FieldError>);
-
-impl Wrong {
-    /// What was made of a field; where nothing could be, its name is kept, and the value stands in
-    /// until [`Wrong::none`] refuses.
-    pub fn take<T: Default, E: std::fmt::Display>(&mut self, field: &str, made: Result<T, E>) -> T {
-        made.unwrap_or_else(|error| {
-            self.0.push(FieldError { field: field.to_owned(), message: error.to_string() });
-            T::default()
-        })
-    }
-
-    /// # Errors
-    /// With every field that was wrong, if any was.
-    pub fn none(self) -> Result<(), Problem> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        Err(Problem { errors: self.0, ..Problem::from(Code::InvalidRequest) })
-    }
-}
-
 /// Any id in the path.
 pub fn id(text: &str) -> Result<Uuid, Problem> {
     let id = Uuid::try_parse(text).map_err(|_| Problem::from(Code::InvalidId))?;
@@ -256,35 +230,6 @@ fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
     if is_usable { Ok(Some(key.to_owned())) } else { Err(Code::IdempotencyKeyInvalid.into()) }
 }
 
-impl IdempotencyKey {
-    /// Where money or a bid moves. `request` is what the same key must come with again.
-    pub fn required(
-        self,
-        user: UserId,
-        request: &[&dyn std::fmt::Display],
-    ) -> Result<ReceiptKey, Problem> {
-        self.optional(user, request).ok_or_else(|| Code::IdempotencyKeyMissing.into())
-    }
-
-    /// Where a retry is merely convenient.
-    pub fn optional(self, user: UserId, request: &[&dyn std::fmt::Display]) -> Option<ReceiptKey> {
-        let key = self.0?;
-        Some(ReceiptKey::new(user, &key, &fingerprint(request)))
-    }
-}
-
-fn fingerprint(parts: &[&dyn std::fmt::Display]) -> [u8; 16] {
-    let mut sha = Sha256::new();
-    for part in parts {
-        sha.update(part.to_string());
-        sha.update([0]);
-    }
-    let digest: [u8; 32] = sha.finalize().into();
-    let mut fingerprint = [0; 16];
-    fingerprint.copy_from_slice(&digest[..16]);
-    fingerprint
-}
-
 /// For the fingerprint: an option as text, told apart from every number.
 pub fn or_none<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
@@ -297,14 +242,7 @@ pub fn request_id(request: &HttpRequest) -> Option<String> {
 
 /// Which version the caller wants to change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IfMatch {
-    /// `*`
-    Any,
-    /// `"42"`
-    Seq(u64),
-    /// A tag that is not one of ours: it can match nothing.
-    Stale,
-}
+pub struct IfMatch(pub Version);
 
 impl FromRequest for IfMatch {
     type Error = Problem;
@@ -314,8 +252,11 @@ impl FromRequest for IfMatch {
         let value = request.headers().get(header::IF_MATCH).map(|value| value.to_str());
         ready(match value {
             None => Err(Code::PreconditionRequired.into()),
-            Some(Ok("*")) => Ok(IfMatch::Any),
-            Some(tag) => Ok(tag.ok().and_then(seq_of_tag).map_or(IfMatch::Stale, IfMatch::Seq)),
+            Some(Ok("*")) => Ok(IfMatch(Version::Any)),
+            Some(tag) => {
+                let seq = tag.ok().and_then(seq_of_tag);
+                Ok(IfMatch(seq.map_or(Version::Stale, Version::Seq)))
+            }
         })
     }
 }
@@ -345,17 +286,13 @@ pub fn is_known(request: &HttpRequest, tag: &str) -> bool {
 }
 
 /// Whether `If-Match`, if it is there, names this tag.
-///
-/// # Errors
-/// [`Code::PreconditionFailed`] where it does not.
-pub fn unless_stale(request: &HttpRequest, tag: &str) -> Result<(), Problem> {
+pub fn is_meant(request: &HttpRequest, tag: &str) -> bool {
     let mut asked = request.headers().get_all(header::IF_MATCH).peekable();
-    let is_meant = asked.peek().is_none()
+    asked.peek().is_none()
         || asked
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
-            .any(|known| known.trim() == "*" || known.trim() == tag);
-    if is_meant { Ok(()) } else { Err(Code::PreconditionFailed.into()) }
+            .any(|known| known.trim() == "*" || known.trim() == tag)
 }
 
 /// The tag of a body that has no version of its own.

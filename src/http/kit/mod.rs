@@ -7,6 +7,7 @@ pub mod caller;
 pub mod context;
 pub mod failures;
 pub mod head;
+pub mod idempotency;
 pub mod limits;
 pub mod lists;
 pub mod operations;

@@ -14,6 +14,7 @@ use utoipa::{
 };
 
 use crate::{
+    accounts::WrongField,
     domain::{
         auction::{Rejection, terms::TermsError},
         money::{Amount, Money},
@@ -567,6 +568,14 @@ pub struct ProblemBody {
     pub retry_after_ms: Option<u64>,
 }
 
+impl From<Vec<WrongField>> for Problem {
+    fn from(wrong: Vec<WrongField>) -> Problem {
+        let error = |WrongField { field, message }| FieldError { field, message };
+        let errors = wrong.into_iter().map(error).collect();
+        Problem { errors, ..Problem::from(Code::InvalidRequest) }
+    }
+}
+
 impl From<Refusal> for Problem {
     fn from(Refusal::Auction(refusal): Refusal) -> Problem {
         let code = match &refusal.rejection {
@@ -629,7 +638,7 @@ impl From<StoreError> for Problem {
         }
         tracing::error!(error = source, "the store failed");
         Problem::from(match error {
-            StoreError::Unavailable(_) => Code::Unavailable,
+            StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_) => Code::Unavailable,
             StoreError::Statement(ref cause) if cause.as_db_error().is_none() => Code::Unavailable,
             StoreError::Busy => Code::Overloaded,
             StoreError::Statement(_) | StoreError::Malformed(_) | StoreError::Constraint(_) => {

@@ -8,6 +8,7 @@ use serde::{
 use utoipa::ToSchema;
 
 use super::problem::{Code, Problem};
+use crate::domain::auction::ResultKind;
 
 /// The word that a stored text is.
 ///
@@ -36,6 +37,18 @@ pub enum ResultWord {
     BoughtNow,
     /// An operator ended it.
     CancelledByOperator,
+}
+
+impl From<ResultKind> for ResultWord {
+    fn from(result: ResultKind) -> ResultWord {
+        match result {
+            ResultKind::Sold => ResultWord::Sold,
+            ResultKind::UnsoldNoBids => ResultWord::UnsoldNoBids,
+            ResultKind::UnsoldReserveNotMet => ResultWord::UnsoldReserveNotMet,
+            ResultKind::BoughtNow => ResultWord::BoughtNow,
+            ResultKind::CancelledByOperator => ResultWord::CancelledByOperator,
+        }
+    }
 }
 
 /// What a webhook is told of: a type of event, or a test.

@@ -6,28 +6,19 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
+    accounts::addresses::{self, AddressError, Changes},
     http::{
         State,
         kit::{
-            body::{self, Json, PERSONAL, Wrong, present},
+            body::{self, Json, PERSONAL, present},
             caller::User,
             problem::{Code, Problem},
         },
     },
-    identity::{
-        account::{self, Unfit},
-        phone::Phone,
-    },
-    store::{AddressAdded, AddressRow, AddressText},
+    store::{AddressRow, AddressText},
     wall_clock,
 };
 
-/// Characters in what an address is called.
-const LABEL_CHARS_MAX: usize = 30;
-/// Characters in a recipient's name.
-const RECIPIENT_CHARS_MAX: usize = 50;
-/// Characters in a line of an address.
-const LINE_CHARS_MAX: usize = 200;
 /// The order of the list, in its cursors.
 const ORDER: &str = "addresses";
 
@@ -146,49 +137,31 @@ impl From<AddressRow> for AddressBody {
     }
 }
 
-/// A text that may be missing.
-fn optional(text: Option<&String>, chars_max: usize) -> Result<Option<String>, Unfit> {
-    text.map(|text| account::line(text, chars_max)).transpose()
-}
-
 impl NewAddressBody {
-    fn text(&self) -> Result<AddressText, Problem> {
-        let mut wrong = Wrong::default();
-        let phone = Phone::parse(&self.phone).map(|phone| phone.to_string());
-        let text = AddressText {
-            label: wrong.take("label", optional(self.label.as_ref(), LABEL_CHARS_MAX)),
-            recipient: wrong.take("recipient", account::line(&self.recipient, RECIPIENT_CHARS_MAX)),
-            phone: wrong.take("phone", phone),
-            postal_code: wrong.take("postal_code", account::postal_code(&self.postal_code)),
-            line1: wrong.take("line1", account::line(&self.line1, LINE_CHARS_MAX)),
-            line2: wrong.take("line2", optional(self.line2.as_ref(), LINE_CHARS_MAX)),
-        };
-        wrong.none()?;
-        Ok(text)
+    fn draft(self) -> AddressText {
+        let NewAddressBody { label, recipient, phone, postal_code, line1, line2, .. } = self;
+        AddressText { label, recipient, phone, postal_code, line1, line2 }
     }
 }
 
-impl AddressChangesBody {
-    /// The whole address as it would be, to be checked like a new one; whether it becomes the default.
-    fn applied_to(self, before: &AddressRow) -> Result<(AddressText, bool), Problem> {
-        if self.is_default == Some(false) && before.is_default {
-            return Err(Problem::field(
-                "is_default",
-                "must be true: make another address the default instead",
-            ));
+impl From<AddressChangesBody> for Changes {
+    fn from(body: AddressChangesBody) -> Changes {
+        let AddressChangesBody { label, recipient, phone, postal_code, line1, line2, is_default } =
+            body;
+        Changes { label, recipient, phone, postal_code, line1, line2, is_default }
+    }
+}
+
+impl From<AddressError> for Problem {
+    fn from(error: AddressError) -> Problem {
+        match error {
+            AddressError::NobodyThere => Code::TokenInvalid.into(),
+            AddressError::NotFound => Code::AddressNotFound.into(),
+            AddressError::TooMany => Code::AddressLimitReached.into(),
+            AddressError::Stale => Code::PreconditionFailed.into(),
+            AddressError::Wrong(wrong) => wrong.into(),
+            AddressError::Store(error) => error.into(),
         }
-        let text = before.text.clone();
-        let becomes_default = self.is_default == Some(true);
-        let whole = NewAddressBody {
-            label: self.label.unwrap_or(text.label),
-            recipient: self.recipient.unwrap_or(text.recipient),
-            phone: self.phone.unwrap_or(text.phone),
-            postal_code: self.postal_code.unwrap_or(text.postal_code),
-            line1: self.line1.unwrap_or(text.line1),
-            line2: self.line2.unwrap_or(text.line2),
-            is_default: becomes_default,
-        };
-        Ok((whole.text()?, becomes_default))
     }
 }
 
@@ -225,17 +198,9 @@ pub async fn create_address(
     user: User,
     Json(new): Json<NewAddressBody>,
 ) -> Result<HttpResponse, Problem> {
-    let row = AddressRow {
-        id: Uuid::now_v7(),
-        text: new.text()?,
-        is_default: new.is_default,
-        created_at: wall_clock::now(),
-    };
-    let row = match state.store.add_address(user.0.user, row).await? {
-        AddressAdded::Done(row) => *row,
-        AddressAdded::TooMany => return Err(Code::AddressLimitReached.into()),
-        AddressAdded::NoUser => return Err(Code::TokenInvalid.into()),
-    };
+    let (user, is_default) = (user.0.user, new.is_default);
+    let draft = new.draft();
+    let row = addresses::add(&state.store, user, &draft, is_default, wall_clock::now()).await?;
     let location = format!("/v1/me/addresses/{}", row.id);
     let address = AddressBody::from(row);
     Ok(HttpResponse::Created()
@@ -278,12 +243,12 @@ pub async fn update_address(
     request: HttpRequest,
     Json(changes): Json<AddressChangesBody>,
 ) -> Result<HttpResponse, Problem> {
-    let change = |before: &AddressRow| {
-        body::unless_stale(&request, &body::tag_of(&AddressBody::from(before.clone())))?;
-        changes.applied_to(before)
+    let is_meant = |before: &AddressRow| {
+        body::is_meant(&request, &body::tag_of(&AddressBody::from(before.clone())))
     };
-    let row = state.store.update_address(user.0.user, body::id(&id)?, change).await?;
-    let address = AddressBody::from(row.ok_or_else(|| Problem::from(Code::AddressNotFound))?);
+    let (user, id) = (user.0.user, body::id(&id)?);
+    let row = addresses::change(&state.store, user, id, changes.into(), is_meant).await?;
+    let address = AddressBody::from(row);
     Ok(HttpResponse::Ok()
         .insert_header((header::ETAG, body::tag_of(&address)))
         .insert_header((header::CACHE_CONTROL, PERSONAL))
@@ -302,9 +267,6 @@ pub async fn delete_address(
     user: User,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    if state.store.delete_address(user.0.user, body::id(&id)?).await? {
-        Ok(HttpResponse::NoContent().finish())
-    } else {
-        Err(Code::AddressNotFound.into())
-    }
+    addresses::delete(&state.store, user.0.user, body::id(&id)?).await?;
+    Ok(HttpResponse::NoContent().finish())
 }

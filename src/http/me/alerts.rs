@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    domain::text::is_visible_line,
+    accounts::alerts::{self, Added, AlertError},
     http::{
         State,
         kit::{
@@ -15,13 +15,10 @@ use crate::{
             problem::{Code, Problem},
         },
     },
-    notify::{KEYWORD_CHARS_MAX, KEYWORD_CHARS_MIN, folded},
-    store::{AlertAdded, AlertRow},
+    store::AlertRow,
     wall_clock,
 };
 
-/// Characters in a category.
-const CATEGORY_CHARS_MAX: usize = 50;
 /// The order of the list, in its cursors.
 const ORDER: &str = "keyword_alerts";
 
@@ -36,33 +33,6 @@ pub struct NewAlertBody {
     /// The category's slug.
     #[schema(min_length = 1, max_length = 50)]
     category: Option<String>,
-}
-
-impl NewAlertBody {
-    fn row(self) -> Result<AlertRow, Problem> {
-        let keyword = self.keyword.as_deref().map(folded);
-        let is_usable = |text: &String, least, most| {
-            (least..=most).contains(&text.chars().count()) && is_visible_line(text)
-        };
-        if keyword.as_ref().is_some_and(|k| !is_usable(k, KEYWORD_CHARS_MIN, KEYWORD_CHARS_MAX)) {
-            let message =
-                format!("must have {KEYWORD_CHARS_MIN} to {KEYWORD_CHARS_MAX} characters");
-            return Err(Problem::field("keyword", message));
-        }
-        if self.category.as_ref().is_some_and(|c| !is_usable(c, 1, CATEGORY_CHARS_MAX)) {
-            let message = format!("must have 1 to {CATEGORY_CHARS_MAX} characters");
-            return Err(Problem::field("category", message));
-        }
-        if keyword.is_none() && self.category.is_none() {
-            return Err(Problem::field("keyword", "must be there, or else category"));
-        }
-        Ok(AlertRow {
-            id: Uuid::now_v7(),
-            keyword: keyword.unwrap_or_default(),
-            category: self.category.unwrap_or_default(),
-            created_at: wall_clock::now(),
-        })
-    }
 }
 
 /// An alert.
@@ -88,6 +58,17 @@ impl From<AlertRow> for AlertBody {
             keyword: said(row.keyword),
             category: said(row.category),
             created_at: row.created_at.to_string(),
+        }
+    }
+}
+
+impl From<AlertError> for Problem {
+    fn from(error: AlertError) -> Problem {
+        match error {
+            AlertError::NobodyThere => Code::TokenInvalid.into(),
+            AlertError::Full => Code::KeywordAlertLimitReached.into(),
+            AlertError::Wrong(wrong) => vec![wrong].into(),
+            AlertError::Store(error) => error.into(),
         }
     }
 }
@@ -135,11 +116,11 @@ pub async fn create_keyword_alert(
     user: User,
     Json(new): Json<NewAlertBody>,
 ) -> Result<HttpResponse, Problem> {
-    let (mut answer, row) = match state.store.add_alert(user.0.user, new.row()?).await? {
-        AlertAdded::Done(row) => (HttpResponse::Created(), row),
-        AlertAdded::Before(row) => (HttpResponse::Ok(), row),
-        AlertAdded::Full => return Err(Code::KeywordAlertLimitReached.into()),
-        AlertAdded::NobodyThere => return Err(Code::TokenInvalid.into()),
+    let (keyword, now) = (new.keyword.as_deref(), wall_clock::now());
+    let added = alerts::add(&state.store, user.0.user, keyword, new.category, now).await?;
+    let (mut answer, row) = match added {
+        Added::Done(row) => (HttpResponse::Created(), row),
+        Added::Before(row) => (HttpResponse::Ok(), row),
     };
     Ok(answer.insert_header((header::CACHE_CONTROL, PERSONAL)).json(AlertBody::from(row)))
 }

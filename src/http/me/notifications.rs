@@ -351,7 +351,9 @@ pub async fn set_notification_preferences(
     let user = user.0.user;
     if request.headers().contains_key(header::IF_MATCH) {
         let before = preferences_of(&state, user).await?;
-        body::unless_stale(&request, &body::tag_of(&before))?;
+        if !body::is_meant(&request, &body::tag_of(&before)) {
+            return Err(Problem::from(Code::PreconditionFailed));
+        }
     }
     let not_pushed = preferences.push_muted.as_deref().map(words);
     if !state.store.mute(user, &words(&preferences.muted), not_pushed.as_deref()).await? {

@@ -6,18 +6,20 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    domain::{id::UserId, time::Timestamp},
+    accounts::{
+        leaving::{self, LeavingError},
+        profile::{self, Changes, ProfileError},
+    },
     http::{
         State,
         kit::{
-            body::{self, Json, PERSONAL, Wrong, present},
+            body::{self, Json, PERSONAL, present},
             caller::User,
             problem::{Code, OpenMatterBody, Problem},
         },
         users::RoleWord,
     },
-    identity::account,
-    store::{Account, Leaving, OpenMatter, Profile},
+    store::{Account, Gender},
     wall_clock,
 };
 
@@ -34,19 +36,23 @@ pub enum GenderWord {
     Other,
 }
 
-impl GenderWord {
-    const fn word(self) -> &'static str {
-        match self {
-            GenderWord::Female => "female",
-            GenderWord::Male => "male",
-            GenderWord::Other => "other",
+impl From<Gender> for GenderWord {
+    fn from(gender: Gender) -> GenderWord {
+        match gender {
+            Gender::Female => GenderWord::Female,
+            Gender::Male => GenderWord::Male,
+            Gender::Other => GenderWord::Other,
         }
     }
+}
 
-    fn from_word(word: &str) -> Option<GenderWord> {
-        [GenderWord::Female, GenderWord::Male, GenderWord::Other]
-            .into_iter()
-            .find(|gender| gender.word() == word)
+impl From<GenderWord> for Gender {
+    fn from(word: GenderWord) -> Gender {
+        match word {
+            GenderWord::Female => Gender::Female,
+            GenderWord::Male => Gender::Male,
+            GenderWord::Other => Gender::Other,
+        }
     }
 }
 
@@ -84,7 +90,7 @@ impl From<&Account> for MeBody {
             id: account.id.0,
             nickname: profile.nickname.clone(),
             birth_year: profile.birth_year,
-            gender: profile.gender.as_deref().and_then(GenderWord::from_word),
+            gender: profile.gender.map(GenderWord::from),
             profile_consent_at: profile.consent_at.map(|at| at.to_string()),
             roles: RoleWord::of(&account.roles),
             created_at: account.created_at.to_string(),
@@ -116,47 +122,38 @@ pub struct MeChangesBody {
     profile_consent: Option<Option<bool>>,
 }
 
-impl MeChangesBody {
-    fn applied_to(self, before: &Profile, now: Timestamp) -> Result<Profile, Problem> {
-        let mut wrong = Wrong::default();
-        let nickname = match self.nickname {
-            None => before.nickname.clone(),
-            Some(nickname) => {
-                wrong.take("nickname", account::nickname(&nickname.unwrap_or_default()))
-            }
-        };
-        let consents = self.profile_consent.map(|consent| consent.unwrap_or(false));
-        let consent_at = match consents {
-            None => before.consent_at,
-            Some(true) => before.consent_at.or(Some(now)),
-            Some(false) => None,
-        };
-        let gives_data =
-            matches!(self.birth_year, Some(Some(_))) || matches!(self.gender, Some(Some(_)));
-        if gives_data && consent_at.is_none() {
-            wrong.take(
-                "profile_consent",
-                Err::<(), _>("must be true: birth_year and gender are kept with consent alone"),
-            );
+impl From<MeChangesBody> for Changes {
+    fn from(body: MeChangesBody) -> Changes {
+        Changes {
+            nickname: body.nickname,
+            birth_year: body.birth_year,
+            gender: body.gender.map(|gender| gender.map(Gender::from)),
+            consents: body.profile_consent,
         }
-        let birth_year = match self.birth_year.unwrap_or(before.birth_year) {
-            // One that is there was checked when it came.
-            Some(year) if before.birth_year != Some(year) => {
-                Some(wrong.take("birth_year", account::birth_year(year, now)))
+    }
+}
+
+impl From<ProfileError> for Problem {
+    fn from(error: ProfileError) -> Problem {
+        match error {
+            ProfileError::NobodyThere => Code::TokenInvalid.into(),
+            ProfileError::Stale => Code::PreconditionFailed.into(),
+            ProfileError::Wrong(wrong) => wrong.into(),
+            ProfileError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<LeavingError> for Problem {
+    fn from(error: LeavingError) -> Problem {
+        match error {
+            LeavingError::NobodyThere => Code::TokenInvalid.into(),
+            LeavingError::Open(open) => {
+                let open = open.into_iter().map(OpenMatterBody::from).collect();
+                Problem { open, ..Problem::from(Code::AccountInUse) }
             }
-            year => year,
-        };
-        let gender = match self.gender {
-            None => before.gender.clone(),
-            Some(gender) => gender.map(|gender| gender.word().to_owned()),
-        };
-        wrong.none()?;
-        Ok(Profile {
-            nickname,
-            birth_year: birth_year.filter(|_| consent_at.is_some()),
-            gender: gender.filter(|_| consent_at.is_some()),
-            consent_at,
-        })
+            LeavingError::Store(error) => error.into(),
+        }
     }
 }
 
@@ -196,13 +193,9 @@ pub async fn update_me(
     request: HttpRequest,
     Json(changes): Json<MeChangesBody>,
 ) -> Result<HttpResponse, Problem> {
-    let now = wall_clock::now();
-    let change = |before: &Account| {
-        body::unless_stale(&request, &etag(before))?;
-        changes.applied_to(&before.profile, now)
-    };
-    let account = state.store.update_profile(user.0.user, change).await?;
-    let account = account.ok_or(Code::TokenInvalid)?;
+    let is_meant = |before: &Account| body::is_meant(&request, &etag(before));
+    let (user, now) = (user.0.user, wall_clock::now());
+    let account = profile::change(&state.store, user, changes.into(), now, is_meant).await?;
     Ok(HttpResponse::Ok()
         .insert_header((header::ETAG, etag(&account)))
         .insert_header((header::CACHE_CONTROL, PERSONAL))
@@ -220,34 +213,7 @@ pub async fn update_me(
 #[delete("/me")]
 pub async fn delete_me(state: web::Data<State>, user: User) -> Result<HttpResponse, Problem> {
     let (user, now) = (user.0.user, wall_clock::now());
-    // Who may not leave anyway keeps their tokens.
-    let open = state.store.open_matters(user, now).await?.ok_or(Code::TokenInvalid)?;
-    unless_open(open)?;
-    leave(&state, user, now).await?;
+    leaving::leave(&state.store, user, now, |from| state.revoke_before(user, from)).await?;
     tracing::info!(user_id = %user, "left");
     Ok(HttpResponse::NoContent().finish())
-}
-
-/// Tokens first, so that nothing new is asked for in the caller's name while it is looked at what is
-/// open. A bid that was let in before that and is decided after may still come to lead, as one may
-/// when those above it are retracted: then an alias leads, and may win, and does not pay.
-async fn leave(state: &State, user: UserId, now: Timestamp) -> Result<(), Problem> {
-    // Of this second, too: those of other seconds could only be issued to who is there.
-    let tokens_valid_from = now.plus_s(1);
-    state.revoke_before(user, tokens_valid_from);
-    let alias = account::alias_after_leaving(user);
-    match state.store.leave(user, &alias, now, tokens_valid_from).await? {
-        Leaving::Done => Ok(()),
-        // A bid came in between. The account goes on, with the tokens of its next refresh.
-        Leaving::Open(open) => unless_open(open),
-        Leaving::NobodyThere => Err(Code::TokenInvalid.into()),
-    }
-}
-
-fn unless_open(open: Vec<OpenMatter>) -> Result<(), Problem> {
-    if open.is_empty() {
-        return Ok(());
-    }
-    let open = open.into_iter().map(OpenMatterBody::from).collect();
-    Err(Problem { open, ..Problem::from(Code::AccountInUse) })
 }

@@ -6,11 +6,12 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
+    accounts::Wrong,
     domain::time::Timestamp,
     http::{
         State,
         kit::{
-            body::{self, Json, PERSONAL, Wrong},
+            body::{self, Json, PERSONAL},
             caller::User,
             context,
             problem::{Code, Language, Problem},

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{Frame, language, write_page_headers};
 use crate::{
-    domain::time::Timestamp,
+    domain::{auction::Phase, money::Currency, time::Timestamp},
     http::{State, kit::problem::Language},
     store::{AuctionRow, Filter, Sort},
     wall_clock,
@@ -40,7 +40,7 @@ impl Home {
         if let Some((_, live)) = kept.as_ref().filter(|(read_at, _)| read_at.elapsed() < KEPT) {
             return live.clone();
         }
-        let filter = Filter { status: Some("live".to_owned()), ..Filter::default() };
+        let filter = Filter { status: Some(Phase::Live), ..Filter::default() };
         let read = state.store.auctions(&filter, Sort::EndingSoon, None, SHOWN_MAX).await;
         let live: Live = read.ok().map(Into::into);
         *kept = Some((Instant::now(), live.clone()));
@@ -148,7 +148,7 @@ fn card(language: Language, row: &AuctionRow, now: Timestamp) -> Markup {
     let (id, standing) = (row.id, &row.standing);
     html! {
         h3 { (row.title) }
-        p class="price" { (price(&row.currency, standing.price.minor_units())) }
+        p class="price" { (price(row.currency, standing.price.minor_units())) }
         p class="caption" {
             (bids(language, standing.bid_count)) " · "
             time datetime=(standing.ends_at) { (ends(language, standing.ends_at, now)) }
@@ -169,11 +169,10 @@ fn bids(language: Language, count: i32) -> String {
 }
 
 /// `₩45,600`, `$1,234.50`
-fn price(currency: &str, minor_units: i64) -> String {
+fn price(currency: Currency, minor_units: i64) -> String {
     match currency {
-        "KRW" => format!("₩{}", grouped(minor_units)),
-        "USD" => format!("${}.{:02}", grouped(minor_units / 100), minor_units % 100),
-        other => format!("{other} {}", grouped(minor_units)),
+        Currency::Krw => format!("₩{}", grouped(minor_units)),
+        Currency::Usd => format!("${}.{:02}", grouped(minor_units / 100), minor_units % 100),
     }
 }
 
@@ -222,10 +221,9 @@ mod tests {
 
     #[test]
     fn prices_stand_as_people_write_them() {
-        assert_eq!(price("KRW", 900), "₩900");
-        assert_eq!(price("KRW", 1_234_567), "₩1,234,567");
-        assert_eq!(price("USD", 123_405), "$1,234.05");
-        assert_eq!(price("EUR", 1_000), "EUR 1,000");
+        assert_eq!(price(Currency::Krw, 900), "₩900");
+        assert_eq!(price(Currency::Krw, 1_234_567), "₩1,234,567");
+        assert_eq!(price(Currency::Usd, 123_405), "$1,234.05");
     }
 
     #[test]

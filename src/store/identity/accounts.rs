@@ -1,9 +1,9 @@
 //! Users: who they are, what they agreed to, and their roles.
 
-use deadpool_postgres::Transaction;
+use deadpool_postgres::GenericClient;
 
-use crate::domain::{id::UserId, time::Timestamp};
-use crate::store::{Store, StoreError};
+use crate::domain::{id::UserId, time::Timestamp, words::words};
+use crate::store::{Store, StoreError, Tx};
 
 /// Somebody who can bid, sell or look after the house.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,18 @@ pub struct Account {
     pub version: i64,
 }
 
+words! {
+    /// How somebody describes themselves.
+    pub enum Gender {
+        /// A woman.
+        Female = "female",
+        /// A man.
+        Male = "male",
+        /// Neither, or both.
+        Other = "other",
+    }
+}
+
 /// What the owner of an account may change.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Profile {
@@ -44,25 +56,10 @@ pub struct Profile {
     pub nickname: String,
     /// For recommendations.
     pub birth_year: Option<i16>,
-    /// `female`, `male` or `other`; for recommendations.
-    pub gender: Option<String>,
+    /// For recommendations.
+    pub gender: Option<Gender>,
     /// When they agreed to that use.
     pub consent_at: Option<Timestamp>,
-}
-
-/// What became of a user's roles.
-pub enum RolesSet {
-    /// They are these now; tokens that tell of a role which is gone count no more.
-    Done {
-        /// After the change.
-        account: Box<Account>,
-        /// Whether a role was taken away.
-        is_less: bool,
-    },
-    /// There is no such user.
-    NotFound,
-    /// Its owner has left.
-    Left,
 }
 
 const UPSERT: &str = "
@@ -101,8 +98,14 @@ const UPDATE_PROFILE: &str = "
 
 const UPDATE_ROLES: &str = "
     UPDATE users SET roles = $2, version = version + 1,
-        tokens_valid_from = CASE WHEN $3 THEN $4 ELSE tokens_valid_from END
+        tokens_valid_from = coalesce($3, tokens_valid_from)
     WHERE id = $1";
+
+const GIVE_ROLE: &str = "
+    UPDATE users SET version = version + 1,
+        roles = ARRAY(SELECT DISTINCT unnest(roles || ARRAY[$2::text]) ORDER BY 1)
+    WHERE id = $1";
+
 /// Somebody as Kakao knows them, and what they become here the first time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KakaoAccount {
@@ -136,13 +139,13 @@ fn user(row: &tokio_postgres::Row) -> User {
     User { id: row.get(0), name: row.get(1), nickname: row.get(2), roles: row.get(3) }
 }
 
-fn account(row: &tokio_postgres::Row) -> Account {
-    Account {
+fn account(row: &tokio_postgres::Row) -> Result<Account, StoreError> {
+    Ok(Account {
         id: row.get(0),
         profile: Profile {
             nickname: row.get(1),
             birth_year: row.get(2),
-            gender: row.get(3),
+            gender: row.try_get(3)?,
             consent_at: row.get(4),
         },
         roles: row.get(5),
@@ -150,12 +153,12 @@ fn account(row: &tokio_postgres::Row) -> Account {
         left_at: row.get(7),
         records_kept_until: row.get(8),
         version: row.get(9),
-    }
+    })
 }
 
 /// Holds an account until the transaction ends; whether there is one whose owner has not left.
 pub(in crate::store) async fn lock_account(
-    transaction: &Transaction<'_>,
+    transaction: &impl GenericClient,
     id: UserId,
 ) -> Result<bool, StoreError> {
     let statement = transaction.prepare_cached(LOCK).await?;
@@ -163,11 +166,11 @@ pub(in crate::store) async fn lock_account(
 }
 
 async fn find_account(
-    transaction: &Transaction<'_>,
+    client: &impl GenericClient,
     id: UserId,
 ) -> Result<Option<Account>, StoreError> {
-    let statement = transaction.prepare_cached(FIND_ACCOUNT).await?;
-    Ok(transaction.query_opt(&statement, &[&id]).await?.as_ref().map(account))
+    let statement = client.prepare_cached(FIND_ACCOUNT).await?;
+    client.query_opt(&statement, &[&id]).await?.as_ref().map(account).transpose()
 }
 
 impl Store {
@@ -215,75 +218,60 @@ impl Store {
     /// # Errors
     /// When Postgres cannot be asked.
     pub async fn account(&self, id: UserId) -> Result<Option<Account>, StoreError> {
-        let reader = self.reader().await?;
-        let statement = reader.prepare_cached(FIND_ACCOUNT).await?;
-        Ok(reader.query_opt(&statement, &[&id]).await?.as_ref().map(account))
-    }
-
-    /// Changes a profile while nobody else can: `change` makes the new one of the account as it
-    /// stands. None when there is no such account, or its owner has left.
-    ///
-    /// # Errors
-    /// Whatever `change` refuses with, or when Postgres cannot be asked; nothing is changed then.
-    pub async fn update_profile<E: From<StoreError>>(
-        &self,
-        id: UserId,
-        change: impl FnOnce(&Account) -> Result<Profile, E>,
-    ) -> Result<Option<Account>, E> {
-        let mut reader = self.reader().await?;
-        let transaction = reader.transaction().await.map_err(StoreError::from)?;
-        if !lock_account(&transaction, id).await? {
-            return Ok(None);
-        }
-        let Some(before) = find_account(&transaction, id).await? else { return Ok(None) };
-        let profile = change(&before)?;
-        if profile == before.profile {
-            return Ok(Some(before));
-        }
-        write_profile(transaction, id, &profile).await?;
-        Ok(Some(Account { profile, version: before.version + 1, ..before }))
-    }
-
-    /// Gives a user these roles and no others. Where one is taken away, tokens from before `now`
-    /// count no more.
-    ///
-    /// # Errors
-    /// When Postgres cannot be asked.
-    pub async fn set_roles(
-        &self,
-        id: UserId,
-        roles: Vec<String>,
-        now: Timestamp,
-    ) -> Result<RolesSet, StoreError> {
-        let mut reader = self.reader().await?;
-        let transaction = reader.transaction().await?;
-        let is_here = lock_account(&transaction, id).await?;
-        let Some(before) = find_account(&transaction, id).await? else {
-            return Ok(RolesSet::NotFound);
-        };
-        if !is_here {
-            return Ok(RolesSet::Left);
-        }
-        let is_less = before.roles.iter().any(|role| !roles.contains(role));
-        let is_more = roles.iter().any(|role| !before.roles.contains(role));
-        if !is_less && !is_more {
-            return Ok(RolesSet::Done { account: Box::new(before), is_less });
-        }
-        transaction.execute(UPDATE_ROLES, &[&id, &roles, &is_less, &now]).await?;
-        transaction.commit().await?;
-        let account = Box::new(Account { roles, version: before.version + 1, ..before });
-        Ok(RolesSet::Done { account, is_less })
+        find_account(&self.reader().await?, id).await
     }
 }
 
-async fn write_profile(
-    transaction: Transaction<'_>,
-    id: UserId,
-    to: &Profile,
-) -> Result<(), StoreError> {
-    let statement = transaction.prepare_cached(UPDATE_PROFILE).await?;
-    transaction
-        .execute(&statement, &[&id, &to.nickname, &to.birth_year, &to.gender, &to.consent_at])
-        .await?;
-    Ok(transaction.commit().await?)
+impl Tx {
+    /// Holds an account until the transaction ends; whether there is one whose owner has not left.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn lock_account(&self, id: UserId) -> Result<bool, StoreError> {
+        lock_account(self.connection(), id).await
+    }
+
+    /// An account by its owner's id, also of who has left.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn account(&self, id: UserId) -> Result<Option<Account>, StoreError> {
+        find_account(self.connection(), id).await
+    }
+
+    /// Writes what an account says of its owner.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn write_profile(&self, id: UserId, to: &Profile) -> Result<(), StoreError> {
+        let statement = self.connection().prepare_cached(UPDATE_PROFILE).await?;
+        self.connection()
+            .execute(&statement, &[&id, &to.nickname, &to.birth_year, &to.gender, &to.consent_at])
+            .await?;
+        Ok(())
+    }
+
+    /// Gives a user these roles and no others. Tokens from before `tokens_valid_from` count no more
+    /// where it is given.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn write_roles(
+        &self,
+        id: UserId,
+        roles: &[String],
+        tokens_valid_from: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        self.connection().execute(UPDATE_ROLES, &[&id, &roles, &tokens_valid_from]).await?;
+        Ok(())
+    }
+
+    /// Gives a user one role more. The version rises even where it was there before.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn give_role(&self, id: UserId, role: &str) -> Result<(), StoreError> {
+        self.connection().execute(GIVE_ROLE, &[&id, &role]).await?;
+        Ok(())
+    }
 }

@@ -3,14 +3,11 @@
 //! Every change holds the account, so that two at once are made one after the other; should that
 //! ever fail, the index `addresses_default_key` refuses a second default.
 
-use deadpool_postgres::Transaction;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::domain::{id::UserId, time::Timestamp};
-use crate::store::{Store, StoreError, identity::accounts::lock_account};
-
-/// Addresses of one user, at most.
-pub const ADDRESSES_PER_USER_MAX: i64 = 20;
+use crate::store::{Store, StoreError, Tx};
 
 /// Where something can be sent to. Personal data: never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -33,16 +30,6 @@ pub struct AddressRow {
     pub text: AddressText,
     pub is_default: bool,
     pub created_at: Timestamp,
-}
-
-/// What became of a new address.
-pub enum AddressAdded {
-    /// It is kept.
-    Done(Box<AddressRow>),
-    /// The user has as many as anybody may have.
-    TooMany,
-    /// There is no such user, or they have left.
-    NoUser,
 }
 
 const COLUMNS: &str = "
@@ -115,116 +102,79 @@ impl Store {
         let statement = reader.prepare_cached(&one()).await?;
         Ok(reader.query_opt(&statement, &[&user, &id]).await?.as_ref().map(address))
     }
+}
 
-    /// Keeps a new address, as the default if it is to be or is the first.
+impl Tx {
+    /// How many addresses a user has.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
-    pub async fn add_address(
-        &self,
-        user: UserId,
-        new: AddressRow,
-    ) -> Result<AddressAdded, StoreError> {
-        let mut reader = self.reader().await?;
-        let transaction = reader.transaction().await?;
-        if !lock_account(&transaction, user).await? {
-            return Ok(AddressAdded::NoUser);
-        }
-        let count: i64 = transaction.query_one(COUNT, &[&user]).await?.get(0);
-        if count >= ADDRESSES_PER_USER_MAX {
-            return Ok(AddressAdded::TooMany);
-        }
-        let new = AddressRow { is_default: new.is_default || count == 0, ..new };
-        if new.is_default {
-            transaction.execute(TAKE_DEFAULT, &[&user]).await?;
-        }
-        insert(&transaction, user, &new).await?;
-        transaction.commit().await?;
-        Ok(AddressAdded::Done(Box::new(new)))
+    pub async fn count_addresses(&self, user: UserId) -> Result<i64, StoreError> {
+        Ok(self.connection().query_one(COUNT, &[&user]).await?.get(0))
     }
 
-    /// Changes an address while nobody else can: `change` makes the new text of the address as it
-    /// stands, and says whether it becomes the default. None when the user has no such address.
-    ///
-    /// # Errors
-    /// Whatever `change` refuses with, or when Postgres cannot be asked; nothing is changed then.
-    pub async fn update_address<E: From<StoreError>>(
-        &self,
-        user: UserId,
-        id: Uuid,
-        change: impl FnOnce(&AddressRow) -> Result<(AddressText, bool), E>,
-    ) -> Result<Option<AddressRow>, E> {
-        let mut reader = self.reader().await?;
-        let transaction = reader.transaction().await.map_err(StoreError::from)?;
-        if !lock_account(&transaction, user).await? {
-            return Ok(None);
-        }
-        let row = transaction.query_opt(&one(), &[&user, &id]).await.map_err(StoreError::from)?;
-        let Some(before) = row.as_ref().map(address) else { return Ok(None) };
-        let (text, becomes_default) = change(&before)?;
-        let is_default = before.is_default || becomes_default;
-        let after = AddressRow { text, is_default, ..before };
-        write(transaction, user, &after, is_default && !before.is_default).await?;
-        Ok(Some(after))
-    }
-
-    /// Forgets an address; the oldest that is left becomes the default if it was. Whether the user
-    /// had it.
+    /// One of a user's addresses.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
-    pub async fn delete_address(&self, user: UserId, id: Uuid) -> Result<bool, StoreError> {
-        let mut reader = self.reader().await?;
-        let transaction = reader.transaction().await?;
-        if !lock_account(&transaction, user).await? {
-            return Ok(false);
-        }
-        let Some(deleted) = transaction.query_opt(DELETE, &[&id, &user]).await? else {
-            return Ok(false);
-        };
-        if deleted.get(0) {
-            transaction.execute(OLDEST_IS_DEFAULT, &[&user]).await?;
-        }
-        transaction.commit().await?;
-        Ok(true)
+    pub async fn address(&self, user: UserId, id: Uuid) -> Result<Option<AddressRow>, StoreError> {
+        let row = self.connection().query_opt(&one(), &[&user, &id]).await?;
+        Ok(row.as_ref().map(address))
+    }
+
+    /// No address of a user is the default any more.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn take_default(&self, user: UserId) -> Result<(), StoreError> {
+        self.connection().execute(TAKE_DEFAULT, &[&user]).await?;
+        Ok(())
+    }
+
+    /// The oldest address of a user is the default from now on.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn make_oldest_default(&self, user: UserId) -> Result<(), StoreError> {
+        self.connection().execute(OLDEST_IS_DEFAULT, &[&user]).await?;
+        Ok(())
+    }
+
+    /// Keeps a new address.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn insert_address(&self, user: UserId, new: &AddressRow) -> Result<(), StoreError> {
+        let AddressText { label, recipient, phone, postal_code, line1, line2 } = &new.text;
+        let (id, is_default, at) = (&new.id, &new.is_default, &new.created_at);
+        let params: [&(dyn ToSql + Sync); 10] =
+            [id, &user, label, recipient, phone, postal_code, line1, line2, is_default, at];
+        self.connection().execute(INSERT, &params).await?;
+        Ok(())
+    }
+
+    /// Writes an address in the place of what it was.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn write_address(&self, to: &AddressRow) -> Result<(), StoreError> {
+        let AddressText { label, recipient, phone, postal_code, line1, line2 } = &to.text;
+        let params: [&(dyn ToSql + Sync); 8] =
+            [&to.id, label, recipient, phone, postal_code, line1, line2, &to.is_default];
+        self.connection().execute(UPDATE, &params).await?;
+        Ok(())
+    }
+
+    /// Deletes an address of a user; whether it was the default. None where they have no such one.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn delete_address(&self, user: UserId, id: Uuid) -> Result<Option<bool>, StoreError> {
+        let deleted = self.connection().query_opt(DELETE, &[&id, &user]).await?;
+        Ok(deleted.map(|row| row.get(0)))
     }
 }
 
 fn one() -> String {
     format!("{COLUMNS} WHERE user_id = $1 AND id = $2")
-}
-
-async fn insert(
-    transaction: &Transaction<'_>,
-    user: UserId,
-    new: &AddressRow,
-) -> Result<(), StoreError> {
-    let AddressText { label, recipient, phone, postal_code, line1, line2 } = &new.text;
-    let (id, is_default, at) = (&new.id, &new.is_default, &new.created_at);
-    transaction
-        .execute(
-            INSERT,
-            &[id, &user, label, recipient, phone, postal_code, line1, line2, is_default, at],
-        )
-        .await?;
-    Ok(())
-}
-
-async fn write(
-    transaction: Transaction<'_>,
-    user: UserId,
-    to: &AddressRow,
-    takes_default: bool,
-) -> Result<(), StoreError> {
-    if takes_default {
-        transaction.execute(TAKE_DEFAULT, &[&user]).await?;
-    }
-    let AddressText { label, recipient, phone, postal_code, line1, line2 } = &to.text;
-    transaction
-        .execute(
-            UPDATE,
-            &[&to.id, label, recipient, phone, postal_code, line1, line2, &to.is_default],
-        )
-        .await?;
-    Ok(transaction.commit().await?)
 }

@@ -2,21 +2,13 @@
 //!
 //! Must never touch auctions, events, standings or receipts: what was decided stays as it was.
 
-use deadpool_postgres::Transaction;
-
 use crate::domain::{
     id::{AuctionId, UserId},
     time::Timestamp,
+    words::words,
 };
-use crate::store::{
-    Store, StoreError, market::watches, notify::alerts, notify::inbox, notify::push_subscriptions,
-};
+use crate::store::{Store, StoreError, Tx};
 
-/// How long trade records are kept, in years: contracts, payments and deliveries (E-commerce Act of
-/// Korea, decree art. 6).
-const RECORDS_KEPT_YEARS: i32 = 5;
-/// A purchase is to be paid within so many hours after the auction's end.
-const PAYMENT_DUE_HOURS: i32 = 72;
 /// Open matters that are listed, at most.
 pub const OPEN_LISTED_MAX: i64 = 100;
 
@@ -31,29 +23,31 @@ pub struct OpenMatter {
     pub due_at: Option<Timestamp>,
 }
 
-/// The kinds of open matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OpenKind {
-    /// They lead.
-    LeadingBid,
-    /// They sell.
-    LiveSale,
-    /// They won, and have not paid yet.
-    UnpaidPurchase,
+words! {
+    /// The kinds of open matters.
+    pub enum OpenKind {
+        /// They lead.
+        LeadingBid = "leading_bid",
+        /// They sell.
+        LiveSale = "live_sale",
+        /// They won, and have not paid yet.
+        UnpaidPurchase = "unpaid_purchase",
+    }
 }
 
-/// What became of somebody who wanted to leave.
-pub enum Leaving {
-    /// They have left; whom to unlink stands in `kakao_unlinks`.
-    Done,
-    /// They cannot yet: this is open.
-    Open(Vec<OpenMatter>),
-    /// There is no such account, or they had left before.
-    NobodyThere,
+/// How the account of somebody who left goes on.
+#[derive(Debug)]
+pub struct Anonymised<'a> {
+    /// The name under which trade records stay.
+    pub alias: &'a str,
+    /// Tokens from before then count no more.
+    pub tokens_valid_from: Timestamp,
+    /// When they left.
+    pub at: Timestamp,
+    /// How long trade records are kept from then on.
+    pub records_kept_years: i32,
 }
 
-/// Holds the account against whoever refers to it: an auction of theirs that is being created is
-/// seen below, or comes too late.
 const LOCK: &str = "SELECT kakao_id FROM users WHERE id = $1 AND left_at IS NULL FOR UPDATE";
 
 const IS_THERE: &str = "SELECT FROM users WHERE id = $1 AND left_at IS NULL";
@@ -113,18 +107,20 @@ const PURGED: &str = "
     UPDATE users SET records_kept_until = NULL, version = version + 1 WHERE id = ANY ($1)";
 
 fn open_matter(row: &tokio_postgres::Row) -> Result<OpenMatter, StoreError> {
-    let kind = match row.get(0) {
-        "leading_bid" => OpenKind::LeadingBid,
-        "live_sale" => OpenKind::LiveSale,
-        "unpaid_purchase" => OpenKind::UnpaidPurchase,
-        word => return Err(StoreError::Malformed(format!("{word} is no open matter"))),
-    };
-    Ok(OpenMatter { kind, auction: row.get(1), due_at: row.get(2) })
+    Ok(OpenMatter { kind: row.try_get(0)?, auction: row.get(1), due_at: row.get(2) })
 }
 
-impl Store {
-    /// What keeps somebody from leaving, without holding anything; none when there is no such
-    /// account, or they have left.
+impl Tx {
+    /// Whether there is an account whose owner has not left; it is not held.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn is_there(&self, user: UserId) -> Result<bool, StoreError> {
+        Ok(self.connection().query_opt(IS_THERE, &[&user]).await?.is_some())
+    }
+
+    /// What keeps somebody from leaving; purchases are to be paid within so many hours after the
+    /// auction's end.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
@@ -132,54 +128,62 @@ impl Store {
         &self,
         user: UserId,
         now: Timestamp,
-    ) -> Result<Option<Vec<OpenMatter>>, StoreError> {
-        let mut reader = self.reader().await?;
-        let transaction = reader.transaction().await?;
-        if transaction.query_opt(IS_THERE, &[&user]).await?.is_none() {
-            return Ok(None);
-        }
-        open_matters(&transaction, user, now).await.map(Some)
+        payment_due_hours: i32,
+    ) -> Result<Vec<OpenMatter>, StoreError> {
+        let statement = self.connection().prepare_cached(OPEN).await?;
+        let rows = self
+            .connection()
+            .query(&statement, &[&user, &now, &payment_due_hours, &OPEN_LISTED_MAX])
+            .await?;
+        rows.iter().map(open_matter).collect()
     }
 
-    /// Lets somebody leave, unless something is open, in one transaction: what is personal goes,
-    /// trade records stay under `alias`. Tokens from before `tokens_valid_from` count no more.
+    /// Holds an account against whoever refers to it: an auction of theirs that is being created is
+    /// there when this returns, or comes too late. The id at Kakao, if there is one; none when there
+    /// is no such account, or its owner has left.
     ///
     /// # Errors
-    /// When Postgres cannot be asked; nothing has happened then, unless the connection was lost
-    /// during the commit: asking again tells.
-    pub async fn leave(
-        &self,
-        user: UserId,
-        alias: &str,
-        now: Timestamp,
-        tokens_valid_from: Timestamp,
-    ) -> Result<Leaving, StoreError> {
-        let mut reader = self.reader().await?;
-        let transaction = reader.transaction().await?;
-        let Some(account) = transaction.query_opt(LOCK, &[&user]).await? else {
-            return Ok(Leaving::NobodyThere);
-        };
-        let open = open_matters(&transaction, user, now).await?;
-        if !open.is_empty() {
-            return Ok(Leaving::Open(open));
-        }
-        if let Some(kakao_id) = account.get::<_, Option<i64>>(0) {
-            transaction.execute(UNLINK, &[&kakao_id, &now]).await?;
-        }
-        transaction.execute(DELETE_ADDRESSES, &[&user]).await?;
-        transaction.execute(DELETE_APPLICATIONS, &[&user]).await?;
-        transaction.execute(REVOKE_FAMILIES, &[&user, &now]).await?;
-        watches::unwatch_all(&transaction, user).await?;
-        alerts::forget(&transaction, user).await?;
-        inbox::forget(&transaction, user).await?;
-        push_subscriptions::forget(&transaction, user).await?;
-        transaction
-            .execute(ANONYMISE, &[&user, &alias, &tokens_valid_from, &now, &RECORDS_KEPT_YEARS])
-            .await?;
-        transaction.commit().await?;
-        Ok(Leaving::Done)
+    /// When Postgres cannot be asked.
+    pub async fn lock_to_leave(&self, user: UserId) -> Result<Option<Option<i64>>, StoreError> {
+        let row = self.connection().query_opt(LOCK, &[&user]).await?;
+        Ok(row.map(|row| row.get(0)))
     }
 
+    /// Notes that somebody is to be unlinked at Kakao.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn note_unlink(&self, kakao_id: i64, now: Timestamp) -> Result<(), StoreError> {
+        self.connection().execute(UNLINK, &[&kakao_id, &now]).await?;
+        Ok(())
+    }
+
+    /// Deletes addresses, and applications under which nothing was traded, and ends all logins.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn forget_person(&self, user: UserId, now: Timestamp) -> Result<(), StoreError> {
+        self.connection().execute(DELETE_ADDRESSES, &[&user]).await?;
+        self.connection().execute(DELETE_APPLICATIONS, &[&user]).await?;
+        self.connection().execute(REVOKE_FAMILIES, &[&user, &now]).await?;
+        Ok(())
+    }
+
+    /// Leaves an alias without anything personal in an account's place.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn anonymise(&self, user: UserId, to: &Anonymised<'_>) -> Result<(), StoreError> {
+        let Anonymised { alias, tokens_valid_from, at, records_kept_years } = to;
+        let connection = self.connection();
+        connection
+            .execute(ANONYMISE, &[&user, alias, tokens_valid_from, at, records_kept_years])
+            .await?;
+        Ok(())
+    }
+}
+
+impl Store {
     /// Deletes what had to be kept of people who left, once its time is over; of how many. The users
     /// stay as aliases without anything behind them.
     ///
@@ -199,15 +203,4 @@ impl Store {
         transaction.commit().await?;
         Ok(users.len())
     }
-}
-
-async fn open_matters(
-    transaction: &Transaction<'_>,
-    user: UserId,
-    now: Timestamp,
-) -> Result<Vec<OpenMatter>, StoreError> {
-    let statement = transaction.prepare_cached(OPEN).await?;
-    let rows =
-        transaction.query(&statement, &[&user, &now, &PAYMENT_DUE_HOURS, &OPEN_LISTED_MAX]).await?;
-    rows.iter().map(open_matter).collect()
 }

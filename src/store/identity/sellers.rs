@@ -1,14 +1,10 @@
 //! Seller applications: who wants to be shown as which company, and what was decided.
 
-use deadpool_postgres::Transaction;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use crate::domain::{id::UserId, time::Timestamp};
-use crate::store::{
-    Store, StoreError,
-    identity::accounts::lock_account,
-    notify::inbox::{self, NewNotification},
-};
+use crate::domain::{id::UserId, time::Timestamp, words::words};
+use crate::store::{Store, StoreError, Tx};
 
 /// Who trades, as the law wants it shown with what is sold (E-commerce Act of Korea, art. 10 and 13).
 #[derive(Clone, PartialEq, Eq)]
@@ -46,8 +42,7 @@ pub struct ApplicationRow {
     pub id: Uuid,
     pub user: UserId,
     pub company: Company,
-    /// `pending`, `approved`, `refused` or `replaced`.
-    pub status: String,
+    pub status: ApplicationStatus,
     /// Why it was refused.
     pub reason: Option<String>,
     pub decided_by: Option<UserId>,
@@ -55,30 +50,30 @@ pub struct ApplicationRow {
     pub created_at: Timestamp,
 }
 
-/// What is decided of an application.
-pub enum Verdict {
-    /// The company is shown from now on, and its user may sell.
-    Approved,
-    /// It is not, for this reason.
-    Refused(String),
+words! {
+    /// Where an application stands.
+    pub enum ApplicationStatus {
+        /// It waits to be decided.
+        Pending = "pending",
+        /// The company is shown with the user's auctions.
+        Approved = "approved",
+        /// It was not approved.
+        Refused = "refused",
+        /// It was approved once, until newer details were.
+        Replaced = "replaced",
+    }
 }
 
-/// How the applicant is told of a verdict.
-pub struct NewVerdict {
-    /// The notification's word.
-    pub kind: &'static str,
-    /// JSON
-    pub data: String,
-}
-
-/// What became of a verdict.
-pub enum Decided {
-    /// It stands.
-    Done(Box<ApplicationRow>),
-    /// There is no such application.
-    NotFound,
-    /// It had been decided before.
-    Before,
+/// A verdict on an application.
+pub struct NewVerdict<'a> {
+    /// What it is from now on.
+    pub status: ApplicationStatus,
+    /// Why, where it is refused.
+    pub reason: Option<&'a str>,
+    /// Who decided.
+    pub by: UserId,
+    /// When.
+    pub at: Timestamp,
 }
 
 const COLUMNS: &str = "
@@ -99,14 +94,8 @@ const DECIDE: &str = "
     UPDATE seller_applications SET status = $2, reason = $3, decided_by = $4, decided_at = $5
     WHERE id = $1 AND status = 'pending'";
 
-/// Auctions show the company, so the version rises even where the role was there before.
-const GIVE_ROLE: &str = "
-    UPDATE users SET version = version + 1,
-        roles = ARRAY(SELECT DISTINCT unnest(roles || ARRAY['seller']) ORDER BY 1)
-    WHERE id = $1";
-
-fn application(row: &tokio_postgres::Row) -> ApplicationRow {
-    ApplicationRow {
+fn application(row: &tokio_postgres::Row) -> Result<ApplicationRow, StoreError> {
+    Ok(ApplicationRow {
         id: row.get(0),
         user: row.get(1),
         company: Company {
@@ -116,54 +105,15 @@ fn application(row: &tokio_postgres::Row) -> ApplicationRow {
             contact_email: row.get(5),
             contact_phone: row.get(6),
         },
-        status: row.get(7),
+        status: row.try_get(7)?,
         reason: row.get(8),
         decided_by: row.get(9),
         decided_at: row.get(10),
         created_at: row.get(11),
-    }
+    })
 }
 
 impl Store {
-    /// Keeps a new application, to be decided. None when there is no such user, or they have left.
-    ///
-    /// # Errors
-    /// [`StoreError::Constraint`] `seller_applications_pending_key` while another one waits.
-    pub async fn apply_as_seller(
-        &self,
-        id: Uuid,
-        user: UserId,
-        company: Company,
-        now: Timestamp,
-    ) -> Result<Option<ApplicationRow>, StoreError> {
-        let mut reader = self.reader().await?;
-        let transaction = reader.transaction().await?;
-        if !lock_account(&transaction, user).await? {
-            return Ok(None);
-        }
-        let Company { name, business_number, representative, contact_email, contact_phone } =
-            &company;
-        transaction
-            .execute(
-                INSERT,
-                &[
-                    &id,
-                    &user,
-                    name,
-                    business_number,
-                    representative,
-                    contact_email,
-                    contact_phone,
-                    &now,
-                ],
-            )
-            .await
-            .map_err(StoreError::named)?;
-        let row = find(&transaction, id).await?;
-        transaction.commit().await?;
-        Ok(row)
-    }
-
     /// A user's newest application.
     ///
     /// # Errors
@@ -175,7 +125,7 @@ impl Store {
         let sql = format!("{COLUMNS} WHERE user_id = $1 ORDER BY id DESC LIMIT 1");
         let reader = self.reader().await?;
         let statement = reader.prepare_cached(&sql).await?;
-        Ok(reader.query_opt(&statement, &[&user]).await?.as_ref().map(application))
+        reader.query_opt(&statement, &[&user]).await?.as_ref().map(application).transpose()
     }
 
     /// Applications, of a status if one is named, after one of them; the oldest first.
@@ -184,7 +134,7 @@ impl Store {
     /// When Postgres cannot be asked.
     pub async fn applications(
         &self,
-        status: Option<&str>,
+        status: Option<ApplicationStatus>,
         after: Option<Uuid>,
         limit: i64,
     ) -> Result<Vec<ApplicationRow>, StoreError> {
@@ -202,63 +152,57 @@ impl Store {
                 reader.query(&statement, &[&after, &limit]).await?
             }
         };
-        Ok(rows.iter().map(application).collect())
-    }
-
-    /// Decides an application. With an approval come the role, and the place of details that were
-    /// approved before, and with every verdict what the applicant is told, in the same transaction.
-    ///
-    /// # Errors
-    /// When Postgres cannot be asked; nothing is decided then.
-    pub async fn decide_application(
-        &self,
-        id: Uuid,
-        verdict: Verdict,
-        by: UserId,
-        told: NewVerdict,
-        now: Timestamp,
-    ) -> Result<Decided, StoreError> {
-        let mut reader = self.reader().await?;
-        let transaction = reader.transaction().await?;
-        let Some(row) = find(&transaction, id).await? else { return Ok(Decided::NotFound) };
-        // Whoever leaves takes their undecided applications along.
-        if !lock_account(&transaction, row.user).await? {
-            return Ok(Decided::NotFound);
-        }
-        let (status, reason) = match &verdict {
-            Verdict::Approved => ("approved", None),
-            Verdict::Refused(reason) => ("refused", Some(reason)),
-        };
-        if matches!(verdict, Verdict::Approved) && row.status == "pending" {
-            transaction.execute(REPLACE_APPROVED, &[&row.user]).await?;
-        }
-        let decided = transaction.execute(DECIDE, &[&id, &status, &reason, &by, &now]).await?;
-        if decided == 0 {
-            return Ok(Decided::Before);
-        }
-        if matches!(verdict, Verdict::Approved) {
-            transaction.execute(GIVE_ROLE, &[&row.user]).await?;
-        }
-        let told = NewNotification {
-            user: row.user,
-            kind: told.kind,
-            subject: id,
-            cause: 0,
-            data: told.data,
-            at: now,
-        };
-        let row = find(&transaction, id).await?;
-        inbox::write(&transaction, &[told], now).await?;
-        transaction.commit().await?;
-        Ok(row.map_or(Decided::NotFound, |row| Decided::Done(Box::new(row))))
+        rows.iter().map(application).collect()
     }
 }
 
-async fn find(
-    transaction: &Transaction<'_>,
-    id: Uuid,
-) -> Result<Option<ApplicationRow>, StoreError> {
-    let sql = format!("{COLUMNS} WHERE id = $1");
-    let statement = transaction.prepare_cached(&sql).await?;
-    Ok(transaction.query_opt(&statement, &[&id]).await?.as_ref().map(application))
+impl Tx {
+    /// Keeps a new application, to be decided.
+    ///
+    /// # Errors
+    /// [`StoreError::Constraint`] `seller_applications_pending_key` while another one waits.
+    pub async fn insert_application(
+        &self,
+        id: Uuid,
+        user: UserId,
+        company: &Company,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Company { name, business_number, representative, contact_email, contact_phone } =
+            company;
+        let params: [&(dyn ToSql + Sync); 8] =
+            [&id, &user, name, business_number, representative, contact_email, contact_phone, &now];
+        self.connection().execute(INSERT, &params).await.map_err(StoreError::named)?;
+        Ok(())
+    }
+
+    /// An application by its id.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn application(&self, id: Uuid) -> Result<Option<ApplicationRow>, StoreError> {
+        let sql = format!("{COLUMNS} WHERE id = $1");
+        let statement = self.connection().prepare_cached(&sql).await?;
+        let row = self.connection().query_opt(&statement, &[&id]).await?;
+        row.as_ref().map(application).transpose()
+    }
+
+    /// What was approved of a user before is replaced from now on.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn replace_approved(&self, user: UserId) -> Result<(), StoreError> {
+        self.connection().execute(REPLACE_APPROVED, &[&user]).await?;
+        Ok(())
+    }
+
+    /// Writes a verdict; false when the application was not pending.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn write_verdict(&self, id: Uuid, to: &NewVerdict<'_>) -> Result<bool, StoreError> {
+        let NewVerdict { status, reason, by, at } = to;
+        let written = self.connection().execute(DECIDE, &[&id, status, reason, by, at]).await?;
+        Ok(written == 1)
+    }
 }

@@ -4,16 +4,17 @@
 //! into the future, so that of several servers one works on it, and a server that dies in between
 //! loses nothing.
 
-use crate::domain::{id::UserId, time::Timestamp};
+use crate::domain::{id::UserId, time::Timestamp, words::words};
 use crate::store::{Store, StoreError};
 
-/// Who unlinks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnlinkDirection {
-    /// We, at Kakao.
-    Ours,
-    /// Kakao has, and told us.
-    Theirs,
+words! {
+    /// Who unlinks.
+    pub enum UnlinkDirection {
+        /// We, at Kakao.
+        Ours = "ours",
+        /// Kakao has, and told us.
+        Theirs = "theirs",
+    }
 }
 
 /// A row that was claimed.
@@ -128,12 +129,12 @@ impl Store {
         let statement = reader.prepare_cached(CLAIM).await?;
         let row = reader.query_opt(&statement, &[&now, &claimed_until, &attempts_max]).await?;
         row.map(|row| {
-            let direction = match row.get::<_, &str>(2) {
-                "ours" => UnlinkDirection::Ours,
-                "theirs" => UnlinkDirection::Theirs,
-                word => return Err(StoreError::Malformed(format!("direction {word}"))),
-            };
-            Ok(Unlink { id: row.get(0), kakao_id: row.get(1), direction, attempts: row.get(3) })
+            Ok(Unlink {
+                id: row.get(0),
+                kakao_id: row.get(1),
+                direction: row.try_get(2)?,
+                attempts: row.get(3),
+            })
         })
         .transpose()
     }

@@ -2,14 +2,16 @@
 
 use std::collections::HashSet;
 
+use deadpool_postgres::GenericClient;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 
 use crate::domain::{
+    auction::{Phase, ResultKind},
     id::{AuctionId, UserId},
-    money::Amount,
+    money::{Amount, Currency},
     time::Timestamp,
 };
-use crate::store::{Company, ReceiptKey, Store, StoreError};
+use crate::store::{Company, Store, StoreError, Tx};
 
 /// What is sold and how, as the `auctions` table keeps it; texts marked so are JSON.
 #[derive(Debug, Clone)]
@@ -90,7 +92,7 @@ pub struct AuctionRow {
     pub category: Option<String>,
     pub image_keys: String,
     pub attributes: String,
-    pub currency: String,
+    pub currency: Currency,
     pub opening_price: Amount,
     pub increment: String,
     pub reserve_price: Option<Amount>,
@@ -110,8 +112,8 @@ pub struct AuctionRow {
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
 pub struct StandingRow {
-    pub status: String,
-    pub result: Option<String>,
+    pub status: Phase,
+    pub result: Option<ResultKind>,
     pub price: Amount,
     pub minimum_next_bid: Option<Amount>,
     pub bid_count: i32,
@@ -127,7 +129,7 @@ pub struct StandingRow {
 #[derive(Debug, Clone, Default)]
 #[allow(missing_docs)]
 pub struct Filter {
-    pub status: Option<String>,
+    pub status: Option<Phase>,
     pub category: Option<String>,
     pub seller: Option<UserId>,
     /// Words in the title.
@@ -205,10 +207,6 @@ const INSERT_OUTBOX: &str = "
     SELECT $1::uuid[], array_fill(1::int8, ARRAY[cardinality($1)]),
            array_fill(1::int8, ARRAY[cardinality($1)])";
 
-const INSERT_RECEIPT: &str = "
-    INSERT INTO receipts (user_id, key_hash, fingerprint, accepted, answer, created_at)
-    VALUES ($1, $2, $3, true, $4, $5)";
-
 /// What was folded of the watchers and what was not yet together are the count.
 const COLUMNS: &str = "
     SELECT a.id, a.seller_id, u.nickname, a.title, a.description, a.category, a.image_keys,
@@ -231,58 +229,6 @@ const DUE: &str = "
     ORDER BY due_at LIMIT $2";
 
 impl Store {
-    /// Creates auctions with their first events in one transaction, and keeps the answer under a
-    /// key if there is one.
-    ///
-    /// # Errors
-    /// [`StoreError::Constraint`] names what is violated; nothing is written then.
-    pub async fn create_auctions(
-        &self,
-        new: &[NewAuction],
-        receipt: Option<(&ReceiptKey, &str)>,
-    ) -> Result<(), StoreError> {
-        let mut reader = self.reader().await?;
-        let transaction = reader.transaction().await?;
-        let all: Vec<&NewAuction> = new.iter().collect();
-        for seller in all.iter().map(|new| new.seller).collect::<HashSet<UserId>>() {
-            if transaction.query_opt(SELLER_IS_THERE, &[&seller]).await?.is_none() {
-                return Err(StoreError::Constraint("auctions_seller_id_fkey".to_owned()));
-            }
-        }
-        insert_items(&transaction, INSERT_AUCTIONS, &all).await.map_err(StoreError::named)?;
-        insert_beginnings(&transaction, &all).await.map_err(StoreError::named)?;
-        if let (Some((key, answer)), Some(first)) = (receipt, new.first()) {
-            transaction
-                .execute(
-                    INSERT_RECEIPT,
-                    &[&key.user, &key.hash, &key.fingerprint, &answer, &first.at],
-                )
-                .await
-                .map_err(StoreError::named)?;
-        }
-        Ok(transaction.commit().await?)
-    }
-
-    /// Creates those of the auctions that are not there yet, in one transaction; how many.
-    ///
-    /// # Errors
-    /// [`StoreError::Constraint`] names what is violated; nothing is written then.
-    pub async fn import_auctions(&self, new: &[NewAuction]) -> Result<u64, StoreError> {
-        let mut reader = self.reader().await?;
-        let transaction = reader.transaction().await?;
-        let all: Vec<&NewAuction> = new.iter().collect();
-        let statement = format!("{INSERT_AUCTIONS} {UNLESS_THERE}");
-        let rows = insert_items(&transaction, &statement, &all).await.map_err(StoreError::named)?;
-        let made: HashSet<AuctionId> = rows.iter().map(|row| row.get(0)).collect();
-        let made: Vec<&NewAuction> =
-            all.into_iter().filter(|new| made.contains(&new.item.id)).collect();
-        if !made.is_empty() {
-            insert_beginnings(&transaction, &made).await.map_err(StoreError::named)?;
-        }
-        transaction.commit().await?;
-        Ok(made.len() as u64)
-    }
-
     /// One auction.
     ///
     /// # Errors
@@ -291,7 +237,7 @@ impl Store {
         let reader = self.reader().await?;
         let statement =
             reader.prepare_cached(&format!("{COLUMNS} WHERE s.auction_id = $1")).await?;
-        Ok(reader.query_opt(&statement, &[&id]).await?.as_ref().map(auction_row))
+        reader.query_opt(&statement, &[&id]).await?.as_ref().map(auction_row).transpose()
     }
 
     /// Auctions by their ids, in any order.
@@ -305,7 +251,7 @@ impl Store {
         let reader = self.reader().await?;
         let statement =
             reader.prepare_cached(&format!("{COLUMNS} WHERE s.auction_id = ANY ($1)")).await?;
-        Ok(reader.query(&statement, &[&ids]).await?.iter().map(auction_row).collect())
+        reader.query(&statement, &[&ids]).await?.iter().map(auction_row).collect()
     }
 
     /// A page of a list of auctions.
@@ -323,7 +269,7 @@ impl Store {
         let reader = self.of_lists().reader().await?;
         let statement = reader.prepare_cached(&list.sql()).await?;
         let rows = reader.query(&statement, &list.params()).await?;
-        Ok(rows.iter().map(auction_row).collect())
+        rows.iter().map(auction_row).collect()
     }
 
     /// How Postgres finds that page, carried out: `EXPLAIN (ANALYZE, FORMAT JSON)`, for whoever
@@ -362,6 +308,54 @@ impl Store {
             .iter()
             .map(|row| Due { id: row.get(0), at: row.get(1), is_opening: row.get(2) })
             .collect())
+    }
+}
+
+impl Tx {
+    /// Holds a seller's account against leaving; whether there is one whose owner has not left.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn hold_seller(&self, seller: UserId) -> Result<bool, StoreError> {
+        Ok(self.connection().query_opt(SELLER_IS_THERE, &[&seller]).await?.is_some())
+    }
+
+    /// Writes new auctions with their first events.
+    ///
+    /// # Errors
+    /// [`StoreError::Constraint`] names what is violated.
+    pub async fn insert_auctions(&self, new: &[&NewAuction]) -> Result<(), StoreError> {
+        let client = self.connection();
+        insert_items(client, INSERT_AUCTIONS, new).await.map_err(StoreError::named)?;
+        insert_beginnings(client, new).await.map_err(StoreError::named)
+    }
+
+    /// Writes those of the auctions that are not there yet with their first events; how many.
+    ///
+    /// # Errors
+    /// [`StoreError::Constraint`] names what is violated.
+    pub async fn insert_new_auctions(&self, new: &[NewAuction]) -> Result<u64, StoreError> {
+        let (client, all) = (self.connection(), new.iter().collect::<Vec<_>>());
+        let statement = format!("{INSERT_AUCTIONS} {UNLESS_THERE}");
+        let rows = insert_items(client, &statement, &all).await.map_err(StoreError::named)?;
+        let made: HashSet<AuctionId> = rows.iter().map(|row| row.get(0)).collect();
+        let made: Vec<&NewAuction> =
+            all.into_iter().filter(|new| made.contains(&new.item.id)).collect();
+        if !made.is_empty() {
+            insert_beginnings(client, &made).await.map_err(StoreError::named)?;
+        }
+        Ok(made.len() as u64)
+    }
+
+    /// One auction, as this transaction sees it.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn auction(&self, id: AuctionId) -> Result<Option<AuctionRow>, StoreError> {
+        let statement = format!("{COLUMNS} WHERE s.auction_id = $1");
+        let statement = self.connection().prepare_cached(&statement).await?;
+        let row = self.connection().query_opt(&statement, &[&id]).await?;
+        row.as_ref().map(auction_row).transpose()
     }
 }
 
@@ -406,9 +400,6 @@ impl Sort {
     }
 }
 
-/// The states of auctions. The indexes of lists begin with them.
-const STATUSES: [&str; 4] = ["scheduled", "live", "ended", "cancelled"];
-
 /// How `standings.price_class` is made of a price, here of a parameter. It rises with the price, so
 /// that rows in the order of their class and price are in the order of their price.
 fn price_class(place: usize) -> String {
@@ -439,7 +430,7 @@ struct List<'a> {
     filter: &'a Filter,
     sort: Sort,
     pattern: Option<String>,
-    statuses: Vec<&'a str>,
+    statuses: Vec<Phase>,
     after: Option<(Key, AuctionId)>,
     limit: i64,
 }
@@ -459,10 +450,8 @@ impl<'a> List<'a> {
             filter,
             sort,
             pattern: filter.q.as_deref().map(like_pattern),
-            statuses: match &filter.status {
-                Some(status) => vec![status],
-                None => STATUSES.to_vec(),
-            },
+            // The indexes of lists begin with them.
+            statuses: filter.status.map_or_else(|| Phase::ALL.to_vec(), |status| vec![status]),
             after: after.map(key),
             limit,
         }
@@ -499,8 +488,8 @@ impl<'a> List<'a> {
             let status_place = first_status + no;
             let all: &[Prices] = match (prices_matter, *status) {
                 (false, _) => &[Prices::Any],
-                (true, "live") => &[Prices::Quiet, Prices::Moving],
-                (true, _) => &[Prices::Quiet],
+                (true, Phase::Live) => &[Prices::Quiet, Prices::Moving],
+                (true, Phase::Scheduled | Phase::Ended | Phase::Cancelled) => &[Prices::Quiet],
             };
             let of_status = all.iter().map(|prices| {
                 let branch = Branch { status: status_place, prices: *prices };
@@ -637,11 +626,11 @@ macro_rules! column {
 }
 
 async fn insert_items(
-    transaction: &deadpool_postgres::Transaction<'_>,
+    client: &impl GenericClient,
     statement: &str,
     new: &[&NewAuction],
 ) -> Result<Vec<tokio_postgres::Row>, tokio_postgres::Error> {
-    transaction
+    client
         .query(
             statement,
             &[
@@ -670,12 +659,12 @@ async fn insert_items(
 
 /// What goes with new items: where they stand, their first events, and the outbox row.
 async fn insert_beginnings(
-    transaction: &deadpool_postgres::Transaction<'_>,
+    client: &impl GenericClient,
     new: &[&NewAuction],
 ) -> Result<(), tokio_postgres::Error> {
     let ids = column!(new, item.id);
     let hashes = column!(new, hash);
-    transaction
+    client
         .execute(
             INSERT_STANDINGS,
             &[
@@ -690,7 +679,7 @@ async fn insert_beginnings(
             ],
         )
         .await?;
-    transaction
+    client
         .execute(
             INSERT_FIRST_EVENTS,
             &[
@@ -703,12 +692,12 @@ async fn insert_beginnings(
             ],
         )
         .await?;
-    transaction.execute(INSERT_OUTBOX, &[&ids]).await?;
+    client.execute(INSERT_OUTBOX, &[&ids]).await?;
     Ok(())
 }
 
-fn auction_row(row: &tokio_postgres::Row) -> AuctionRow {
-    AuctionRow {
+fn auction_row(row: &tokio_postgres::Row) -> Result<AuctionRow, StoreError> {
+    Ok(AuctionRow {
         id: row.get(0),
         seller: row.get(1),
         seller_nickname: row.get(2),
@@ -719,7 +708,7 @@ fn auction_row(row: &tokio_postgres::Row) -> AuctionRow {
         category: row.get(5),
         image_keys: row.get(6),
         attributes: row.get(7),
-        currency: row.get(8),
+        currency: row.try_get(8)?,
         opening_price: row.get(9),
         increment: row.get(10),
         reserve_price: row.get(11),
@@ -732,8 +721,8 @@ fn auction_row(row: &tokio_postgres::Row) -> AuctionRow {
         created_at: row.get(18),
         watch_count: row.get(32),
         standing: StandingRow {
-            status: row.get(19),
-            result: row.get(20),
+            status: row.try_get(19)?,
+            result: row.try_get(20)?,
             price: row.get(21),
             minimum_next_bid: row.get(22),
             bid_count: row.get(23),
@@ -744,7 +733,7 @@ fn auction_row(row: &tokio_postgres::Row) -> AuctionRow {
             seq: row.get(28),
             winner: row.get(29),
         },
-    }
+    })
 }
 
 #[cfg(test)]

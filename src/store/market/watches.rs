@@ -7,27 +7,12 @@ use crate::domain::{
     id::{AuctionId, UserId},
     time::Timestamp,
 };
-use crate::store::{AuctionRow, Store, StoreError, identity::accounts::lock_account};
+use crate::store::{AuctionRow, Store, StoreError, Tx};
 
-/// Auctions that a user may watch at once.
-pub const WATCHES_PER_USER_MAX: i64 = 1_000;
 /// Deltas that are folded in one transaction.
 const FOLDED_AT_ONCE_MAX: i64 = 10_000;
 /// Any number: one folds at a time.
 const ADVISORY_LOCK: i64 = 0x686f_6761_0004;
-
-/// What became of a watch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Watched {
-    /// The auction is watched, now or before.
-    Done,
-    /// There is no such auction.
-    NoAuction,
-    /// The user watches as many as anybody may.
-    Full,
-    /// The user is not there any more.
-    NobodyThere,
-}
 
 /// A place in a watchlist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,38 +63,6 @@ const FOLD: &str = "
     SELECT count(*) FROM gone";
 
 impl Store {
-    /// Lets a user watch an auction.
-    ///
-    /// # Errors
-    /// When Postgres cannot be asked.
-    pub async fn watch(
-        &self,
-        user: UserId,
-        auction: AuctionId,
-        now: Timestamp,
-    ) -> Result<Watched, StoreError> {
-        let mut reader = self.reader().await?;
-        let transaction = reader.transaction().await?;
-        let statement = transaction.prepare_cached(AUCTION_IS_THERE).await?;
-        if transaction.query_opt(&statement, &[&auction]).await?.is_none() {
-            return Ok(Watched::NoAuction);
-        }
-        // One user's watches follow one another, so that none goes past the limit.
-        if !lock_account(&transaction, user).await? {
-            return Ok(Watched::NobodyThere);
-        }
-        let statement = transaction.prepare_cached(OTHERS).await?;
-        let others =
-            transaction.query_one(&statement, &[&user, &auction, &WATCHES_PER_USER_MAX]).await?;
-        if others.get::<_, i64>(0) >= WATCHES_PER_USER_MAX {
-            return Ok(Watched::Full);
-        }
-        let statement = transaction.prepare_cached(WATCH).await?;
-        transaction.execute(&statement, &[&user, &auction, &now]).await?;
-        transaction.commit().await?;
-        Ok(Watched::Done)
-    }
-
     /// Ends a watch, if there is one; false when there is no such auction.
     ///
     /// # Errors
@@ -170,11 +123,51 @@ impl Store {
     }
 }
 
-/// Ends all watches of somebody who leaves.
-pub(in crate::store) async fn unwatch_all(
-    transaction: &deadpool_postgres::Transaction<'_>,
-    user: UserId,
-) -> Result<(), StoreError> {
-    transaction.execute(UNWATCH_ALL, &[&user]).await?;
-    Ok(())
+impl Tx {
+    /// Whether there is such an auction.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn has_auction(&self, id: AuctionId) -> Result<bool, StoreError> {
+        let statement = self.connection().prepare_cached(AUCTION_IS_THERE).await?;
+        Ok(self.connection().query_opt(&statement, &[&id]).await?.is_some())
+    }
+
+    /// How many auctions a user watches besides this one, counted up to `most`.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn count_other_watches(
+        &self,
+        user: UserId,
+        auction: AuctionId,
+        most: i64,
+    ) -> Result<i64, StoreError> {
+        let statement = self.connection().prepare_cached(OTHERS).await?;
+        Ok(self.connection().query_one(&statement, &[&user, &auction, &most]).await?.get(0))
+    }
+
+    /// Keeps a watch, unless it is there.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn insert_watch(
+        &self,
+        user: UserId,
+        auction: AuctionId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let statement = self.connection().prepare_cached(WATCH).await?;
+        self.connection().execute(&statement, &[&user, &auction, &now]).await?;
+        Ok(())
+    }
+
+    /// Ends all watches of somebody who leaves.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn unwatch_all(&self, user: UserId) -> Result<(), StoreError> {
+        self.connection().execute(UNWATCH_ALL, &[&user]).await?;
+        Ok(())
+    }
 }

@@ -1,13 +1,9 @@
 //! Alerts: what users want to hear of when it is listed.
 
-use deadpool_postgres::Transaction;
 use uuid::Uuid;
 
 use crate::domain::{id::UserId, time::Timestamp};
-use crate::store::{Store, StoreError, identity::accounts::lock_account};
-
-/// Alerts that a user may have.
-pub const ALERTS_PER_USER_MAX: i64 = 50;
+use crate::store::{Store, StoreError, Tx};
 
 /// An alert as it is kept. An empty text stands for any.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,19 +14,6 @@ pub struct AlertRow {
     pub keyword: String,
     pub category: String,
     pub created_at: Timestamp,
-}
-
-/// What became of a new alert.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AlertAdded {
-    /// It is there.
-    Done(AlertRow),
-    /// It was there before.
-    Before(AlertRow),
-    /// The user has as many as anybody may.
-    Full,
-    /// The user is not there any more.
-    NobodyThere,
 }
 
 const COLUMNS: &str = "SELECT id, keyword, category, created_at FROM keyword_alerts";
@@ -64,31 +47,6 @@ impl Store {
         Ok(rows.iter().map(alert).collect())
     }
 
-    /// Keeps a new alert.
-    ///
-    /// # Errors
-    /// When Postgres cannot be asked.
-    pub async fn add_alert(&self, user: UserId, new: AlertRow) -> Result<AlertAdded, StoreError> {
-        let mut reader = self.reader().await?;
-        let transaction = reader.transaction().await?;
-        if !lock_account(&transaction, user).await? {
-            return Ok(AlertAdded::NobodyThere);
-        }
-        let same = format!("{COLUMNS} WHERE user_id = $1 AND keyword = $2 AND category = $3");
-        let before = transaction.query_opt(&same, &[&user, &new.keyword, &new.category]).await?;
-        if let Some(row) = before {
-            return Ok(AlertAdded::Before(alert(&row)));
-        }
-        let count: i64 = transaction.query_one(COUNT, &[&user]).await?.get(0);
-        if count >= ALERTS_PER_USER_MAX {
-            return Ok(AlertAdded::Full);
-        }
-        let AlertRow { id, keyword, category, created_at } = &new;
-        transaction.execute(INSERT, &[id, &user, keyword, category, created_at]).await?;
-        transaction.commit().await?;
-        Ok(AlertAdded::Done(new))
-    }
-
     /// Deletes a user's own alert; whether there was one.
     ///
     /// # Errors
@@ -98,11 +56,45 @@ impl Store {
     }
 }
 
-/// Forgets what somebody wanted to hear of who leaves.
-pub(in crate::store) async fn forget(
-    transaction: &Transaction<'_>,
-    user: UserId,
-) -> Result<(), StoreError> {
-    transaction.execute(DELETE_ALL, &[&user]).await?;
-    Ok(())
+impl Tx {
+    /// A user's alert for the same keyword and category, if they have one.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn same_alert(
+        &self,
+        user: UserId,
+        new: &AlertRow,
+    ) -> Result<Option<AlertRow>, StoreError> {
+        let same = format!("{COLUMNS} WHERE user_id = $1 AND keyword = $2 AND category = $3");
+        let row = self.connection().query_opt(&same, &[&user, &new.keyword, &new.category]).await?;
+        Ok(row.as_ref().map(alert))
+    }
+
+    /// How many alerts a user has.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn count_alerts(&self, user: UserId) -> Result<i64, StoreError> {
+        Ok(self.connection().query_one(COUNT, &[&user]).await?.get(0))
+    }
+
+    /// Keeps a new alert.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn insert_alert(&self, user: UserId, new: &AlertRow) -> Result<(), StoreError> {
+        let AlertRow { id, keyword, category, created_at } = new;
+        self.connection().execute(INSERT, &[id, &user, keyword, category, created_at]).await?;
+        Ok(())
+    }
+
+    /// Forgets what somebody wanted to hear of who leaves.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn forget_alerts(&self, user: UserId) -> Result<(), StoreError> {
+        self.connection().execute(DELETE_ALL, &[&user]).await?;
+        Ok(())
+    }
 }

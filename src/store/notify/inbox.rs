@@ -4,7 +4,7 @@
 //! Whoever writes into the inbox takes their turn until they commit, so that the ids of
 //! notifications rise in the order in which they become visible: a stream resumes by them.
 
-use deadpool_postgres::Transaction;
+use deadpool_postgres::GenericClient;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -13,7 +13,7 @@ use crate::domain::{
     time::Timestamp,
 };
 use crate::store::{
-    Store, StoreError, identity::accounts::lock_account, notify::push_subscriptions,
+    Store, StoreError, Tx, identity::accounts::lock_account, notify::push_subscriptions,
 };
 
 /// Any number: one writes into the inbox at a time.
@@ -185,7 +185,7 @@ fn notification(row: &Row) -> NotificationRow {
 /// Writes into the inbox, once for each cause; of how many. The last thing that a transaction does,
 /// for everybody else waits until it has committed.
 pub(in crate::store) async fn write(
-    transaction: &Transaction<'_>,
+    transaction: &impl GenericClient,
     new: &[NewNotification],
     now: Timestamp,
 ) -> Result<u64, StoreError> {
@@ -206,15 +206,30 @@ pub(in crate::store) async fn write(
     Ok(written)
 }
 
-/// Forgets the inbox of somebody who leaves, with what belongs to it.
-pub(in crate::store) async fn forget(
-    transaction: &Transaction<'_>,
-    user: UserId,
-) -> Result<(), StoreError> {
-    for statement in FORGET {
-        transaction.execute(statement, &[&user]).await?;
+impl Tx {
+    /// Writes into the inbox, once for each cause. The last thing that a transaction does, for
+    /// everybody else waits until it has committed.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn write_notifications(
+        &self,
+        new: &[NewNotification],
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        write(self.connection(), new, now).await
     }
-    Ok(())
+
+    /// Forgets the inbox of somebody who leaves, with what belongs to it.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn forget_notifications(&self, user: UserId) -> Result<(), StoreError> {
+        for statement in FORGET {
+            self.connection().execute(statement, &[&user]).await?;
+        }
+        Ok(())
+    }
 }
 
 impl Store {

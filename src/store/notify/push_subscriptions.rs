@@ -8,7 +8,7 @@ use deadpool_postgres::Transaction;
 use uuid::Uuid;
 
 use crate::domain::{id::UserId, time::Timestamp};
-use crate::store::{Store, StoreError, identity::accounts::lock_account};
+use crate::store::{Store, StoreError, Tx, identity::accounts::lock_account};
 
 /// Browsers of a user; past it the one that was not shown for longest gives way.
 pub const PUSH_SUBSCRIPTIONS_PER_USER_MAX: i64 = 10;
@@ -287,13 +287,15 @@ pub(in crate::store) async fn mute(
     Ok(())
 }
 
-/// Forgets the browsers of somebody who leaves.
-pub(in crate::store) async fn forget(
-    transaction: &Transaction<'_>,
-    user: UserId,
-) -> Result<(), StoreError> {
-    for statement in FORGET {
-        transaction.execute(statement, &[&user]).await?;
+impl Tx {
+    /// Forgets the browsers of somebody who leaves.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn forget_push_subscriptions(&self, user: UserId) -> Result<(), StoreError> {
+        for statement in FORGET {
+            self.connection().execute(statement, &[&user]).await?;
+        }
+        Ok(())
     }
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Reminders: what is to be said before an auction opens or ends, until it is said.
 
-use crate::domain::{id::AuctionId, time::Timestamp};
+use crate::domain::{auction::Phase, id::AuctionId, time::Timestamp};
 use crate::store::{
     Store, StoreError,
     notify::news::{NewFanout, write_fanouts},
@@ -30,7 +30,7 @@ pub struct DueReminder {
     pub lead_s: i64,
     pub target_at: Timestamp,
     pub fire_at: Timestamp,
-    pub status: String,
+    pub status: Phase,
     pub starts_at: Timestamp,
     pub ends_at: Timestamp,
 }
@@ -75,17 +75,20 @@ impl Store {
         let transaction = reader.transaction().await?;
         let statement = transaction.prepare_cached(CLAIM).await?;
         let rows = transaction.query(&statement, &[&now, &limit]).await?;
-        let due = rows.iter().map(|row| DueReminder {
-            auction: row.get(0),
-            kind: row.get(1),
-            lead_s: row.get(2),
-            target_at: row.get(3),
-            fire_at: row.get(4),
-            status: row.get(5),
-            starts_at: row.get(6),
-            ends_at: row.get(7),
+        let due = rows.iter().map(|row| {
+            Ok(DueReminder {
+                auction: row.get(0),
+                kind: row.get(1),
+                lead_s: row.get(2),
+                target_at: row.get(3),
+                fire_at: row.get(4),
+                status: row.try_get(5)?,
+                starts_at: row.get(6),
+                ends_at: row.get(7),
+            })
         });
-        let fanouts: Vec<NewFanout> = due.filter_map(|due| decide(&due)).collect();
+        let due = due.collect::<Result<Vec<DueReminder>, StoreError>>()?;
+        let fanouts: Vec<NewFanout> = due.iter().filter_map(decide).collect();
         write_fanouts(&transaction, &fanouts.iter().collect::<Vec<_>>(), now, 0).await?;
         transaction.commit().await?;
         Ok(rows.len())
