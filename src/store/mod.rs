@@ -59,8 +59,8 @@ pub use self::{
     notify::{
         alerts::{ALERTS_PER_USER_MAX, AlertAdded, AlertRow},
         inbox::{
-            AuctionMentioned, NewNotification, NotificationRow, Read, TICKETS_PER_USER_MAX,
-            TicketTaken, UNREAD_COUNTED_MAX,
+            AuctionMentioned, Muted, Muting, NewNotification, NotificationRow, Read,
+            TICKETS_PER_USER_MAX, TicketTaken, UNREAD_COUNTED_MAX,
         },
         news::{Audience, Consequences, NewFanout, News, PageTold, WorkedOff},
         push_subscriptions::{

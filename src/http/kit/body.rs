@@ -344,6 +344,12 @@ pub fn is_known(request: &HttpRequest, tag: &str) -> bool {
         .any(|known| known.trim() == "*" || known.trim().trim_start_matches("W/") == tag)
 }
 
+/// Whether there is an `If-Match` that not every version is right for.
+pub fn names_a_tag(request: &HttpRequest) -> bool {
+    let mut asked = request.headers().get_all(header::IF_MATCH).peekable();
+    asked.peek().is_some() && asked.all(|value| value.as_bytes().trim_ascii() != b"*")
+}
+
 /// Whether `If-Match`, if it is there, names this tag.
 ///
 /// # Errors
