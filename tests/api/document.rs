@@ -209,6 +209,22 @@ async fn an_id_has_one_form() {
     for other in [id.to_uppercase(), id.replace('-', ""), format!("urn:uuid:{id}")] {
         sora.get(&format!("/v1/auctions/{other}")).await.refused(404, "invalid_id");
     }
+    let seller = sora.id.to_string();
+    let sold_by = async |seller: &str| sora.get(&format!("/v1/auctions?seller={seller}")).await;
+    assert_eq!(sold_by(&seller).await.with_status(200)["items"][0]["id"], *id);
+    let braced = format!("%7B{seller}%7D");
+    for other in
+        [seller.to_uppercase(), seller.replace('-', ""), format!("urn:uuid:{seller}"), braced]
+    {
+        sold_by(&other).await.refused(400, "invalid_query");
+    }
+    let after = |last: String| {
+        let many = sora.request(Method::GET, &format!("/v1/events?auctions={id}"));
+        sora.send(many.header("last-event-id", last))
+    };
+    for other in [id.to_uppercase(), id.replace('-', ""), format!("{{{id}}}")] {
+        after(format!("{other}:1")).await.refused(400, "invalid_event_id");
+    }
 }
 
 #[test]

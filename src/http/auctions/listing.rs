@@ -659,7 +659,7 @@ fn etag(row: &AuctionRow, reader: Option<UserId>) -> String {
 struct ListQuery {
     status: Option<StatusWord>,
     category: Option<String>,
-    seller: Option<Uuid>,
+    seller: Option<String>,
     q: Option<String>,
     min_price: Option<i64>,
     max_price: Option<i64>,
@@ -736,6 +736,11 @@ impl ListQuery {
         }
     }
 
+    fn seller(&self) -> Result<Option<UserId>, Problem> {
+        let read = self.seller.as_deref().map(str::parse).transpose();
+        read.map_err(|error| Problem::found(Code::InvalidQuery, format!("seller {error}.")))
+    }
+
     fn filter(&self) -> Result<Filter, Problem> {
         let price = |field: &str, value: Option<i64>| {
             value
@@ -749,7 +754,7 @@ impl ListQuery {
         Ok(Filter {
             status: self.status.map(|status| status.word().to_owned()),
             category: text(&self.category)?,
-            seller: self.seller.map(UserId),
+            seller: self.seller()?,
             q: self.words()?,
             min_price: price("min_price", self.min_price)?,
             max_price: price("max_price", self.max_price)?,

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     domain::{
-        id::{AuctionId, UserId},
+        id::{self, AuctionId, UserId},
         money::Amount,
     },
     store::{Page, ReceiptKey},
@@ -213,13 +213,7 @@ impl Wrong {
 
 /// Any id in the path.
 pub fn id(text: &str) -> Result<Uuid, Problem> {
-    let id = Uuid::try_parse(text).map_err(|_| Problem::from(Code::InvalidId))?;
-    // There are other ways to write it, and one that is ours.
-    if id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text {
-        Ok(id)
-    } else {
-        Err(Code::InvalidId.into())
-    }
+    id::read(text).map_err(|_| Code::InvalidId.into())
 }
 
 /// An auction's id in the path.
