@@ -44,22 +44,22 @@ use crate::{
                    "max_ends_at": "2036-12-01T12:00:00.000Z"}
 }))]
 pub struct NewAuctionBody {
-    /// One line.
+    /// Visible characters, on one line.
     #[schema(min_length = 1, max_length = 200)]
     title: String,
     /// Plain text.
     #[serde(default)]
     #[schema(max_length = 10_000)]
     description: String,
-    /// The category's slug.
+    /// The category's slug: visible characters, on one line.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 500)]
     category: Option<String>,
-    /// Keys in the image store, the one shown first first.
+    /// Keys in the image store, the one shown first first; each of visible characters, on one line.
     #[serde(default)]
     #[schema(max_items = 20)]
     image_keys: Vec<String>,
-    /// Free properties.
+    /// Free properties; their names are visible characters, on one line.
     #[serde(default)]
     attributes: BTreeMap<String, String>,
     /// `KRW` unless it says otherwise.
@@ -100,20 +100,20 @@ pub struct NewAuctionBody {
 #[serde(deny_unknown_fields, default)]
 #[schema(as = AuctionChanges, example = json!({"title": "조선 백자 달항아리 (18세기)", "reserve_price": null}))]
 pub struct AuctionChangesBody {
-    /// One line.
+    /// Visible characters, on one line.
     #[schema(min_length = 1, max_length = 200)]
     title: Option<String>,
     /// Plain text.
     #[schema(max_length = 10_000)]
     description: Option<String>,
-    /// The category's slug.
+    /// The category's slug: visible characters, on one line.
     #[serde(deserialize_with = "body::present")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 500)]
     category: Option<Option<String>>,
-    /// Keys in the image store, the one shown first first.
+    /// Keys in the image store, the one shown first first; each of visible characters, on one line.
     #[schema(max_items = 20)]
     image_keys: Option<Vec<String>>,
-    /// All free properties, those that stay included.
+    /// All free properties, also those that stay; their names are visible characters, on one line.
     attributes: Option<BTreeMap<String, String>>,
     /// In which it is held.
     currency: Option<CurrencyBody>,
