@@ -323,7 +323,7 @@ impl Application {
     /// Opens and closes everything that became due while nobody was there; then it is ready.
     ///
     /// # Errors
-    /// When Postgres fails, or an auction stays overdue.
+    /// When Postgres cannot be asked.
     pub async fn catch_up(&self) -> Result<u64, StartError> {
         let count = self.state.exchange.catch_up().await?;
         self.state.set_caught_up();
@@ -405,7 +405,7 @@ fn start_bus(
             let bus = RabbitMq::start(broker, consumers, tasks);
             let hub = Hub::start(bus.subscribe(), store.clone(), options, tasks);
             let bus: Arc<dyn Bus> = Arc::new(bus);
-            hub.hold_against(store.clone(), Arc::downgrade(&bus));
+            hub.hold_against(store.for_background(), Arc::downgrade(&bus));
             (bus, hub)
         }
         None => {

@@ -7,6 +7,22 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+/// A text that is no id, or another way to write one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be an id as it was given: lower-case and hyphenated")]
+pub struct NotAnId;
+
+/// Reads an id. There are other ways to write one (upper case, braces, `urn:`), and one that is
+/// ours: so each id is one text, in paths, logs and caches.
+///
+/// # Errors
+/// Where it is written in any other way.
+pub fn read(text: &str) -> Result<Uuid, NotAnId> {
+    let id = Uuid::try_parse(text).map_err(|_| NotAnId)?;
+    let is_ours = id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text;
+    if is_ours { Ok(id) } else { Err(NotAnId) }
+}
+
 macro_rules! identifier {
     ($(#[$docs:meta])* $name:ident) => {
         $(#[$docs])*
@@ -27,10 +43,10 @@ macro_rules! identifier {
         }
 
         impl FromStr for $name {
-            type Err = uuid::Error;
+            type Err = NotAnId;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                Uuid::try_parse(text).map($name)
+                read(text).map($name)
             }
         }
     };

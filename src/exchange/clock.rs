@@ -24,7 +24,7 @@ use tokio::{
 use super::{
     CatchUpError, Exchange,
     directory::Asker,
-    request::{Answer, Failure, Request},
+    request::{Answer, Failure, Reply, Request},
 };
 use crate::{
     domain::{auction::Command, id::LogId, time::Timestamp},
@@ -46,6 +46,8 @@ const HELD_MAX: usize = 200_000;
 const AGAIN_AFTER_MS: i64 = 50;
 /// Overdue auctions that are worked on side by side while catching up.
 const CATCH_UP_AT_ONCE: usize = 2_000;
+/// Overdue auctions that are read at once while catching up, besides those that are left alone.
+const CATCH_UP_PAGE: i64 = 10_000;
 /// Rounds of catching up without progress before the rest is left to the clock.
 const CATCH_UP_ROUNDS_MAX: usize = 5;
 /// Refusals after which catching up leaves an auction to the clock.
@@ -265,57 +267,92 @@ const fn what(due: &Due) -> What {
 }
 
 /// Opens and closes everything that is overdue; how many commands that took. Auctions whose log says
-/// that nothing is due, whatever their row says, are said and left to the clock.
+/// that nothing is due, whatever their row says, are said and left to the clock, and so is whatever
+/// cannot be done within [`CATCH_UP_ROUNDS_MAX`] rounds without progress.
 pub(super) async fn catch_up(exchange: &Exchange, store: &Store) -> Result<u64, CatchUpError> {
-    let mut done = 0;
-    let mut rounds_left = CATCH_UP_ROUNDS_MAX;
-    let mut refusals: HashMap<LogId, usize> = HashMap::new();
-    while !exchange.inner.closing.load(Ordering::Acquire) {
-        let mut overdue = read_overdue(store, exchange.owned()).await?;
-        overdue.retain(|due| {
-            !exchange.inner.excluded.has(due.id.into())
-                && refusals.get(&due.id.into()).is_none_or(|count| *count < REFUSALS_MAX)
-        });
+    let slots = exchange.owned().slots();
+    let read = |limit| store.due_until(&slots, wall_clock::now(), limit);
+    let ask =
+        |id, what: What| exchange.ask(id, Asker::Clock, move |_| Request::internal(what.command()));
+    let excluded = &exchange.inner.excluded;
+    let is_closing = || exchange.inner.closing.load(Ordering::Acquire);
+    catch_up_with(read, ask, |id| excluded.has(id), || excluded.count(), is_closing).await
+}
+
+/// What was asked of a log, and refused.
+type Asked = (LogId, Timestamp, bool);
+
+async fn catch_up_with<R, A>(
+    read: impl Fn(i64) -> R,
+    ask: impl Fn(LogId, What) -> A,
+    is_excluded: impl Fn(LogId) -> bool,
+    excluded: impl Fn() -> usize,
+    is_closing: impl Fn() -> bool,
+) -> Result<u64, CatchUpError>
+where
+    R: Future<Output = Result<Vec<Due>, StoreError>>,
+    A: Future<Output = Reply>,
+{
+    let (mut done, mut rounds_left) = (0, CATCH_UP_ROUNDS_MAX);
+    let mut refusals: HashMap<Asked, usize> = HashMap::new();
+    while !is_closing() {
+        // Those that are left alone must not hide what stands behind them.
+        let left_alone = refusals.len() + excluded();
+        let limit = CATCH_UP_PAGE.saturating_add(i64::try_from(left_alone).unwrap_or(i64::MAX));
+        let rows = read(limit).await?;
+        let was_refused = |due: &Due| {
+            let asked = (LogId::from(due.id), due.at, due.is_opening);
+            refusals.get(&asked).is_some_and(|count| *count >= REFUSALS_MAX)
+        };
+        let auctions = rows.iter().filter(|due| was_refused(due)).count();
+        let overdue: Vec<&Due> =
+            rows.iter().filter(|due| !is_excluded(due.id.into()) && !was_refused(due)).collect();
         if overdue.is_empty() {
+            if auctions > 0 {
+                tracing::warn!(
+                    auctions,
+                    "auctions are overdue by their rows, but not by their logs"
+                );
+            }
             break;
         }
-        let replies: Vec<_> = stream::iter(&overdue)
+        let replies: Vec<(Asked, Reply)> = stream::iter(&overdue)
             .map(|due| {
                 let (id, what) = (LogId::from(due.id), what(due));
-                let asking =
-                    exchange.ask(id, Asker::Clock, move |_| Request::internal(what.command()));
-                async move { (id, asking.await) }
+                let (asked, asking) = ((id, due.at, due.is_opening), ask(id, what));
+                async move { (asked, asking.await) }
             })
             .buffer_unordered(CATCH_UP_AT_ONCE)
             .collect()
             .await;
-        let before = done;
-        for (id, reply) in replies {
+        let mut has_moved = false;
+        for (asked, reply) in replies {
             match reply {
-                Ok(Answer::Accepted { .. }) => done += 1,
-                Ok(Answer::Refused(_)) => *refusals.entry(id).or_default() += 1,
+                Ok(Answer::Accepted { .. }) => {
+                    done += 1;
+                    has_moved = true;
+                }
+                // The clock may have been first, which is as good.
+                Ok(Answer::Refused(_)) => {
+                    *refusals.entry(asked).or_default() += 1;
+                    has_moved = true;
+                }
                 Err(_) => {}
             }
         }
-        if done == before {
-            rounds_left -= 1;
-            if rounds_left == 0 {
-                let auctions = overdue.len();
-                tracing::error!(auctions, "overdue auctions cannot be opened or closed yet");
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+        if has_moved {
+            rounds_left = CATCH_UP_ROUNDS_MAX;
+            continue;
         }
-    }
-    let auctions = refusals.values().filter(|count| **count >= REFUSALS_MAX).count();
-    if auctions > 0 {
-        tracing::warn!(auctions, "auctions are overdue by their rows, but not by their logs");
+        rounds_left -= 1;
+        if rounds_left == 0 {
+            let auctions = overdue.len();
+            tracing::error!(auctions, "overdue auctions cannot be opened or closed yet");
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
     Ok(done)
-}
-
-async fn read_overdue(store: &Store, owned: &Owned) -> Result<Vec<Due>, StoreError> {
-    store.due_until(&owned.slots(), wall_clock::now(), 10_000).await
 }
 
 #[cfg(test)]
@@ -346,6 +383,67 @@ mod tests {
             given_up |= read.is_ok();
         }
         given_up
+    }
+
+    fn refused() -> Reply {
+        use super::super::request::Refusal;
+        use crate::{
+            domain::{
+                auction::Rejection,
+                money::{Amount, Currency, Money},
+            },
+            exchange::{AuctionRefusal, Figures},
+        };
+        let price = Money { amount: Amount::ONE, currency: Currency::Krw };
+        let ends_at = Timestamp::EPOCH;
+        let figures = Figures { seq: 1, price, minimum_next_bid: None, ends_at };
+        let refusal = AuctionRefusal { rejection: Rejection::NotDue, figures, request_id: None };
+        Ok(Answer::Refused(Refusal::Auction(refusal)))
+    }
+
+    fn overdue(numbers: std::ops::Range<u128>) -> Vec<Due> {
+        let due =
+            |n| Due { id: AuctionId(Uuid::from_u128(n)), at: Timestamp::EPOCH, is_opening: false };
+        numbers.map(due).collect()
+    }
+
+    #[tokio::test]
+    async fn catching_up_goes_on_for_as_long_as_the_clock_is_always_first() {
+        // Twenty pages of which the clock does each before it is asked for.
+        let left = RefCell::new(overdue(0..60));
+        let read = |_| {
+            let mut left = left.borrow_mut();
+            let page: Vec<Due> = left.iter().take(3).copied().collect();
+            let rest = left.split_off(page.len());
+            *left = rest;
+            std::future::ready(Ok(page))
+        };
+        let ask = |_, _| std::future::ready(refused());
+        let done = catch_up_with(read, ask, |_| false, || 0, || false).await;
+        assert_eq!(done.expect("read"), 0);
+        assert!(left.borrow().is_empty(), "nothing is overdue any more");
+    }
+
+    #[tokio::test]
+    async fn what_contradicts_its_row_is_left_to_the_clock_and_hides_nothing() {
+        // The rows of these never change, and one of another stands behind them.
+        let (rows, opened) = (overdue(0..3), RefCell::new(false));
+        let read = |limit: i64| {
+            let mut page = rows.clone();
+            if limit >= CATCH_UP_PAGE + 3 && !*opened.borrow() {
+                page.extend(overdue(9..10));
+            }
+            std::future::ready(Ok(page))
+        };
+        let ask = |id: LogId, _| {
+            let is_other = id == LogId::Auction(AuctionId(Uuid::from_u128(9)));
+            *opened.borrow_mut() |= is_other;
+            let accepted = Ok(Answer::Accepted { receipt: String::new() });
+            std::future::ready(if is_other { accepted } else { refused() })
+        };
+        let done = catch_up_with(read, ask, |_| false, || 0, || false).await;
+        assert_eq!(done.expect("read"), 1);
+        assert!(*opened.borrow());
     }
 
     #[tokio::test]

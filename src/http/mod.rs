@@ -251,6 +251,13 @@ impl Site {
         }
     }
 
+    fn guest_path(&self) -> Option<&'static str> {
+        match self {
+            Site::Exchange(guest) => guest.as_ref().map(|guest| guest.path),
+            Site::Streams => None,
+        }
+    }
+
     /// What stands besides the table: the pages, the guest, and the answer to everything else.
     fn rest(&self, config: &mut web::ServiceConfig) {
         let Site::Exchange(guest) = self else {
@@ -338,6 +345,7 @@ fn app(
     let app = App::new()
         .app_data(web::Data::new(state.clone()))
         .app_data(web::PayloadConfig::new(body::BODY_BYTES_MAX))
+        .app_data(context::GuestPath(site.guest_path()))
         // The outermost is named last: a page must be able to read problems, too.
         .wrap_fn(context::wrap)
         .wrap(cors(&state))

@@ -99,17 +99,24 @@ async fn stream(
     wanted: Wanted,
 ) -> Result<HttpResponse, Problem> {
     if head::is_wanted(request) {
-        return headers_alone(state, wanted.auctions()?).await;
+        return headers_alone(state, request, &wanted.auctions()?).await;
     }
     Ok(streaming(state.hub.watch(watcher(state, request), wanted).await?))
 }
 
 /// What a stream of auctions that are there would begin with.
-async fn headers_alone(state: &State, auctions: Vec<AuctionId>) -> Result<HttpResponse, Problem> {
-    for id in auctions {
-        state.store.log_head(id).await?.ok_or(Code::AuctionNotFound)?;
+async fn headers_alone(
+    state: &State,
+    request: &HttpRequest,
+    auctions: &[AuctionId],
+) -> Result<HttpResponse, Problem> {
+    let share = state.lists.take(&state.limits, request).await?;
+    let missing = state.store.of_lists().first_missing(auctions).await?;
+    drop(share);
+    match missing {
+        Some(id) => Err(WatchError::NotFound(id).into()),
+        None => Ok(streaming(futures_util::stream::empty())),
     }
-    Ok(streaming(futures_util::stream::empty()))
 }
 
 fn streaming(

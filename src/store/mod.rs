@@ -65,8 +65,8 @@ pub use self::{
     notify::{
         alerts::AlertRow,
         inbox::{
-            AuctionMentioned, NewNotification, NotificationRow, Read, TICKETS_PER_USER_MAX,
-            TicketTaken, UNREAD_COUNTED_MAX,
+            AuctionMentioned, Muted, Muting, NewNotification, NotificationRow, Read,
+            TICKETS_PER_USER_MAX, TicketTaken, UNREAD_COUNTED_MAX,
         },
         news::{Audience, Consequences, NewFanout, News, PageTold, WorkedOff},
         push_subscriptions::{

@@ -362,6 +362,10 @@ struct Operation<'a> {
 
 impl Operation<'_> {
     fn request(&self, token: Option<&str>) -> RequestBuilder {
+        self.request_by(&self.method, token)
+    }
+
+    fn request_by(&self, method: &Method, token: Option<&str>) -> RequestBuilder {
         let mut path = self.template.to_owned();
         for value in &self.sample.path {
             let (from, to) = (path.find('{').expect("a place"), path.find('}').expect("a place"));
@@ -372,7 +376,7 @@ impl Operation<'_> {
             Some(token) => self.scene.house.server.caller_with(token),
             None => self.scene.house.server.anonymous().client,
         };
-        let request = caller.request(self.method.clone(), &format!("{path}{}", self.sample.query));
+        let request = caller.request(method.clone(), &format!("{path}{}", self.sample.query));
         let request = request.header("idempotency-key", fresh_key());
         let headers = self.sample.headers.iter();
         let request = headers.fold(request, |request, (name, value)| request.header(*name, value));
@@ -385,6 +389,10 @@ impl Operation<'_> {
 
     /// The answer; of a stream only that there is one.
     async fn answer(&self, request: RequestBuilder) -> Answer {
+        self.answer_by(&self.method, request).await
+    }
+
+    async fn answer_by(&self, method: &Method, request: RequestBuilder) -> Answer {
         let request = request.build().expect("a request");
         let path = request.url().path().to_owned();
         let http =
@@ -397,7 +405,7 @@ impl Operation<'_> {
         }
         let bytes = promptly(self.id, response.bytes()).await.expect("a whole answer");
         let answer = Answer { status, headers, bytes };
-        contract::check(self.method.as_str(), &path, &answer);
+        contract::check(method.as_str(), &path, &answer);
         answer
     }
 
@@ -547,6 +555,44 @@ async fn whatever_is_read_says_whether_it_depends_on_who_asks() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn head_answers_what_get_answers_for_every_operation_and_every_caller() {
+    let scene = Scene::open().await;
+    let mut asked = 0;
+    for (method, template, id) in
+        operations().into_iter().filter(|(method, ..)| method == Method::GET)
+    {
+        if DOCUMENT["paths"][template].get("head").is_none() {
+            continue;
+        }
+        let who = line(id).expect("a line in src/http/routes.rs").who;
+        let sample = sample(&scene, id).await.expect("a sample in tests/api/access.rs");
+        let operation = Operation { scene: &scene, id, method, template, sample, who };
+        let roles: Vec<Role> = who.role().into_iter().collect();
+        let token = scene.token(operation.right_user(), &roles);
+        for token in [None, Some(token.as_str()), Some("x.y.z")] {
+            let of = async |method: Method| {
+                let request = operation.request_by(&method, token);
+                let answer = operation.answer_by(&method, request).await;
+                let all = |name| answer.headers.get_all(name).iter().cloned().collect::<Vec<_>>();
+                let headers = ["etag", "cache-control", "vary", "content-type"].map(all);
+                (answer.status, headers, answer.bytes.is_empty())
+            };
+            // What an auction's opening changes in between is asked for again.
+            let (get, head) = eventually("nothing changes in between", || async {
+                let (before, head) = (of(Method::GET).await, of(Method::HEAD).await);
+                (of(Method::GET).await == before).then_some((before, head))
+            })
+            .await;
+            let what = format!("{id}, with a token: {token:?}");
+            assert_eq!((head.0, &head.1), (get.0, &get.1), "{what}");
+            assert!(head.2, "{what} has a body");
+            asked += 1;
+        }
+    }
+    assert!(asked > 60, "only {asked} were asked");
 }
 
 #[tokio::test]

@@ -391,3 +391,22 @@ async fn what_follows_a_body_does_not_change_the_answer_to_it() {
         assert!(answers[1..].iter().all(|answer| body(answer).as_deref() == Some("")), "{told}");
     }
 }
+
+#[tokio::test]
+async fn a_connection_is_idle_again_once_its_preflight_was_answered() {
+    let server = TestServer::spawn_with(impatient);
+    let preflight = b"OPTIONS /v1/auctions HTTP/1.1\r\nHost: hoga\r\n\
+        Origin: https://shop.example.com\r\nAccess-Control-Request-Method: POST\r\n\r\n";
+    let mut page = sending(2, &server, preflight).await;
+    let mut answer = [0; 4_096];
+    let read = promptly("the preflight's answer", page.read(&mut answer)).await.expect("read");
+    assert!(answer[..read].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    // One after the other each lets the server wait for a second, longer together than a head may.
+    for _ in 0..5 {
+        let mut slow = sending(3, &server, SLOW_HEAD).await;
+        until_closed(&mut slow).await;
+    }
+    page.write_all(IDLE).await.expect("the connection is still there");
+    let read = promptly("another answer", page.read(&mut answer)).await.expect("read");
+    assert!(answer[..read].starts_with(b"HTTP/1.1 200"), "it was cut");
+}

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::support::{
     TestServer, an_auction,
     contract::{DOCUMENT, conforms},
+    with,
 };
 
 /// Every operation, and every call to a webhook, with its id.
@@ -93,11 +94,12 @@ fn every_schema_field_parameter_and_header_is_described() {
 #[test]
 fn requests_take_no_field_that_is_not_described() {
     /// Whose form is another's: a browser's own object, Kakao's call, and OAuth's forms.
-    const OF_OTHERS: [&str; 5] = [
+    const OF_OTHERS: [&str; 6] = [
         "BrowserPushSubscription",
         "BrowserPushKeys",
         "KakaoUnlinked",
-        "TokenRequest",
+        "AuthorizationCodeGrant",
+        "RefreshTokenGrant",
         "RevocationRequest",
     ];
     fn walk(schema: &Value, open: &mut Vec<String>, name: &str) {
@@ -123,6 +125,130 @@ fn requests_take_no_field_that_is_not_described() {
         }
     }
     assert!(open.is_empty(), "{open:?}");
+}
+
+/// Whether the document takes a value for a field of a schema.
+fn takes(schema: &str, value: &Value) -> bool {
+    conforms(&json!({"$ref": format!("#/components/schemas/{schema}")}), value, schema).is_ok()
+}
+
+#[test]
+fn a_request_for_tokens_is_one_of_two_and_has_no_nulls() {
+    let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+    let code = json!({"grant_type": "authorization_code", "client_id": "shop", "code": "c",
+        "redirect_uri": "https://shop.example.com/callback", "code_verifier": verifier});
+    let refresh = json!({"grant_type": "refresh_token", "refresh_token": "r"});
+    assert!(takes("TokenRequest", &code) && takes("TokenRequest", &refresh));
+    for (right, changes) in [
+        (&code, json!({"code_verifier": &verifier[1..]})),
+        (&code, json!({"code_verifier": verifier.repeat(3)})),
+        (&code, json!({"code_verifier": format!("{verifier}+")})),
+        (&code, json!({"client_id": null})),
+        (&code, json!({"grant_type": "refresh_token"})),
+        (&code, json!({"grant_type": "password"})),
+        (&refresh, json!({"grant_type": "authorization_code"})),
+        (&refresh, json!({"refresh_token": null})),
+        (&refresh, json!({"client_secret": null})),
+    ] {
+        assert!(!takes("TokenRequest", &with(right.clone(), changes.clone())), "{changes}");
+    }
+    assert!(!takes("RevocationRequest", &json!({"token": "t", "client_id": null})));
+}
+
+#[test]
+fn what_is_refused_by_its_form_alone_is_refused_by_the_document() {
+    let long = "x".repeat(501);
+    let webhook = |url: &str| json!({"url": url});
+    let client = |field: &str, uri: &str| json!({"name": "a shop", field: [uri]});
+    let endless = format!("https://shop.example.com/{}", "x".repeat(2_000));
+    let keys = json!({"auth": "BTBZMqHH6r4Tts7J_aSIgg",
+        "p256dh": "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"});
+    for (schema, right, wrong) in [
+        (
+            "NewAuction",
+            with(an_auction(), json!({"attributes": {"period": "18세기"}})),
+            vec![
+                with(an_auction(), json!({"attributes": {"period": long.clone()}})),
+                with(an_auction(), json!({"attributes": {long.clone(): "x"}})),
+                with(an_auction(), json!({"attributes": {"": "x"}})),
+            ],
+        ),
+        (
+            "AuctionChanges",
+            json!({"attributes": {"period": "18세기"}}),
+            vec![json!({"attributes": {"period": long}}), json!({"attributes": {"": "x"}})],
+        ),
+        (
+            "NewWebhook",
+            webhook("https://shop.example.com/hoga"),
+            vec![webhook("http://shop.example.com/hoga"), webhook("ftp://shop.example.com/")],
+        ),
+        (
+            "WebhookChanges",
+            webhook("https://shop.example.com/hoga"),
+            vec![webhook("http://shop.example.com/hoga")],
+        ),
+        (
+            "NewClient",
+            client("redirect_uris", "https://shop.example.com/callback"),
+            vec![client("redirect_uris", &endless), client("allowed_origins", &endless)],
+        ),
+        (
+            "BrowserPushSubscription",
+            json!({"endpoint": "https://push.example.com/x", "keys": keys.clone()}),
+            vec![json!({"endpoint": "http://push.example.com/x", "keys": keys.clone()})],
+        ),
+        (
+            "BrowserPushKeys",
+            keys.clone(),
+            vec![
+                with(keys.clone(), json!({"auth": "BTBZMqHH6r4Tts7J_aSI"})),
+                with(keys.clone(), json!({"auth": "BTBZMqHH6r4Tts7J/aSIgg"})),
+                with(keys.clone(), json!({"p256dh": "BCVx"})),
+            ],
+        ),
+    ] {
+        assert!(takes(schema, &right), "{schema}: {right}");
+        for wrong in wrong {
+            assert!(!takes(schema, &wrong), "{schema}: {wrong}");
+        }
+    }
+}
+
+#[test]
+fn parameters_say_what_they_may_be() {
+    let challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+    let (long, beyond) = ("x".repeat(501), i64::MAX);
+    for (path, name, right, wrong) in [
+        ("/oauth/authorize", "response_type", json!("code"), json!("token")),
+        ("/oauth/authorize", "response_mode", json!("query"), json!("fragment")),
+        ("/oauth/authorize", "code_challenge", json!(challenge), json!(challenge[1..])),
+        ("/oauth/authorize", "code_challenge_method", json!("S256"), json!("plain")),
+        ("/oauth/authorize", "prompt", json!("select_account"), json!("Login")),
+        ("/oauth/authorize", "state", json!("x".repeat(2_048)), json!("x".repeat(2_049))),
+        ("/v1/auctions", "q", json!("달항아리"), json!(long)),
+        ("/v1/auctions", "category", json!("art"), json!(long)),
+        ("/v1/auctions", "min_price", json!(1), json!(beyond)),
+        ("/v1/auctions", "max_price", json!(1), json!(beyond)),
+        ("/problems/{code}", "code", json!("bid_too_low"), json!("bid_to_low")),
+    ] {
+        let parameters = DOCUMENT["paths"][path]["get"]["parameters"].as_array().unwrap();
+        let one = parameters.iter().find(|parameter| parameter["name"] == name).unwrap();
+        assert!(conforms(&one["schema"], &right, name).is_ok(), "{path} {name}: {right}");
+        assert!(conforms(&one["schema"], &wrong, name).is_err(), "{path} {name}: {wrong}");
+    }
+}
+
+#[test]
+fn what_must_be_visible_and_on_one_line_says_so() {
+    let fields = ["title", "category", "image_keys", "attributes"];
+    for (schema, field) in
+        ["NewAuction", "AuctionChanges"].iter().flat_map(|schema| fields.map(|f| (*schema, f)))
+    {
+        let property = &DOCUMENT["components"]["schemas"][schema]["properties"][field];
+        let said = property["description"].as_str().unwrap().to_ascii_lowercase();
+        assert!(said.contains("visible") && said.contains("one line"), "{schema}.{field}: {said}");
+    }
 }
 
 #[tokio::test]
@@ -208,6 +334,22 @@ async fn an_id_has_one_form() {
     sora.get(&format!("/v1/auctions/{id}")).await.with_status(200);
     for other in [id.to_uppercase(), id.replace('-', ""), format!("urn:uuid:{id}")] {
         sora.get(&format!("/v1/auctions/{other}")).await.refused(404, "invalid_id");
+    }
+    let seller = sora.id.to_string();
+    let sold_by = async |seller: &str| sora.get(&format!("/v1/auctions?seller={seller}")).await;
+    assert_eq!(sold_by(&seller).await.with_status(200)["items"][0]["id"], *id);
+    let braced = format!("%7B{seller}%7D");
+    for other in
+        [seller.to_uppercase(), seller.replace('-', ""), format!("urn:uuid:{seller}"), braced]
+    {
+        sold_by(&other).await.refused(400, "invalid_query");
+    }
+    let after = |last: String| {
+        let many = sora.request(Method::GET, &format!("/v1/events?auctions={id}"));
+        sora.send(many.header("last-event-id", last))
+    };
+    for other in [id.to_uppercase(), id.replace('-', ""), format!("{{{id}}}")] {
+        after(format!("{other}:1")).await.refused(400, "invalid_event_id");
     }
 }
 

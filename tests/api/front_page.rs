@@ -7,7 +7,9 @@ use hoga::http::openapi;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Answer, Client, TestServer, an_auction, eventually, with};
+use crate::support::{
+    Answer, Client, TestServer, an_auction, contract::DOCUMENT, eventually, with,
+};
 
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -152,6 +154,52 @@ async fn the_docs_name_every_operation_with_who_may_call_it_and_how() {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
     }
     asked(&anyone, "/assets/none.css", &[]).await.refused(404, "not_found");
+}
+
+#[tokio::test]
+async fn the_docs_have_a_call_by_curl_and_one_by_typescript_of_every_operation() {
+    let server = TestServer::spawn();
+    let page = page(&server.anonymous(), "/docs", "en").await;
+    let mut asked = 0;
+    for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
+        for operation in item.as_object().unwrap().values() {
+            let id = operation["operationId"].as_str().unwrap();
+            let (_, rest) = page.split_once(&format!("class=\"entry\" id=\"{id}\"")).expect(id);
+            let section = rest.split("class=\"entry\"").next().unwrap();
+            let sample = |name: &str| {
+                let begin = format!("class=\"caption\">{name}</p><pre tabindex=\"0\">");
+                let (_, rest) =
+                    section.split_once(&begin).unwrap_or_else(|| panic!("{name}: {id}"));
+                let sample = rest.split("</pre>").next().unwrap();
+                assert!(sample.contains(path.split('{').next().unwrap()), "{id}: {sample}");
+                sample
+            };
+            assert!(sample("curl").starts_with("curl "), "{id}");
+            let typescript = sample("TypeScript");
+            let calls = ["await fetch(", "new EventSource("];
+            assert!(calls.iter().any(|call| typescript.contains(call)), "{id}: {typescript}");
+            asked += 1;
+        }
+    }
+    assert!(asked > hoga::http::routes::TABLE.len(), "only {asked}, HEAD included");
+}
+
+#[tokio::test]
+async fn what_any_cache_may_give_to_anybody_says_nothing_of_one_callers_budget() {
+    let server = TestServer::spawn();
+    let anyone = server.anonymous();
+    for path in ["/", "/docs", "/assets/hoga.css", "/openapi.json", "/v1/push/key"] {
+        let answer = asked(&anyone, path, &[("accept", "text/html")]).await;
+        let known = [("accept", "text/html"), ("if-none-match", "*")];
+        for answer in [answer, asked(&anyone, path, &known).await] {
+            assert!(matches!(answer.status, 200 | 304), "{path}: {}", answer.status);
+            assert!(answer.header("cache-control").unwrap().contains("public"), "{path}");
+            for name in ["ratelimit", "ratelimit-policy"] {
+                assert_eq!(answer.header(name), None, "{path}: {name}");
+            }
+        }
+    }
+    assert!(asked(&anyone, "/v1/time", &[]).await.header("ratelimit").is_some());
 }
 
 #[tokio::test]

@@ -276,6 +276,44 @@ async fn lists_that_hang_are_refused_soon_and_keep_nobody_from_bidding() {
 }
 
 #[tokio::test]
+async fn whether_many_auctions_are_there_is_asked_in_one_go_and_as_a_list() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(sora.sells(an_auction()).await);
+    }
+    let path = format!("/v1/events?auctions={}", ids.join(","));
+    let anyone = server.anonymous();
+    let head = |path: String| anyone.send(anyone.request(reqwest::Method::HEAD, &path));
+    assert_eq!(head(path.clone()).await.status, 200);
+    assert_eq!(head(format!("{path},{}", Uuid::now_v7())).await.status, 404);
+    let (mut holder, connection) = server.database.config().connect(NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let holding = holder.transaction().await.unwrap();
+    // Whether there is such an auction stands in it; accounts do not.
+    holding.batch_execute("LOCK TABLE standings IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let asking = join_all((0..60).map(|_| head(path.clone())));
+    let meanwhile = async {
+        eventually("they hang", || async {
+            let hanging = "SELECT count(*) FROM pg_stat_activity \
+                           WHERE datname = current_database() AND wait_event_type = 'Lock' \
+                           AND application_name = 'hoga lists'";
+            (server.database.number(hanging).await >= 2).then_some(())
+        })
+        .await;
+        sora.get("/v1/me").await.with_status(200);
+    };
+    let (answers, ()) = futures_util::future::join(asking, meanwhile).await;
+    for answer in &answers {
+        assert_eq!(answer.status, 503);
+        assert!(answer.header("retry-after").unwrap().parse::<u64>().unwrap() > 0);
+    }
+    holding.rollback().await.unwrap();
+    assert_eq!(head(path).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_database_that_allows_too_few_connections_is_refused_with_what_to_do() {
     let database = Database::create();
     let max = ConnectionsMax { people: 12, lists: 4 };

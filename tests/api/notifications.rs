@@ -295,6 +295,42 @@ async fn preferences_that_changed_since_they_were_read_are_not_overwritten() {
 }
 
 #[tokio::test]
+async fn of_those_who_set_preferences_that_they_read_at_once_one_is_heard() {
+    let server = TestServer::spawn();
+    let minji = server.bidder("minji").await;
+    let path = "/v1/me/notifications/preferences";
+    let read = minji.get(path).await.tag();
+    let (mut holder, connection) = server.database.config().connect(NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let holding = holder.transaction().await.unwrap();
+    // So that they meet, however fast each is.
+    holding.batch_execute("SELECT FROM users FOR UPDATE").await.unwrap();
+    let kinds = ["outbid", "won", "lost", "sold", "unsold", "extended", "opening_soon"];
+    let setting = join_all(kinds.map(|kind| {
+        let request = minji.request(reqwest::Method::PUT, path).header("if-match", read.clone());
+        minji.send(request.json(&json!({"muted": [kind]})))
+    }));
+    let meanwhile = async {
+        eventually("they wait", || async {
+            let waiting = "SELECT count(*) FROM pg_stat_activity \
+                           WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            (server.database.number(waiting).await >= 2).then_some(())
+        })
+        .await;
+        holding.rollback().await.unwrap();
+    };
+    let (answers, ()) = futures_util::future::join(setting, meanwhile).await;
+    let (heard, refused): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|answer| answer.status == 200);
+    assert_eq!(heard.len(), 1, "{} were told that it is set", heard.len());
+    for answer in refused {
+        answer.refused(412, "precondition_failed");
+    }
+    let now = minji.get(path).await;
+    assert_eq!((now.tag(), now.json()), (heard[0].tag(), heard[0].json()));
+}
+
+#[tokio::test]
 async fn muted_kinds_are_not_told() {
     let server = TestServer::spawn();
     let sora = server.seller("sora").await;

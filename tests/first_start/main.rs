@@ -35,7 +35,9 @@ struct Started {
 
 /// The program, without anything that this test's own environment says.
 fn hoga(args: &[&str], home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hoga"));
+    // As in a terminal, whatever whoever runs the tests ignores, such as `nohup` hangups.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP,INT,TERM", env!("CARGO_BIN_EXE_hoga")]);
     command.args(args).env_clear().stdin(Stdio::null());
     for kept in ["PATH", "HOGA_POSTGRES_BIN_DIR", "LLVM_PROFILE_FILE"] {
         command.envs(std::env::var_os(kept).map(|value| (kept, value)));

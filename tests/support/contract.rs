@@ -194,6 +194,14 @@ fn fields_conform(schema: &Value, fields: &Map<String, Value>, place: &str) -> R
             return Err(format!("{place} lacks {name}"));
         }
     }
+    if let Some(most) = schema["maxProperties"].as_u64()
+        && fields.len() as u64 > most
+    {
+        return Err(format!("{place} has more than {most} properties"));
+    }
+    for name in fields.keys().filter(|_| schema["propertyNames"].is_object()) {
+        conforms(&schema["propertyNames"], &Value::from(name.as_str()), place)?;
+    }
     let Some(properties) = schema["properties"].as_object() else {
         let mut values = fields.iter().filter(|_| schema["additionalProperties"].is_object());
         return values.try_for_each(|(name, value)| {
@@ -259,6 +267,9 @@ fn how_often(rest: &str) -> (usize, usize, &str) {
 }
 
 fn is_in_class(class: &str, c: char) -> bool {
+    if class == "." {
+        return c != '\n';
+    }
     let Some(inside) = class.strip_prefix('[').and_then(|class| class.strip_suffix(']')) else {
         return class.starts_with(c);
     };

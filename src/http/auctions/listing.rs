@@ -45,23 +45,23 @@ use crate::{
                    "max_ends_at": "2036-12-01T12:00:00.000Z"}
 }))]
 pub struct NewAuctionBody {
-    /// One line.
+    /// Visible characters, on one line.
     #[schema(min_length = 1, max_length = 200)]
     title: String,
     /// Plain text.
     #[serde(default)]
     #[schema(max_length = 10_000)]
     description: String,
-    /// The category's slug.
+    /// The category's slug: visible characters, on one line.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 500)]
     #[serde(skip_serializing_if = "Option::is_none")]
     category: Option<String>,
-    /// Keys in the image store, the one shown first first.
+    /// Keys in the image store, the one shown first first; each of visible characters, on one line.
     #[serde(default)]
     #[schema(max_items = 20)]
     image_keys: Vec<String>,
-    /// Free properties.
+    /// Free properties; their names are visible characters, on one line.
     #[serde(default)]
     attributes: BTreeMap<String, String>,
     /// `KRW` unless it says otherwise.
@@ -109,7 +109,7 @@ pub struct NewAuctionBody {
 #[serde(deny_unknown_fields, default)]
 #[schema(as = AuctionChanges, example = json!({"title": "조선 백자 달항아리 (18세기)", "reserve_price": null}))]
 pub struct AuctionChangesBody {
-    /// One line.
+    /// Visible characters, on one line.
     #[schema(min_length = 1, max_length = 200)]
     #[serde(skip_serializing_if = "Option::is_none")]
     title: Option<String>,
@@ -117,16 +117,16 @@ pub struct AuctionChangesBody {
     #[schema(max_length = 10_000)]
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
-    /// The category's slug.
+    /// The category's slug: visible characters, on one line.
     #[serde(deserialize_with = "body::present")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 500)]
     #[serde(skip_serializing_if = "Option::is_none")]
     category: Option<Option<String>>,
-    /// Keys in the image store, the one shown first first.
+    /// Keys in the image store, the one shown first first; each of visible characters, on one line.
     #[schema(max_items = 20)]
     #[serde(skip_serializing_if = "Option::is_none")]
     image_keys: Option<Vec<String>>,
-    /// All free properties, those that stay included.
+    /// All free properties, also those that stay; their names are visible characters, on one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     attributes: Option<BTreeMap<String, String>>,
     /// In which it is held.
@@ -637,7 +637,7 @@ fn etag(row: &AuctionRow, reader: Option<UserId>) -> String {
 struct ListQuery {
     status: Option<StatusWord>,
     category: Option<String>,
-    seller: Option<Uuid>,
+    seller: Option<String>,
     q: Option<String>,
     min_price: Option<i64>,
     max_price: Option<i64>,
@@ -725,6 +725,11 @@ impl ListQuery {
         }
     }
 
+    fn seller(&self) -> Result<Option<UserId>, Problem> {
+        let read = self.seller.as_deref().map(str::parse).transpose();
+        read.map_err(|error| Problem::found(Code::InvalidQuery, format!("seller {error}.")))
+    }
+
     fn filter(&self) -> Result<Filter, Problem> {
         let price = |field: &str, value: Option<i64>| {
             value
@@ -738,7 +743,7 @@ impl ListQuery {
         Ok(Filter {
             status: self.status.map(Phase::from),
             category: text(&self.category)?,
-            seller: self.seller.map(UserId),
+            seller: self.seller()?,
             q: self.words()?,
             min_price: price("min_price", self.min_price)?,
             max_price: price("max_price", self.max_price)?,

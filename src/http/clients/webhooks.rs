@@ -38,7 +38,8 @@ const REPLAYED_AT_ONCE_MAX: i64 = 1_000;
 }))]
 pub struct NewWebhookBody {
     /// Where messages are posted to: `https` and a public host, port 443 or 1024 and above, without
-    /// user name or fragment. A redirect is not followed.
+    /// user name or fragment. A redirect is not followed. An exchange of one's own machine takes
+    /// `http` to a loopback address as well.
     #[schema(max_length = 2048)]
     url: String,
     /// Which events: their types as in the log, a family such as `bid.*`, or `*` for all of them,
@@ -60,7 +61,7 @@ pub struct NewWebhookBody {
 #[serde(deny_unknown_fields)]
 #[schema(as = WebhookChanges, example = json!({"types": ["*"], "disabled": false}))]
 pub struct WebhookChangesBody {
-    /// Where messages are posted to.
+    /// Where messages are posted to, under the same conditions.
     #[serde(default)]
     #[schema(max_length = 2048)]
     url: Option<String>,

@@ -209,6 +209,14 @@ impl Connection {
         }
     }
 
+    /// A preflight is answered before it is looked at as a request: what still seems to send a head
+    /// is done.
+    pub fn is_answered_at_once(&self) {
+        if self.is_in(Phase::Head) {
+            self.is_answered();
+        }
+    }
+
     /// There is something to read, which waits until its request is answered.
     fn has_sent_ahead(&self) {
         self.has_sent_ahead.store(true, Ordering::Relaxed);

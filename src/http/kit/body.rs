@@ -25,7 +25,10 @@ use super::{
     strict::Node,
 };
 use crate::{
-    domain::{id::AuctionId, money::Amount},
+    domain::{
+        id::{self, AuctionId},
+        money::Amount,
+    },
     market::Version,
     store::Page,
 };
@@ -187,13 +190,7 @@ pub fn offered<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>
 
 /// Any id in the path.
 pub fn id(text: &str) -> Result<Uuid, Problem> {
-    let id = Uuid::try_parse(text).map_err(|_| Problem::from(Code::InvalidId))?;
-    // There are other ways to write it, and one that is ours.
-    if id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text {
-        Ok(id)
-    } else {
-        Err(Code::InvalidId.into())
-    }
+    id::read(text).map_err(|_| Code::InvalidId.into())
 }
 
 /// An auction's id in the path.
@@ -283,6 +280,12 @@ pub fn is_known(request: &HttpRequest, tag: &str) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|known| known.trim() == "*" || known.trim().trim_start_matches("W/") == tag)
+}
+
+/// Whether there is an `If-Match` that not every version is right for.
+pub fn names_a_tag(request: &HttpRequest) -> bool {
+    let mut asked = request.headers().get_all(header::IF_MATCH).peekable();
+    asked.peek().is_some() && asked.all(|value| value.as_bytes().trim_ascii() != b"*")
 }
 
 /// Whether `If-Match`, if it is there, names this tag.

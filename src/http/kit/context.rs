@@ -27,7 +27,7 @@ use metrics::{Counter, counter};
 use super::{
     body::PERSONAL,
     caller::caller,
-    limits::Told,
+    limits::{Limits, Told},
     operations::{self, Caching, Operation},
     problem::{Code, Language, Problem},
 };
@@ -62,6 +62,17 @@ pub struct RequestId(pub Rc<str>);
 /// In a response's extensions: its body says already what there is to say.
 #[derive(Debug, Clone, Copy)]
 pub struct NotAProblem;
+
+/// In the app's data: where the paths of a guest begin, if there is one.
+#[derive(Debug, Clone, Copy)]
+pub struct GuestPath(pub Option<&'static str>);
+
+/// What this very machine asks of a guest, as the server does itself for each login.
+fn is_own_call(limits: &Limits, request: &ServiceRequest) -> bool {
+    let guest = request.app_data::<GuestPath>().and_then(|guest| guest.0);
+    guest.is_some_and(|guest| request.path().starts_with(guest))
+        && limits.is_from_here(request.request())
+}
 
 /// An answer's body, whose connection is idle again once it was handed over.
 pub struct Answer<B> {
@@ -286,6 +297,9 @@ impl About {
                 .map(|address| state.connections.takes(address).ok_or_else(at_once))
                 .transpose()?;
         }
+        if is_own_call(&state.limits, request) {
+            return Ok(());
+        }
         let who = || caller(request.request()).ok().flatten();
         let counted = operations::counted(self.operation);
         let Some((told, admitted)) = state.limits.admit(request, counted, &state.clients, who)
@@ -326,9 +340,6 @@ impl About {
     fn finish<B>(&self, mut response: ServiceResponse<B>) -> ServiceResponse<B> {
         // A handler that knows better who calls has asked for the budget itself.
         let told = response.request().extensions_mut().remove::<Told>();
-        if let Some(told) = told {
-            told.write(response.headers_mut());
-        }
         let headers = response.headers_mut();
         if let Ok(value) = HeaderValue::from_str(&self.id) {
             headers.insert(REQUEST_ID, value);
@@ -337,8 +348,9 @@ impl About {
         let caching =
             self.operation.map_or(Caching::AsItSays, |operation| operation.line.caching());
         write_caching(caching, headers);
-        if let Some(told) = &self.told {
-            told.write(headers);
+        // What a cache gives to others says nothing of one caller's budget.
+        if !is_shared(headers) {
+            told.iter().chain(&self.told).for_each(|told| told.write(headers));
         }
         if self.state.as_ref().is_some_and(|state| state.is_closing()) {
             response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
@@ -360,6 +372,11 @@ impl About {
             tracing::debug!(request_id, traceparent, %method, path, operation, status, took_us, "answered");
         }
     }
+}
+
+fn is_shared(headers: &header::HeaderMap) -> bool {
+    let kept = headers.get(header::CACHE_CONTROL).and_then(|kept| kept.to_str().ok());
+    kept.is_some_and(|kept| kept.split(',').any(|word| word.trim() == "public"))
 }
 
 /// Whatever depends on who asks says so, errors too: no cache gives it to anybody else.
@@ -404,5 +421,41 @@ fn code_of(status: StatusCode) -> Code {
         StatusCode::SERVICE_UNAVAILABLE => Code::Overloaded,
         status if status.is_client_error() => Code::InvalidQuery,
         _ => Code::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use actix_web::test::TestRequest;
+
+    use super::*;
+    use crate::config::RateLimits;
+
+    #[actix_web::test]
+    async fn what_this_machine_asks_of_a_guest_is_not_counted_unless_it_asks_for_somebody() {
+        let many = NonZeroU32::MAX;
+        let limits = Limits::new(&RateLimits {
+            bids_per_second: many,
+            requests_per_second: many,
+            logins_per_minute: many,
+            trusted_proxies: vec![],
+        });
+        let is_own = |peer: &str, path: &str, forwarded: Option<&str>| {
+            let peer = peer.parse().expect("an address");
+            let request = TestRequest::post().uri(path).peer_addr(peer);
+            let request = request.app_data(GuestPath(Some("/demo/kakao")));
+            let headers = forwarded.into_iter();
+            let request = headers.fold(request, |request, address| {
+                request.insert_header(("x-forwarded-for", address))
+            });
+            is_own_call(&limits, &request.to_srv_request())
+        };
+        assert!(is_own("127.0.0.1:9", "/demo/kakao/oauth/token", None));
+        assert!(is_own("[::1]:9", "/demo/kakao/v1/user/unlink", None));
+        assert!(!is_own("127.0.0.1:9", "/demo/kakao/oauth/token", Some("192.0.2.1")));
+        assert!(!is_own("192.0.2.1:9", "/demo/kakao/oauth/token", None));
+        assert!(!is_own("127.0.0.1:9", "/oauth/token", None));
     }
 }

@@ -1,5 +1,7 @@
 //! `HEAD`: asked as `GET`, and answered without the body.
 
+use std::sync::Arc;
+
 use actix_web::{
     HttpMessage, HttpRequest,
     body::{self, BodySize, BoxBody, EitherBody, MessageBody},
@@ -8,6 +10,7 @@ use actix_web::{
 };
 
 use super::operations;
+use crate::http::connections::Connection;
 
 /// Where a `GET` does something: steps of a login, and a webhook by query. They know no `HEAD`.
 pub const DOES_SOMETHING: &[&str] =
@@ -39,9 +42,13 @@ where
         request.head_mut().method = Method::GET;
         request.extensions_mut().insert(HeadersAlone);
     }
+    let connection = request.request().conn_data::<Arc<Connection>>().cloned();
     let answer = service.call(request);
     async move {
         let response = answer.await?;
+        if let Some(connection) = connection {
+            connection.is_answered_at_once();
+        }
         Ok(response.map_body(|_, body| match body.size() {
             BodySize::Stream if is_head => EitherBody::right(BoxBody::new(body::None::new())),
             BodySize::None | BodySize::Sized(_) | BodySize::Stream => EitherBody::left(body),

@@ -14,7 +14,11 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{HttpMessage, HttpRequest, dev::ServiceRequest, http::header::HeaderValue};
+use actix_web::{
+    HttpMessage, HttpRequest,
+    dev::ServiceRequest,
+    http::header::{self, HeaderValue},
+};
 use dashmap::DashMap;
 use governor::{
     Quota, RateLimiter,
@@ -377,6 +381,14 @@ impl Limits {
         Some(network(self.forwarded(request).unwrap_or(canonical(request.peer_addr()?.ip()))))
     }
 
+    /// Whether this very machine asks, and for nobody else: no proxy names whom it asks for.
+    pub fn is_from_here(&self, request: &HttpRequest) -> bool {
+        let headers = request.headers();
+        request.peer_addr().is_some_and(|peer| canonical(peer.ip()).is_loopback())
+            && !headers.contains_key("x-forwarded-for")
+            && !headers.contains_key(header::FORWARDED)
+    }
+
     /// For whom a trusted proxy asks, if one does and says so.
     pub fn forwarded_address(&self, request: &HttpRequest) -> Option<IpAddr> {
         self.forwarded(request).map(network)
@@ -429,7 +441,7 @@ pub(in crate::http) fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use std::sync::Arc;
 
-    use actix_web::{http::header, test::TestRequest};
+    use actix_web::test::TestRequest;
 
     use super::*;
     use crate::{

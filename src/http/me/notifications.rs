@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    domain::id::{AuctionId, UserId},
+    domain::id::AuctionId,
     http::{
         State,
         kit::{
@@ -18,7 +18,7 @@ use crate::{
     },
     live::personal::Told,
     notify::{Kind, push::MUTED_BY_DEFAULT},
-    store::{NotificationRow, Page, Read},
+    store::{Muted, Muting, NotificationRow, Page, Read},
     wall_clock,
 };
 
@@ -236,19 +236,22 @@ fn words(kinds: &[KindWord]) -> Vec<&'static str> {
 
 /// Those of them that this version knows.
 fn known(words: &[String]) -> Vec<KindWord> {
-    let known = |word: &String| serde_json::from_value(serde_json::Value::from(word.as_str())).ok();
-    words.iter().filter_map(known).collect()
+    words.iter().filter_map(|word| known_word(word)).collect()
 }
 
-async fn preferences_of(state: &State, user: UserId) -> Result<PreferencesBody, Problem> {
-    let muted = state.store.muted(user).await?;
-    let push_muted = state.store.push_muted(user).await?;
-    let push_muted =
-        push_muted.unwrap_or_else(|| MUTED_BY_DEFAULT.map(|kind| kind.word().to_owned()).to_vec());
+fn known_word(word: &str) -> Option<KindWord> {
+    serde_json::from_value(serde_json::Value::from(word)).ok()
+}
+
+fn preferences(muted: &Muted) -> PreferencesBody {
+    let push_muted = muted.not_pushed.as_deref().map_or_else(
+        || MUTED_BY_DEFAULT.iter().filter_map(|kind| known_word(kind.word())).collect(),
+        known,
+    );
     let mut preferences =
-        PreferencesBody { muted: known(&muted), push_muted: Some(known(&push_muted)) };
+        PreferencesBody { muted: known(&muted.kinds), push_muted: Some(push_muted) };
     preferences.sort();
-    Ok(preferences)
+    preferences
 }
 
 #[derive(Debug, Deserialize)]
@@ -328,7 +331,7 @@ pub async fn get_notification_preferences(
     user: User,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let preferences = preferences_of(&state, user.0.user).await?;
+    let preferences = preferences(&state.store.muted(user.0.user).await?);
     Ok(body::personal(&request, body::tag_of(&preferences), &preferences))
 }
 
@@ -345,21 +348,26 @@ pub async fn set_notification_preferences(
     state: web::Data<State>,
     user: User,
     request: HttpRequest,
-    Json(mut preferences): Json<PreferencesBody>,
+    Json(mut wanted): Json<PreferencesBody>,
 ) -> Result<HttpResponse, Problem> {
-    preferences.sort();
+    wanted.sort();
     let user = user.0.user;
-    if request.headers().contains_key(header::IF_MATCH) {
-        let before = preferences_of(&state, user).await?;
-        if !body::is_meant(&request, &body::tag_of(&before)) {
-            return Err(Problem::from(Code::PreconditionFailed));
+    let read = match body::names_a_tag(&request) {
+        true => Some(state.store.muted(user).await?),
+        false => None,
+    };
+    if let Some(read) = &read {
+        if !body::is_meant(&request, &body::tag_of(&preferences(read))) {
+            return Err(Code::PreconditionFailed.into());
         }
     }
-    let not_pushed = preferences.push_muted.as_deref().map(words);
-    if !state.store.mute(user, &words(&preferences.muted), not_pushed.as_deref()).await? {
-        return Err(Code::TokenInvalid.into());
-    }
-    let preferences = preferences_of(&state, user).await?;
+    let (muted, not_pushed) = (words(&wanted.muted), wanted.push_muted.as_deref().map(words));
+    let set = state.store.mute(user, &muted, not_pushed.as_deref(), read.as_ref()).await?;
+    let preferences = match set {
+        Muting::Done(now) => preferences(&now),
+        Muting::Changed => return Err(Code::PreconditionFailed.into()),
+        Muting::NobodyThere => return Err(Code::TokenInvalid.into()),
+    };
     Ok(HttpResponse::Ok()
         .insert_header((header::ETAG, body::tag_of(&preferences)))
         .insert_header((header::CACHE_CONTROL, PERSONAL))

@@ -51,7 +51,8 @@ pub struct PushKeyBody {
     }
 }))]
 pub struct BrowserSubscriptionBody {
-    /// `https`, to a public address.
+    /// `https`, to a public address. An exchange of one's own machine takes `http` to a loopback
+    /// address as well.
     #[schema(max_length = 2048)]
     endpoint: String,
     /// Milliseconds since 1970-01-01T00:00:00Z; null where the browser knows of no end.

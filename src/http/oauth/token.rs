@@ -91,12 +91,7 @@ enum OAuthErrors {
 
 /// A form as `/oauth/token` takes it.
 #[derive(ToSchema)]
-#[schema(as = TokenRequest, example = json!({
-    "grant_type": "authorization_code", "client_id": "shop",
-    "code": "4yqvC9zkZ9n8cXJ1Yw0mJr3l2Kq6tH5pB7sD8fG9hJ0",
-    "redirect_uri": "https://shop.example.com/callback",
-    "code_verifier": "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
-}))]
+#[schema(as = TokenRequest)]
 #[expect(dead_code, reason = "it describes the form; parameters are read one by one")]
 pub struct TokenForm {
     /// `authorization_code` or `refresh_token`.

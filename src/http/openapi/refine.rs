@@ -12,7 +12,8 @@ use crate::{
         auction::{Event, increment::RULES_MAX, terms},
         money::Amount,
     },
-    http::head,
+    http::kit::{head, problem::Code},
+    identity::{clients, oauth::authorize::STATE_BYTES_MAX},
 };
 
 /// The form of every id but a client's: a UUIDv7, lower-case and hyphenated.
@@ -35,6 +36,7 @@ pub(super) fn refine(document: &mut Value) {
     everywhere(document, &mut no_default_of_null);
     everywhere(document, &mut describe_what_may_be_null);
     describe_parameters(document);
+    limit_parameters(document);
     describe_streams(document);
     examples::add(document);
     add_head(document);
@@ -60,7 +62,41 @@ fn requests() -> Map<String, Value> {
         optional(amount("The offer again, where `confirmation_required` asked for it."));
     let keyword = json!({"type": "string", "minLength": 2, "maxLength": 20, "description": "In upper or lower case."});
     let category = json!({"type": "string", "minLength": 1, "maxLength": 50, "description": "The category's slug."});
+    // What others send along is left alone (RFC 6749, 3.2).
+    let form = |description: &str, required: &[&str], properties: Value| {
+        let client = json!({
+            "client_id": {"type": "string", "description": "Of clients without a secret, and of those that send theirs in the body."},
+            "client_secret": {"type": "string", "description": "Of server-side clients, unless they use HTTP Basic."},
+            "scope": {"type": "string", "description": "Not narrowed."},
+        });
+        let mut form = json!({"type": "object", "description": description, "required": required, "properties": client});
+        if let (Some(all), Value::Object(own)) = (form["properties"].as_object_mut(), properties) {
+            all.extend(own);
+        }
+        form
+    };
+    let mut token_request = one_of(
+        "A form as `/oauth/token` takes it: for a code, or for a refresh token.",
+        &["AuthorizationCodeGrant", "RefreshTokenGrant"],
+    );
+    token_request["example"] = json!({
+        "grant_type": "authorization_code", "client_id": "shop",
+        "code": "4yqvC9zkZ9n8cXJ1Yw0mJr3l2Kq6tH5pB7sD8fG9hJ0",
+        "redirect_uri": "https://shop.example.com/callback",
+        "code_verifier": "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+    });
     let schemas = json!({
+        "TokenRequest": token_request,
+        "AuthorizationCodeGrant": form("Tokens for a code.", &["grant_type", "code", "redirect_uri", "code_verifier"], json!({
+            "grant_type": kind("authorization_code", "For a code."),
+            "code": {"type": "string", "description": "As it came back to the frontend."},
+            "redirect_uri": {"type": "string", "description": "As it was at `/oauth/authorize`."},
+            "code_verifier": {"type": "string", "pattern": "^[A-Za-z0-9._~-]{43,128}$", "description": "Of which the challenge was made (RFC 7636)."},
+        })),
+        "RefreshTokenGrant": form("Tokens for a refresh token.", &["grant_type", "refresh_token"], json!({
+            "grant_type": kind("refresh_token", "For a refresh token."),
+            "refresh_token": {"type": "string", "description": "The newest one; it counts no more afterwards."},
+        })),
         "NewBid": one_of("A bid in minor units of the auction's currency: exact, or up to a ceiling.", &["NewExactBid", "NewCeilingBid"]),
         "NewExactBid": object("A bid of the price itself.", &["amount"], json!({
             "amount": amount("The price itself."),
@@ -129,6 +165,8 @@ fn change_fields(document: &mut Value) {
     let types: Vec<&str> = Event::KINDS.into_iter().chain(["auction.*", "bid.*", "*"]).collect();
     let word = json!({"minLength": 1, "maxLength": terms::WORD_CHARS_MAX});
     let uri = json!({"format": "uri"});
+    // What an exchange takes that may call this very machine is said beside it.
+    let https = json!({"format": "uri", "pattern": "^https://.+$"});
     let words = |words: &[&str]| json!({"enum": words});
     let client = json!({"pattern": events::CLIENT_ID});
     let changes: &[(&[&str], &[&str], Value)] = &[
@@ -143,12 +181,19 @@ fn change_fields(document: &mut Value) {
         (
             &["NewAuction", "AuctionChanges"],
             &["attributes"],
-            json!({"maxProperties": terms::ATTRIBUTES_MAX}),
+            json!({
+                "maxProperties": terms::ATTRIBUTES_MAX,
+                "propertyNames": {"type": "string", "minLength": 1, "maxLength": terms::WORD_CHARS_MAX},
+                "additionalProperties": {"type": "string", "maxLength": terms::WORD_CHARS_MAX},
+            }),
         ),
         (&["NewAuction", "AuctionChanges"], &["image_keys[]"], word),
         (&["NewWebhook", "WebhookChanges", "Webhook"], &["types[]"], words(&types)),
-        (&["NewWebhook", "WebhookChanges", "Webhook"], &["url"], uri.clone()),
-        (&["BrowserPushSubscription"], &["endpoint"], uri.clone()),
+        (&["NewWebhook", "WebhookChanges"], &["url"], https.clone()),
+        (&["Webhook"], &["url"], uri.clone()),
+        (&["BrowserPushSubscription"], &["endpoint"], https),
+        (&["BrowserPushKeys"], &["p256dh"], json!({"pattern": "^[A-Za-z0-9_-]{87}={0,1}$"})),
+        (&["BrowserPushKeys"], &["auth"], json!({"pattern": "^[A-Za-z0-9_-]{22}={0,2}$"})),
         (&["PushSubscription"], &["service"], uri.clone()),
         (&["Problem"], &["type"], uri.clone()),
         (
@@ -163,8 +208,16 @@ fn change_fields(document: &mut Value) {
             ],
             uri.clone(),
         ),
-        (&["NewClient", "ClientChanges", "Client"], &["redirect_uris[]"], uri.clone()),
-        (&["NewClient", "ClientChanges", "Client"], &["allowed_origins[]"], uri),
+        (
+            &["NewClient", "ClientChanges", "Client"],
+            &["redirect_uris[]", "allowed_origins[]"],
+            json!({"format": "uri", "maxLength": clients::URI_CHARS_MAX}),
+        ),
+        (
+            &["RevocationRequest"],
+            &["client_id", "client_secret", "token_type_hint"],
+            json!({"type": "string"}),
+        ),
         (&["Client"], &["id"], client.clone()),
         (&["Webhook"], &["client_id"], client),
         (
@@ -177,7 +230,6 @@ fn change_fields(document: &mut Value) {
         (&["NewSellerApplication", "Company"], &["contact_email"], json!({"format": "email"})),
         (&["TokenSet"], &["token_type"], words(&["Bearer"])),
         (&["TokenSet"], &["scope"], words(&["api"])),
-        (&["TokenRequest"], &["grant_type"], words(&["authorization_code", "refresh_token"])),
         (
             &["OAuthError"],
             &["error"],
@@ -343,6 +395,37 @@ fn operations(document: &mut Value) -> impl Iterator<Item = (&String, &String, &
         let methods = item.as_object_mut().into_iter().flatten();
         methods.map(move |(method, operation)| (path, method, operation))
     })
+}
+
+/// What parameters may be, beyond their types.
+fn limit_parameters(document: &mut Value) {
+    let words = json!({"maxLength": terms::WORD_CHARS_MAX});
+    let price = json!({"maximum": Amount::MAX.minor_units()});
+    let codes: Vec<&str> = Code::ALL.iter().map(|code| code.word()).collect();
+    let limits = [
+        ("start_login", "response_type", json!({"enum": ["code"]})),
+        ("start_login", "response_mode", json!({"enum": ["query"]})),
+        ("start_login", "code_challenge", json!({"pattern": "^[A-Za-z0-9_-]{43}$"})),
+        ("start_login", "code_challenge_method", json!({"enum": ["S256"]})),
+        // Words of Kakao's, several with commas between them; it knows others than we do.
+        ("start_login", "prompt", json!({"pattern": "^[a-z_, ]{1,64}$"})),
+        ("start_login", "state", json!({"maxLength": STATE_BYTES_MAX})),
+        ("list_auctions", "q", words.clone()),
+        ("list_auctions", "category", words),
+        ("list_auctions", "min_price", price.clone()),
+        ("list_auctions", "max_price", price),
+        ("get_problem", "code", json!({"enum": codes})),
+    ];
+    for (_, _, operation) in operations(document) {
+        let id = operation["operationId"].clone();
+        for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+            let limit = limits.iter().find(|(of, name, _)| id == *of && parameter["name"] == *name);
+            let schema = parameter["schema"].as_object_mut();
+            if let (Some((_, _, Value::Object(limit))), Some(schema)) = (limit, schema) {
+                schema.extend(limit.clone());
+            }
+        }
+    }
 }
 
 /// What a parameter is, where the operation does not say it itself.

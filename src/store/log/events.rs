@@ -137,6 +137,11 @@ const BIDS: &str = "
 
 const HEAD: &str = "SELECT seq, head_hash FROM standings WHERE auction_id = $1";
 
+const MISSING: &str = "
+    SELECT w.id FROM unnest($1::uuid[]) WITH ORDINALITY AS w (id, place)
+    WHERE NOT EXISTS (SELECT FROM standings s WHERE s.auction_id = w.id)
+    ORDER BY w.place LIMIT 1";
+
 impl Store {
     /// A part of a public log: up to `limit` entries after `after_seq`, and no more once they have
     /// reached `bytes_max`; at least one, if there is one.
@@ -270,5 +275,15 @@ impl Store {
         let statement = reader.prepare_cached(HEAD).await?;
         let row = reader.query_opt(&statement, &[&id]).await?;
         Ok(row.map(|row| (row.get(0), row.get(1))))
+    }
+
+    /// The first of these auctions that does not exist.
+    ///
+    /// # Errors
+    /// When Postgres cannot be asked.
+    pub async fn first_missing(&self, ids: &[AuctionId]) -> Result<Option<AuctionId>, StoreError> {
+        let reader = self.reader().await?;
+        let statement = reader.prepare_cached(MISSING).await?;
+        Ok(reader.query_opt(&statement, &[&ids]).await?.map(|row| row.get(0)))
     }
 }

@@ -4,7 +4,7 @@
 //! Whoever writes into the inbox takes their turn until they commit, so that the ids of
 //! notifications rise in the order in which they become visible: a stream resumes by them.
 
-use deadpool_postgres::GenericClient;
+use deadpool_postgres::{GenericClient, Transaction};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -126,6 +126,26 @@ const PURGE: &str = "
     DELETE FROM notifications WHERE id IN (
         SELECT o.id FROM (SELECT id, created_at FROM notifications ORDER BY id LIMIT $2) o
         WHERE o.created_at < $1)";
+
+/// What a user does not want to hear of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Muted {
+    /// Kinds that do not come to the inbox.
+    pub kinds: Vec<String>,
+    /// Kinds that are not pushed, if the user ever said so.
+    pub not_pushed: Option<Vec<String>>,
+}
+
+/// What became of setting it.
+#[derive(Debug)]
+pub enum Muting {
+    /// It is this now.
+    Done(Muted),
+    /// It had changed since it was read.
+    Changed,
+    /// The user is not there any more.
+    NobodyThere,
+}
 
 const MUTES: &str = "SELECT kind FROM notification_mutes WHERE user_id = $1 ORDER BY kind";
 const UNMUTE: &str = "DELETE FROM notification_mutes WHERE user_id = $1";
@@ -358,13 +378,14 @@ impl Store {
     ///
     /// # Errors
     /// When Postgres cannot be asked.
-    pub async fn muted(&self, user: UserId) -> Result<Vec<String>, StoreError> {
-        let rows = self.reader().await?.query(MUTES, &[&user]).await?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+    pub async fn muted(&self, user: UserId) -> Result<Muted, StoreError> {
+        let mut reader = self.reader().await?;
+        let transaction = reader.transaction().await?;
+        muted(&transaction, user).await
     }
 
     /// Sets the kinds that a user does not want to hear of, and those that are not pushed to them;
-    /// what is none stays as it was. False when the user is not there.
+    /// what is none stays as it was. With `read`, only while they are still that.
     ///
     /// # Errors
     /// When Postgres cannot be asked.
@@ -373,19 +394,26 @@ impl Store {
         user: UserId,
         kinds: &[&str],
         not_pushed: Option<&[&str]>,
-    ) -> Result<bool, StoreError> {
+        read: Option<&Muted>,
+    ) -> Result<Muting, StoreError> {
         let mut reader = self.reader().await?;
         let transaction = reader.transaction().await?;
         if !lock_account(&transaction, user).await? {
-            return Ok(false);
+            return Ok(Muting::NobodyThere);
+        }
+        if let Some(read) = read
+            && muted(&transaction, user).await? != *read
+        {
+            return Ok(Muting::Changed);
         }
         transaction.execute(UNMUTE, &[&user]).await?;
         transaction.execute(MUTE, &[&user, &kinds]).await?;
         if let Some(kinds) = not_pushed {
             push_subscriptions::mute(&transaction, user, kinds).await?;
         }
+        let now = muted(&transaction, user).await?;
         transaction.commit().await?;
-        Ok(true)
+        Ok(Muting::Done(now))
     }
 
     /// Keeps a ticket for a user; false when the user is not there.
@@ -462,4 +490,10 @@ impl Store {
             .execute(PURGE_TICKETS, &[&before, &crate::store::purges::AT_ONCE_MAX])
             .await?)
     }
+}
+
+async fn muted(transaction: &Transaction<'_>, user: UserId) -> Result<Muted, StoreError> {
+    let rows = transaction.query(MUTES, &[&user]).await?;
+    let not_pushed = push_subscriptions::muted(transaction, user).await?;
+    Ok(Muted { kinds: rows.iter().map(|row| row.get(0)).collect(), not_pushed })
 }

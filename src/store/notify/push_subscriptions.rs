@@ -266,15 +266,15 @@ impl Store {
     pub async fn push_subscriptions_count(&self) -> Result<i64, StoreError> {
         Ok(self.reader().await?.query_one(COUNT, &[]).await?.get(0))
     }
+}
 
-    /// The kinds that are not pushed to a user, if they ever said so.
-    ///
-    /// # Errors
-    /// When Postgres cannot be asked.
-    pub async fn push_muted(&self, user: UserId) -> Result<Option<Vec<String>>, StoreError> {
-        let row = self.reader().await?.query_opt(MUTES, &[&user]).await?;
-        Ok(row.map(|row| row.get(0)))
-    }
+/// The kinds that are not pushed to a user, if they ever said so.
+pub(in crate::store) async fn muted(
+    transaction: &Transaction<'_>,
+    user: UserId,
+) -> Result<Option<Vec<String>>, StoreError> {
+    let row = transaction.query_opt(MUTES, &[&user]).await?;
+    Ok(row.map(|row| row.get(0)))
 }
 
 /// Sets the kinds that are not pushed to a user.

@@ -202,3 +202,23 @@ export function hear(message: Schemas["WebhookMessage"]): string {
   if (message.type === "auction.closed") return message.data.data.result;
   return message.data.auction_id;
 }
+
+/** Where a login begins, and what it ends with. */
+export async function logIn(code_challenge: string): Promise<void> {
+  const client = { client_id: "hc_9Gm2qVTl0nQ3o7wZr5kXyA", redirect_uri: "https://shop.example.com/callback" };
+  await exchange.GET("/oauth/authorize", {
+    params: { query: { ...client, response_type: "code", code_challenge, code_challenge_method: "S256" } },
+  });
+}
+
+export const byCode = (code: string, code_verifier: string) =>
+  ({
+    grant_type: "authorization_code",
+    client_id: "hc_9Gm2qVTl0nQ3o7wZr5kXyA",
+    redirect_uri: "https://shop.example.com/callback",
+    code,
+    code_verifier,
+  }) satisfies Schemas["TokenRequest"];
+
+export const byRefreshing = (refresh_token: string) =>
+  ({ grant_type: "refresh_token", refresh_token }) satisfies Schemas["TokenRequest"];

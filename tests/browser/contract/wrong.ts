@@ -10,6 +10,14 @@ const exchange = createClient<paths>({ baseUrl: "https://auction.example.com" })
 const header = { "Idempotency-Key": "a" };
 const params = { path: { id: "01935b2e-7c1a-7000-8000-000000000001" }, header };
 
+const login = {
+  response_type: "code",
+  client_id: "hc_9Gm2qVTl0nQ3o7wZr5kXyA",
+  redirect_uri: "https://shop.example.com/callback",
+  code_challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+  code_challenge_method: "S256",
+} as const;
+
 declare const auction: Schemas["Auction"];
 declare const bidding: Schemas["Bidding"];
 declare const receipt: Schemas["Receipt"];
@@ -112,6 +120,14 @@ export const refused = () => [
   // @ts-expect-error
   exchange.DELETE("/v1/auctions/{id}", { params: { path: params.path } }),
   // @ts-expect-error
+  exchange.GET("/problems/{code}", { params: { path: { code: "bid_to_low" } } }),
+  // @ts-expect-error
+  exchange.GET("/oauth/authorize", { params: { query: { ...login, response_type: "token" } } }),
+  // @ts-expect-error
+  exchange.GET("/oauth/authorize", { params: { query: { ...login, code_challenge_method: "plain" } } }),
+  // @ts-expect-error
+  exchange.GET("/oauth/authorize", { params: { query: { ...login, response_mode: "fragment" } } }),
+  // @ts-expect-error
   exchange.GET("/v1/auction/{id}", { params: { path: params.path } }),
 ];
 
@@ -151,4 +167,19 @@ export const increments = [
   increment({ kind: "table", table: "krw" }),
   // @ts-expect-error
   increment({ kind: "table", table: "won", rules: [{ below: null, step: 1 }] }),
+];
+
+const tokens = (request: Schemas["TokenRequest"]) => request;
+const code = { code: "c", redirect_uri: login.redirect_uri };
+export const grants = [
+  // @ts-expect-error
+  tokens({ grant_type: "authorization_code", ...code }),
+  // @ts-expect-error
+  tokens({ grant_type: "refresh_token", ...code, code_verifier: "v" }),
+  // @ts-expect-error
+  tokens({ grant_type: "authorization_code", refresh_token: "r" }),
+  // @ts-expect-error
+  tokens({ grant_type: "refresh_token", refresh_token: "r", client_id: null }),
+  // @ts-expect-error
+  tokens({ grant_type: "password", refresh_token: "r" }),
 ];
