@@ -579,8 +579,15 @@ pub async fn create_auction(
         return created(&state, made).await;
     }
     let item = new.item();
-    item.check().map_err(Problem::terms)?;
-    let terms = new.terms(state.bid_cap, now)?;
+    let checked = item.check().map_err(Problem::terms);
+    let terms = match (checked, new.terms(state.bid_cap, now)) {
+        (Ok(()), terms) => terms?,
+        (Err(wrong), Ok(_)) => return Err(wrong),
+        (Err(mut wrong), Err(more)) => {
+            wrong.errors.extend(more.errors);
+            return Err(wrong);
+        }
+    };
     let scheduled = Scheduled {
         seller: seller.0,
         item,
