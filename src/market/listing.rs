@@ -72,9 +72,13 @@ pub async fn list(
     keep: Option<Keep<'_>>,
     now: Timestamp,
 ) -> Result<AuctionRow, MarketError> {
-    draft.item.check().map_err(MarketError::Wrong)?;
+    let mut wrong = draft.item.check().err().unwrap_or_default();
     let (item, terms) = draft.with_terms(cap, now);
-    terms.check(now).map_err(MarketError::Wrong)?;
+    // Everything that is wrong is said at once.
+    wrong.extend(terms.check(now).err().unwrap_or_default());
+    if !wrong.is_empty() {
+        return Err(MarketError::Wrong(wrong));
+    }
     let reserve_salt = rand::random();
     let scheduled = Scheduled { seller, item, terms, relisted_from: None, reserve_salt };
     write(store, exchange, scheduled, keep, now).await

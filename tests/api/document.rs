@@ -380,3 +380,15 @@ async fn the_samples_ask_for_headers_without_waiting_for_a_body() {
     assert!(page.contains("curl --head"));
     assert!(!page.contains("-X HEAD"));
 }
+
+#[tokio::test]
+async fn what_is_wrong_with_the_item_and_with_its_terms_is_said_at_once() {
+    let server = TestServer::spawn();
+    let sora = server.seller("sora").await;
+    let wrong = json!({"title": "", "category": "", "reserve_price": 1, "buy_now_price": 1});
+    let answer = sora.post("/v1/auctions", &with(an_auction(), wrong)).await;
+    let fields = answer.wrong_fields();
+    for field in ["title", "category", "reserve_price", "buy_now_price"] {
+        assert!(fields.iter().any(|wrong| wrong == field), "{field} is not among {fields:?}");
+    }
+}
