@@ -539,12 +539,25 @@ async fn what_was_kept_under_the_fingerprint_of_before_is_answered_again() {
     let parts =
         [format!("create_auction\0{body:?}\0"), format!("place_bid\0{id}\010000\0-\0-\0-\0")];
     let [of_auction, of_bid] = parts.map(|text| const_hex::encode(&Sha256::digest(text)[..16]));
-    let before = format!(
-        "UPDATE receipts SET fingerprint = decode('{of_auction}', 'hex'), answer = '{id}'
-         WHERE key = '{key}';
-         UPDATE receipts SET fingerprint = decode('{of_bid}', 'hex') WHERE key = '{bid_key}'"
-    );
-    server.database.rows(&before).await;
+    // As the migration takes over what was kept.
+    let hash = |key: &str| {
+        format!("('x' || encode(substr(sha256('{key}'), 1, 8), 'hex'))::bit(64)::bigint")
+    };
+    let fingerprint = |key: &str, of: &str| {
+        let both = format!("sha256('{key}'::bytea || decode('{of}', 'hex'))");
+        format!("encode(substr({both}, 1, 16), 'hex')::uuid")
+    };
+    let (auctions, bids_kept) = (fingerprint(&key, &of_auction), fingerprint(&bid_key, &of_bid));
+    let before = [
+        format!(
+            "UPDATE receipts SET fingerprint = {auctions}, answer = '{id}' WHERE key_hash = {}",
+            hash(&key)
+        ),
+        format!("UPDATE receipts SET fingerprint = {bids_kept} WHERE key_hash = {}", hash(&bid_key)),
+    ];
+    for update in before {
+        assert_eq!(server.database.rows(&format!("{update} RETURNING 1")).await.len(), 1);
+    }
     let again = sora.post_with_key("/v1/auctions", &key, &new).await.with_status(201);
     assert_eq!(again["id"], id.as_str());
     minji.post_with_key(&bids, &bid_key, &bid).await.is_again(&receipt);
