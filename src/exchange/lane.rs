@@ -389,6 +389,8 @@ impl Lane {
     }
 
     fn announce(&self, Written { draft, outbox_id }: Written) {
+        // Before anybody hears that there is news.
+        self.parts.store.keep_committed(draft.rows.events);
         if let Some(outbox_id) = outbox_id {
             let events = CommittedEvents::new(draft.events);
             self.relay.hand_over(Batch { outbox_id, events });

@@ -26,7 +26,6 @@ use tokio_postgres::error::SqlState;
 
 use crate::database_url::DatabaseUrl;
 
-use self::connections::Pools;
 pub use self::{
     connecting::{ConnectError, Connection},
     connections::{BACKGROUND_CONNECTIONS, ConnectionsMax, DatabaseError},
@@ -88,6 +87,7 @@ pub use self::{
         },
     },
 };
+use self::{connections::Pools, log::recent::Recent};
 
 /// The database, for everybody but the lanes. Clones share their connections.
 #[derive(Clone)]
@@ -98,6 +98,7 @@ pub struct Store {
     /// Whether those are the ones for lists, where nobody waits.
     is_of_lists: bool,
     pools: Arc<Pools>,
+    recent: Recent,
 }
 
 /// The database could not be asked, or said no.
@@ -178,7 +179,8 @@ impl Store {
         let url = url.into();
         let pools = Pools::new(&url, connections)?;
         let pool = pools.people.clone();
-        Ok(Store { url: Arc::new(url), pool, is_of_lists: false, pools: Arc::new(pools) })
+        let (pools, recent) = (Arc::new(pools), Recent::default());
+        Ok(Store { url: Arc::new(url), pool, is_of_lists: false, pools, recent })
     }
 
     /// The same database over the connections that are kept for the background: for the clock, the
@@ -206,6 +208,12 @@ impl Store {
     /// When Postgres cannot be asked.
     pub async fn statement_timeout(&self) -> Result<String, StoreError> {
         Ok(self.reader().await?.query_one("SHOW statement_timeout", &[]).await?.get(0))
+    }
+
+    /// Keeps events that a lane of this process has committed for whoever works them off here, so that
+    /// they need not be read again.
+    pub fn keep_committed(&self, events: EventColumns) {
+        self.recent.keep(events);
     }
 
     async fn reader(&self) -> Result<deadpool_postgres::Object, StoreError> {

@@ -7,5 +7,6 @@ pub(super) mod lease;
 pub(super) mod loading;
 pub(super) mod outbox;
 pub(super) mod receipts;
+pub(super) mod recent;
 pub(super) mod slots;
 pub(super) mod snapshots;

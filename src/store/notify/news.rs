@@ -14,6 +14,7 @@ use crate::domain::{
 };
 use crate::store::{
     EventRow, Store, StoreError,
+    log::recent::Recent,
     notify::inbox::{self, NewNotification},
     notify::reminders::{self, NewReminder},
 };
@@ -273,7 +274,7 @@ impl Store {
     ) -> Result<WorkedOff, StoreError> {
         let mut reader = self.reader().await?;
         let transaction = reader.transaction().await?;
-        let (mut news, left) = claim_news(&transaction, auctions).await?;
+        let (mut news, left) = claim_news(&transaction, &self.recent, auctions).await?;
         find_bidders(&transaction, &mut news, wanted).await?;
         let mut all = Vec::with_capacity(news.len());
         for news in &news {
@@ -363,13 +364,15 @@ impl Store {
 /// The news of these auctions, and of which there may be more.
 async fn claim_news(
     transaction: &Transaction<'_>,
+    recent: &Recent,
     auctions: &[AuctionId],
 ) -> Result<(Vec<News>, Vec<AuctionId>), StoreError> {
     let mut left: HashSet<AuctionId> = auctions.iter().copied().collect();
     let statement = transaction.prepare_cached(BEGIN).await?;
     transaction.execute(&statement, &[&auctions]).await?;
     let statement = transaction.prepare_cached(CLAIM).await?;
-    let (mut news, mut firsts, mut lasts) = (Vec::new(), Vec::new(), Vec::new());
+    let mut news = Vec::new();
+    let (mut ids, mut firsts, mut lasts) = (Vec::new(), Vec::new(), Vec::new());
     let mut room = EVENTS_AT_ONCE_MAX;
     for row in &transaction.query(&statement, &[&auctions]).await? {
         let (auction, done, head): (AuctionId, i64, i64) = (row.get(0), row.get(1), row.get(2));
@@ -381,25 +384,31 @@ async fn claim_news(
             continue;
         }
         room -= last - done;
-        firsts.push(done + 1);
-        lasts.push(last);
         let (leader, seller) = (row.get(3), row.get(4));
         let bidders = HashMap::new();
-        news.push(News { auction, seller, leader, events: Vec::new(), bidders });
+        // Most of it was committed here a moment ago.
+        let events = recent.take(auction, done + 1, last).unwrap_or_else(|| {
+            ids.push(auction);
+            firsts.push(done + 1);
+            lasts.push(last);
+            Vec::new()
+        });
+        news.push(News { auction, seller, leader, events, bidders });
     }
-    read_events(transaction, &mut news, &firsts, &lasts).await?;
+    if !ids.is_empty() {
+        read_events(transaction, &mut news, (&ids, &firsts, &lasts)).await?;
+    }
+    news.retain(|news| !news.events.is_empty());
     Ok((news, left.into_iter().collect()))
 }
 
 async fn read_events(
     transaction: &Transaction<'_>,
-    news: &mut Vec<News>,
-    firsts: &[i64],
-    lasts: &[i64],
+    news: &mut [News],
+    (ids, firsts, lasts): (&[AuctionId], &[i64], &[i64]),
 ) -> Result<(), StoreError> {
-    let ids: Vec<AuctionId> = news.iter().map(|news| news.auction).collect();
     let places: HashMap<AuctionId, usize> =
-        ids.iter().enumerate().map(|(place, id)| (*id, place)).collect();
+        news.iter().enumerate().map(|(place, news)| (news.auction, place)).collect();
     let statement = transaction.prepare_cached(EVENTS).await?;
     for row in &transaction.query(&statement, &[&ids, &firsts, &lasts]).await? {
         let event = EventRow {
@@ -413,7 +422,6 @@ async fn read_events(
         };
         news[places[&event.auction_id]].events.push(event);
     }
-    news.retain(|news| !news.events.is_empty());
     Ok(())
 }
 
