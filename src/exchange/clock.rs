@@ -48,7 +48,7 @@ const AGAIN_AFTER_MS: i64 = 50;
 const CATCH_UP_AT_ONCE: usize = 2_000;
 /// Overdue auctions that are read at once while catching up, besides those that are left alone.
 const CATCH_UP_PAGE: i64 = 10_000;
-/// Rounds of catching up without progress before the rest is left to the clock.
+/// Rounds of catching up without progress before that is said.
 const CATCH_UP_ROUNDS_MAX: usize = 5;
 /// Refusals after which catching up leaves an auction to the clock.
 const REFUSALS_MAX: usize = 2;
@@ -267,8 +267,8 @@ const fn what(due: &Due) -> What {
 }
 
 /// Opens and closes everything that is overdue; how many commands that took. Auctions whose log says
-/// that nothing is due, whatever their row says, are said and left to the clock, and so is whatever
-/// cannot be done within [`CATCH_UP_ROUNDS_MAX`] rounds without progress.
+/// that nothing is due, whatever their row says, are said and left to the clock. What cannot be done
+/// for another reason is tried again for as long as it takes: nothing is ready before (RULES).
 pub(super) async fn catch_up(exchange: &Exchange, store: &Store) -> Result<u64, CatchUpError> {
     let slots = exchange.owned().slots();
     let read = |limit| store.due_until(&slots, wall_clock::now(), limit);
@@ -293,7 +293,7 @@ where
     R: Future<Output = Result<Vec<Due>, StoreError>>,
     A: Future<Output = Reply>,
 {
-    let (mut done, mut rounds_left) = (0, CATCH_UP_ROUNDS_MAX);
+    let (mut done, mut rounds_left, mut is_said) = (0, CATCH_UP_ROUNDS_MAX, false);
     let mut refusals: HashMap<Asked, usize> = HashMap::new();
     while !is_closing() {
         // Those that are left alone must not hide what stands behind them.
@@ -341,14 +341,13 @@ where
             }
         }
         if has_moved {
-            rounds_left = CATCH_UP_ROUNDS_MAX;
+            (rounds_left, is_said) = (CATCH_UP_ROUNDS_MAX, false);
             continue;
         }
-        rounds_left -= 1;
-        if rounds_left == 0 {
+        rounds_left = rounds_left.saturating_sub(1);
+        if rounds_left == 0 && !std::mem::replace(&mut is_said, true) {
             let auctions = overdue.len();
             tracing::error!(auctions, "overdue auctions cannot be opened or closed yet");
-            break;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -422,6 +421,23 @@ mod tests {
         let done = catch_up_with(read, ask, |_| false, || 0, || false).await;
         assert_eq!(done.expect("read"), 0);
         assert!(left.borrow().is_empty(), "nothing is overdue any more");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_done_yet_is_tried_until_it_can() {
+        let tries = RefCell::new(0);
+        let read = |_| {
+            let is_done = *tries.borrow() > 2 * CATCH_UP_ROUNDS_MAX;
+            std::future::ready(Ok(if is_done { Vec::new() } else { overdue(0..1) }))
+        };
+        let ask = |_, _| {
+            *tries.borrow_mut() += 1;
+            let is_time = *tries.borrow() > 2 * CATCH_UP_ROUNDS_MAX;
+            let accepted = Ok(Answer::Accepted { receipt: String::new() });
+            std::future::ready(if is_time { accepted } else { Err(Failure::Overloaded) })
+        };
+        let done = catch_up_with(read, ask, |_| false, || 0, || false).await;
+        assert_eq!(done.expect("read"), 1);
     }
 
     #[tokio::test]

@@ -553,7 +553,10 @@ async fn what_was_kept_under_the_fingerprint_of_before_is_answered_again() {
             "UPDATE receipts SET fingerprint = {auctions}, answer = '{id}' WHERE key_hash = {}",
             hash(&key)
         ),
-        format!("UPDATE receipts SET fingerprint = {bids_kept} WHERE key_hash = {}", hash(&bid_key)),
+        format!(
+            "UPDATE receipts SET fingerprint = {bids_kept} WHERE key_hash = {}",
+            hash(&bid_key)
+        ),
     ];
     for update in before {
         assert_eq!(server.database.rows(&format!("{update} RETURNING 1")).await.len(), 1);

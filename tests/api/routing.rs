@@ -55,8 +55,10 @@ async fn a_path_that_is_written_otherwise_counts_all_the_same() {
         let mut refused = 0;
         for path in ways.iter().cycle().take(9) {
             let answer = raw(&minji, method.clone(), path).await;
+            // What any cache may keep says nothing of one caller's budget.
+            let cached = answer.header("cache-control").is_some_and(|how| how.contains("public"));
             let policy = answer.header("ratelimit-policy").unwrap_or_default();
-            assert!(policy.starts_with(budget), "{path} counts as {policy:?}");
+            assert!(cached || policy.starts_with(budget), "{path} counts as {policy:?}");
             refused += usize::from(answer.status == 429);
         }
         assert!(refused > 0, "{ways:?} are never too many");
