@@ -310,7 +310,8 @@ mod tests {
         let connection = Arc::clone(guarded.connection());
         peer.write_all(REQUEST).await.expect("sent");
         let mut bytes = vec![0; 4_096];
-        guarded.read(&mut bytes).await.expect("read");
+        let count = guarded.read(&mut bytes).await.expect("read");
+        assert_eq!(&bytes[..count], REQUEST);
         connection.begins(Body::Length(4));
         peer.write_all(b"\n\n").await.expect("sent");
         assert_eq!(guarded.read(&mut bytes).await.expect("read"), 2);
@@ -329,7 +330,8 @@ mod tests {
         let body = b"5\r\n\n\n\n\n\n\r\n0\r\n\r\n";
         peer.write_all(&[REQUEST, body, REQUEST].concat()).await.expect("sent");
         let mut bytes = vec![0; 4_096];
-        guarded.read(&mut bytes).await.expect("read");
+        let count = guarded.read(&mut bytes).await.expect("read");
+        assert_eq!(&bytes[..count], REQUEST);
         connection.begins(Body::Chunked);
         // Nobody reads it.
         connection.is_answered();

@@ -356,10 +356,10 @@ pub async fn set_notification_preferences(
         true => Some(state.store.muted(user).await?),
         false => None,
     };
-    if let Some(read) = &read {
-        if !body::is_meant(&request, &body::tag_of(&preferences(read))) {
-            return Err(Code::PreconditionFailed.into());
-        }
+    if let Some(read) = &read
+        && !body::is_meant(&request, &body::tag_of(&preferences(read)))
+    {
+        return Err(Code::PreconditionFailed.into());
     }
     let (muted, not_pushed) = (words(&wanted.muted), wanted.push_muted.as_deref().map(words));
     let set = state.store.mute(user, &muted, not_pushed.as_deref(), read.as_ref()).await?;
