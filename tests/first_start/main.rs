@@ -33,9 +33,11 @@ struct Started {
     log: Option<std::thread::JoinHandle<String>>,
 }
 
-/// The program, without anything that this test's own environment says.
+/// The program, without anything that this test's own environment says. A signal that is ignored
+/// here, as under `nohup`, would be ignored by it as well: `env` undoes that and becomes it.
 fn hoga(args: &[&str], home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hoga"));
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP,INT,TERM", env!("CARGO_BIN_EXE_hoga")]);
     command.args(args).env_clear().stdin(Stdio::null());
     for kept in ["PATH", "HOGA_POSTGRES_BIN_DIR", "LLVM_PROFILE_FILE"] {
         command.envs(std::env::var_os(kept).map(|value| (kept, value)));
@@ -52,6 +54,14 @@ fn signal(child: &Child, signal: Signal) {
     kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
 }
 
+/// Its lines as they come, until it closes its standard output.
+fn lines_of(serving: &mut Child) -> mpsc::Receiver<String> {
+    let (tell, heard) = mpsc::channel();
+    let out = BufReader::new(serving.stdout.take().unwrap());
+    std::thread::spawn(move || out.lines().try_for_each(|line| tell.send(line.unwrap())));
+    heard
+}
+
 impl Started {
     /// Waits until it has said how to stop it, which is the last that it says.
     fn on(home: &Path, port: u16) -> Started {
@@ -61,9 +71,7 @@ impl Started {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let (tell, heard) = mpsc::channel();
-        let out = BufReader::new(serving.stdout.take().unwrap());
-        std::thread::spawn(move || out.lines().try_for_each(|line| tell.send(line.unwrap())));
+        let heard = lines_of(&mut serving);
         let mut err = serving.stderr.take().unwrap();
         let log = std::thread::spawn(move || {
             let mut log = String::new();
@@ -181,8 +189,16 @@ fn a_start_that_is_ended_or_fails_leaves_no_postgres_running() {
         }
         let mut serving = start.spawn().unwrap();
         let mut said = String::new();
-        for line in BufReader::new(serving.stdout.take().unwrap()).lines() {
-            said += &line.unwrap();
+        let heard = lines_of(&mut serving);
+        loop {
+            match heard.recv_timeout(PATIENCE) {
+                Ok(line) => said += &line,
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    signal(&serving, Signal::SIGTERM);
+                    panic!("{by:?} at {word}: it neither ends nor goes on after {said}");
+                }
+            }
             if said.contains(word)
                 && let Some(by) = by
             {
