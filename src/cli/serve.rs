@@ -66,7 +66,7 @@ async fn serve(config: &Config, listener: TcpListener, progress: Progress) -> Re
     let database = opened??;
     app::expect_many_connections();
     let outcome = run_on(config, database.config.clone(), listener, progress, stop).await;
-    let stopped = tokio::task::spawn_blocking(move || database.stop()).await;
+    let stopped = tokio::task::spawn_blocking(move || database.leave()).await;
     outcome?;
     Ok(stopped??)
 }

@@ -46,34 +46,19 @@ impl Database {
         self.cluster.as_ref().is_none_or(Cluster::was_adopted)
     }
 
-    /// Stops the private cluster.
+    /// Stops the private cluster, unless another command still uses it.
     ///
     /// # Errors
     /// When it does not stop.
-    pub fn stop(mut self) -> Result<(), ClusterError> {
-        if let Some(cluster) = self.cluster.take() {
-            cluster.stop(StopMode::Fast)?;
-        }
-        Ok(())
-    }
-
-    /// Stops the private cluster if it was started for this command alone.
-    ///
-    /// # Errors
-    /// When it does not stop.
-    pub fn leave(self) -> Result<(), ClusterError> {
-        match &self.cluster {
-            Some(cluster) if !cluster.was_adopted() => self.stop(),
-            Some(_) | None => Ok(()),
-        }
+    pub fn leave(mut self) -> Result<(), ClusterError> {
+        self.cluster.take().map_or(Ok(()), |cluster| cluster.leave(StopMode::Fast))
     }
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
         if let Some(cluster) = self.cluster.take()
-            && !cluster.was_adopted()
-            && let Err(error) = cluster.stop(StopMode::Fast)
+            && let Err(error) = cluster.leave(StopMode::Fast)
         {
             tracing::error!(error = super::chain(&error), "the private Postgres still runs");
         }
