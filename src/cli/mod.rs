@@ -1,7 +1,7 @@
 //! The command line: what each command takes, does and prints, one file each.
 //!
 //! Owns the texts that people read in a terminal and the exit codes: 0 it is done, 1 it failed,
-//! 2 the command line or the environment is wrong. Must never hold a rule of the exchange.
+//! 2 the command line or the environment is wrong, 130 a second signal ended it. Must never hold a rule of the exchange.
 
 pub mod broadcast;
 pub mod client;

@@ -11,7 +11,7 @@ use std::{
     path::Path,
     process::{Child, Command, Output, Stdio},
     sync::mpsc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hoga::{domain::time::Timestamp, wall_clock};
@@ -190,6 +190,8 @@ fn a_start_that_is_ended_or_fails_leaves_no_postgres_running() {
         let mut serving = start.spawn().unwrap();
         let mut said = String::new();
         let heard = lines_of(&mut serving);
+        // A second signal would end it at once.
+        let mut by_once = by;
         loop {
             match heard.recv_timeout(PATIENCE) {
                 Ok(line) => said += &line,
@@ -200,7 +202,7 @@ fn a_start_that_is_ended_or_fails_leaves_no_postgres_running() {
                 }
             }
             if said.contains(word)
-                && let Some(by) = by
+                && let Some(by) = by_once.take()
             {
                 signal(&serving, by);
             }
@@ -210,6 +212,48 @@ fn a_start_that_is_ended_or_fails_leaves_no_postgres_running() {
         assert!(cluster().join("PG_VERSION").is_file(), "{word}: it was being made");
         assert!(!cluster().join("postmaster.pid").exists(), "{by:?} at {word}");
     }
+}
+
+#[test]
+fn a_start_that_waits_for_postgres_is_ended_at_once_by_a_second_signal() {
+    let home = folder();
+    let data_dir = home.path().join("my shop");
+    fs::create_dir(&data_dir).unwrap();
+    // What a start of the private Postgres waits for, and does not get as long as this lives.
+    let another_start = fs::File::create(data_dir.join("postgres.lock")).unwrap();
+    another_start.lock().unwrap();
+    let mut serving = hoga(&["serve"], home.path())
+        .env("HOGA_BIND", format!("127.0.0.1:{}", free_port()))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let heard = lines_of(&mut serving);
+    let mut said = String::new();
+    let deadline = Instant::now() + PATIENCE;
+    let mut hear_until = |word: &str| {
+        while !said.contains(word) {
+            assert!(Instant::now() < deadline, "no {word:?} in {said}");
+            said += &heard.recv_timeout(PATIENCE).unwrap();
+        }
+    };
+    hear_until("making a private Postgres");
+    signal(&serving, Signal::SIGINT);
+    hear_until("going down");
+    let status = loop {
+        if let Some(status) = serving.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > deadline {
+            drop(another_start);
+            panic!("it goes on after {said}");
+        }
+        // What comes right after the first counts as the same; people press again.
+        signal(&serving, Signal::SIGINT);
+        said.extend(heard.recv_timeout(Duration::from_millis(100)));
+    };
+    said.extend(heard.iter());
+    assert_eq!(status.code(), Some(130), "{said}");
+    assert!(said.contains("ended at once"), "{said}");
 }
 
 /// In a directory that has nothing to do with it, and with nothing of ours in the environment.
