@@ -1,4 +1,4 @@
-//! What commands share: the database they work on, and `hoga migrate`.
+//! What commands share: the database they work on, whose tokens it takes, and `hoga migrate`.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use super::Failed;
 use crate::{
     config::Config,
     embedded::postgres::{Cluster, ClusterError, ClusterOptions, StopMode},
-    store::Store,
+    store::{Store, StoreError},
 };
 
 /// The name of the database in the private cluster.
@@ -63,6 +63,19 @@ impl Drop for Database {
             tracing::error!(error = super::chain(&error), "the private Postgres still runs");
         }
     }
+}
+
+/// The issuer of the tokens that the exchange on this database takes: as it is set, or else as the
+/// exchange wrote it down, which may have had its port chosen by the system.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn issuer(config: &Config, store: &Store) -> Result<String, StoreError> {
+    if config.has_own_public_url {
+        return Ok(config.public_url.clone());
+    }
+    let exchange = store.exchange_settings().await?;
+    Ok(exchange.map_or_else(|| config.public_url.clone(), |exchange| exchange.issuer))
 }
 
 /// A UUIDv7 of this time whose other bits follow from the parts, so that whoever asks with the same

@@ -256,6 +256,29 @@ fn a_start_that_waits_for_postgres_is_ended_at_once_by_a_second_signal() {
     assert!(said.contains("ended at once"), "{said}");
 }
 
+#[test]
+fn what_is_signed_for_a_server_on_a_port_that_the_system_chose_counts_there() {
+    let home = folder();
+    let started = Started::on(home.path(), 0);
+    let url = started.said.split_once("Hoga is running at ").unwrap().1.lines().next().unwrap();
+    let run = |args: &[&str]| {
+        let output = hoga(args, home.path()).env("HOGA_BIND", "127.0.0.1:0").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let token = run(&["token", "--user", "minji"]);
+    let me =
+        answer(&format!("curl --silent {url}/v1/me -H 'Authorization: Bearer {}'", token.trim()));
+    assert_eq!(me["nickname"], "민지", "{me}");
+    // The server is called by another name than it signs with.
+    let bids = home.path().join("bids.csv");
+    let columns =
+        "auction,days,opening_bid_cents,final_price_cents,bid_seq,bid_time_days,bidder,bid_cents";
+    fs::write(&bids, format!("{columns}\nlamp,3,100,100,1,1,x,500\n")).unwrap();
+    let url = url.replace("127.0.0.1", "localhost");
+    run(&["replay", bids.to_str().unwrap(), "--live", &url, "--live-seconds", "2"]);
+}
+
 /// In a directory that has nothing to do with it, and with nothing of ours in the environment.
 fn typed(command: &str) -> Output {
     Command::new("sh")
