@@ -339,8 +339,10 @@ impl Config {
             .map_or_else(|| data_dir.join("vapid-key.pem"), PathBuf::from);
         let public_url = public_url(lookup, bind)?;
         let database_url = database_url(lookup)?;
+        let rate_limits = rate_limits(lookup)?;
         // Whoever can ask for it there is on this machine anyway.
-        let is_private = database_url.is_none() && is_loopback(bind, &public_url);
+        let is_private =
+            database_url.is_none() && is_loopback(bind, &public_url, &rate_limits.trusted_proxies);
         let kakao = kakao_app(lookup)?;
         let demo_login = demo_login(lookup, database_url.is_none() && kakao.is_none())?;
         Ok(Config {
@@ -355,7 +357,7 @@ impl Config {
             vapid_key_file,
             allowed_origins: allowed_origins(lookup)?,
             bid_cap: bid_cap(lookup)?,
-            rate_limits: rate_limits(lookup)?,
+            rate_limits,
             streams: streams(lookup)?,
             connections: connections(lookup)?,
             lanes: threads(lookup, "HOGA_LANES")?,
@@ -440,33 +442,37 @@ impl Config {
         if !self.is_embedded() || self.kakao.is_some() {
             return Ok(false);
         }
+        let proxies = &self.rate_limits.trusted_proxies;
+        let because = if proxies.is_empty() {
+            format!("with HOGA_BIND={} and the public URL {}", self.bind, self.public_url)
+        } else {
+            "through the proxies of HOGA_TRUSTED_PROXIES".to_owned()
+        };
         match self.demo_login {
             Some(is_on) => Ok(is_on),
-            None if is_loopback(self.bind, &self.public_url) => Ok(true),
+            None if is_loopback(self.bind, &self.public_url, proxies) => Ok(true),
             None => Err(ConfigError {
                 variable: "HOGA_DEMO_LOGIN",
                 problem: format!(
-                    "must be set: with HOGA_BIND={} and the public URL {} others than this machine \
-                     reach the demo's login, at which anybody can log in as anybody. Set it to on \
-                     if they may, to off if nobody is to log in, or set HOGA_KAKAO_CLIENT_ID and \
-                     HOGA_KAKAO_CLIENT_SECRET",
-                    self.bind, self.public_url
+                    "must be set: {because} others than this machine reach the demo's login, at \
+                     which anybody can log in as anybody. Set it to on if they may, to off if nobody \
+                     is to log in, or set HOGA_KAKAO_CLIENT_ID and HOGA_KAKAO_CLIENT_SECRET"
                 ),
             }),
         }
     }
 }
 
-/// Whether nobody but this machine reaches a server: it listens to itself alone, and no proxy in
-/// front of it is told of by the public URL.
-fn is_loopback(bind: SocketAddr, public_url: &str) -> bool {
+/// Whether nobody but this machine reaches a server: it listens to itself alone, and neither the
+/// public URL nor whose word is taken for a caller's address tells of a proxy in front of it.
+fn is_loopback(bind: SocketAddr, public_url: &str, trusted_proxies: &[IpAddr]) -> bool {
     let is_local = match url::Url::parse(public_url).ok().as_ref().and_then(url::Url::host) {
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
         Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         None => false,
     };
-    bind.ip().is_loopback() && is_local
+    bind.ip().is_loopback() && is_local && trusted_proxies.is_empty()
 }
 
 fn demo_login(lookup: Lookup<'_>, has_stand_in: bool) -> Result<Option<bool>, ConfigError> {
@@ -959,6 +965,20 @@ mod tests {
         assert!(!may(&[database]));
         assert!(may(&[database, ("HOGA_OUTGOING_LOOPBACK", "on")]));
         assert!(!may(&[("HOGA_OUTGOING_LOOPBACK", "off")]));
+    }
+
+    #[test]
+    fn a_trusted_proxy_lets_others_in_who_may_not_be_anybody_unasked() {
+        let proxied = [("HOGA_TRUSTED_PROXIES", "127.0.0.1")];
+        let config = read(&proxied).expect("a config");
+        let problem = config.has_demo_login().expect_err("others reach it");
+        assert_eq!(problem.variable, "HOGA_DEMO_LOGIN");
+        assert!(problem.to_string().contains("HOGA_TRUSTED_PROXIES"), "{problem}");
+        assert!(!config.outgoing_loopback);
+        for (word, is_on) in [("on", true), ("off", false)] {
+            let config = read(&[proxied[0], ("HOGA_DEMO_LOGIN", word)]).expect("a config");
+            assert_eq!(config.has_demo_login(), Ok(is_on));
+        }
     }
 
     #[test]
