@@ -1,6 +1,7 @@
 //! The environment, read once into types. What is wrong is named with its variable.
 
 use std::{
+    borrow::Cow,
     env,
     ffi::OsString,
     fmt,
@@ -503,6 +504,7 @@ pub fn unknown_variables(names: impl Iterator<Item = OsString>) -> Vec<String> {
 
 /// An empty variable counts as one that is not there.
 fn set(lookup: Lookup<'_>, name: &str) -> Option<String> {
+    debug_assert!(VARIABLES.contains(&name), "{name} would be called misspelt");
     lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
@@ -592,34 +594,39 @@ fn public_url(lookup: Lookup<'_>, bind: SocketAddr) -> Result<String, ConfigErro
 }
 
 /// Paths are put behind it, and browsers compare it: scheme, host and port are all that it may have.
-fn public_url_problem(text: &str) -> Option<&'static str> {
+fn public_url_problem(text: &str) -> Option<Cow<'static, str>> {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let Some(rest) = rest else { return Some("must begin with http:// or https://") };
+    let Some(rest) = rest else { return Some("must begin with http:// or https://".into()) };
     // These a URL parser passes over or mends.
     if rest.starts_with('/') || rest.is_empty() {
-        return Some("must name a host");
+        return Some("must name a host".into());
     }
     if rest.contains(|c: char| c == '\\' || c.is_whitespace() || c.is_control()) {
-        return Some("must be a URL, without spaces and backslashes");
+        return Some("must be a URL, without spaces and backslashes".into());
     }
     let url = match url::Url::parse(text) {
         Ok(url) => url,
         Err(url::ParseError::InvalidPort) => {
-            return Some("must have a port of 1 to 65535, or none");
+            return Some("must have a port of 1 to 65535, or none".into());
         }
-        Err(url::ParseError::EmptyHost) => return Some("must name a host"),
-        Err(_) => return Some("must be a URL"),
+        Err(url::ParseError::EmptyHost) => return Some("must name a host".into()),
+        Err(_) => return Some("must be a URL".into()),
     };
     if !url.username().is_empty() || url.password().is_some() || rest.contains('@') {
-        return Some("must not hold a user or a password");
+        return Some("must not hold a user or a password".into());
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Some("must not have a query or a fragment");
+        return Some("must not have a query or a fragment".into());
     }
     if url.path() != "/" {
-        return Some("must not have a path");
+        return Some("must not have a path".into());
     }
-    (url.port() == Some(0)).then_some("must have a port of 1 to 65535, or none")
+    if url.port() == Some(0) {
+        return Some("must have a port of 1 to 65535, or none".into());
+    }
+    let origin = url.origin().ascii_serialization();
+    (text.trim_end_matches('/') != origin)
+        .then(|| format!("must be written {origin}, as browsers write it").into())
 }
 
 /// Who is not named is the public URL, if it is one that push services can reach.
@@ -982,6 +989,13 @@ mod tests {
     }
 
     #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "HOGA_FORGOTTEN")]
+    fn a_variable_that_is_read_and_not_listed_is_found() {
+        set(&|_| None, "HOGA_FORGOTTEN");
+    }
+
+    #[test]
     fn a_public_url_is_scheme_host_and_port() {
         let url = |value| read(&[("HOGA_PUBLIC_URL", value)]).map(|config| config.public_url);
         for good in ["https://auction.example.com", "http://localhost:8080", "http://[::1]:8080"] {
@@ -1001,6 +1015,12 @@ mod tests {
             ("https:///hoga.test", "host"),
             ("https://", "host"),
             ("https://hoga test", "spaces"),
+            // As no browser writes it.
+            ("https://Hoga.Test", "must be written https://hoga.test"),
+            ("https://hoga.test:443/", "must be written https://hoga.test"),
+            ("http://hoga.test:80", "must be written http://hoga.test"),
+            ("https://경매.kr", "must be written https://xn--"),
+            ("http://[0:0::1]:8080", "must be written http://[::1]:8080"),
             ("hoga.test", "http://"),
         ] {
             let error = url(wrong).expect_err(wrong);
