@@ -1,6 +1,7 @@
 //! The environment, read once into types. What is wrong is named with its variable.
 
 use std::{
+    borrow::Cow,
     env,
     ffi::OsString,
     fmt,
@@ -347,8 +348,10 @@ impl Config {
             .map_or_else(|| data_dir.join("vapid-key.pem"), PathBuf::from);
         let public_url = public_url(lookup, bind)?;
         let database_url = database_url(lookup)?;
+        let rate_limits = rate_limits(lookup)?;
         // Whoever can ask for it there is on this machine anyway.
-        let is_private = database_url.is_none() && is_loopback(bind, &public_url);
+        let is_private =
+            database_url.is_none() && is_loopback(bind, &public_url, &rate_limits.trusted_proxies);
         let kakao = kakao_app(lookup)?;
         let demo_login = demo_login(lookup, database_url.is_none() && kakao.is_none())?;
         Ok(Config {
@@ -363,7 +366,7 @@ impl Config {
             vapid_key_file,
             allowed_origins: allowed_origins(lookup)?,
             bid_cap: bid_cap(lookup)?,
-            rate_limits: rate_limits(lookup)?,
+            rate_limits,
             streams: streams(lookup)?,
             connections: connections(lookup)?,
             lanes: threads(lookup, "HOGA_LANES")?,
@@ -448,33 +451,37 @@ impl Config {
         if !self.is_embedded() || self.kakao.is_some() {
             return Ok(false);
         }
+        let proxies = &self.rate_limits.trusted_proxies;
+        let because = if proxies.is_empty() {
+            format!("with HOGA_BIND={} and the public URL {}", self.bind, self.public_url)
+        } else {
+            "through the proxies of HOGA_TRUSTED_PROXIES".to_owned()
+        };
         match self.demo_login {
             Some(is_on) => Ok(is_on),
-            None if is_loopback(self.bind, &self.public_url) => Ok(true),
+            None if is_loopback(self.bind, &self.public_url, proxies) => Ok(true),
             None => Err(ConfigError {
                 variable: "HOGA_DEMO_LOGIN",
                 problem: format!(
-                    "must be set: with HOGA_BIND={} and the public URL {} others than this machine \
-                     reach the demo's login, at which anybody can log in as anybody. Set it to on \
-                     if they may, to off if nobody is to log in, or set HOGA_KAKAO_CLIENT_ID and \
-                     HOGA_KAKAO_CLIENT_SECRET",
-                    self.bind, self.public_url
+                    "must be set: {because} others than this machine reach the demo's login, at \
+                     which anybody can log in as anybody. Set it to on if they may, to off if nobody \
+                     is to log in, or set HOGA_KAKAO_CLIENT_ID and HOGA_KAKAO_CLIENT_SECRET"
                 ),
             }),
         }
     }
 }
 
-/// Whether nobody but this machine reaches a server: it listens to itself alone, and no proxy in
-/// front of it is told of by the public URL.
-fn is_loopback(bind: SocketAddr, public_url: &str) -> bool {
+/// Whether nobody but this machine reaches a server: it listens to itself alone, and neither the
+/// public URL nor whose word is taken for a caller's address tells of a proxy in front of it.
+fn is_loopback(bind: SocketAddr, public_url: &str, trusted_proxies: &[IpAddr]) -> bool {
     let is_local = match url::Url::parse(public_url).ok().as_ref().and_then(url::Url::host) {
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
         Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         None => false,
     };
-    bind.ip().is_loopback() && is_local
+    bind.ip().is_loopback() && is_local && trusted_proxies.is_empty()
 }
 
 fn demo_login(lookup: Lookup<'_>, has_stand_in: bool) -> Result<Option<bool>, ConfigError> {
@@ -505,6 +512,7 @@ pub fn unknown_variables(names: impl Iterator<Item = OsString>) -> Vec<String> {
 
 /// An empty variable counts as one that is not there.
 fn set(lookup: Lookup<'_>, name: &str) -> Option<String> {
+    debug_assert!(VARIABLES.contains(&name), "{name} would be called misspelt");
     lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
@@ -631,34 +639,39 @@ fn public_url(lookup: Lookup<'_>, bind: SocketAddr) -> Result<String, ConfigErro
 }
 
 /// Paths are put behind it, and browsers compare it: scheme, host and port are all that it may have.
-fn public_url_problem(text: &str) -> Option<&'static str> {
+fn public_url_problem(text: &str) -> Option<Cow<'static, str>> {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let Some(rest) = rest else { return Some("must begin with http:// or https://") };
+    let Some(rest) = rest else { return Some("must begin with http:// or https://".into()) };
     // These a URL parser passes over or mends.
     if rest.starts_with('/') || rest.is_empty() {
-        return Some("must name a host");
+        return Some("must name a host".into());
     }
     if rest.contains(|c: char| c == '\\' || c.is_whitespace() || c.is_control()) {
-        return Some("must be a URL, without spaces and backslashes");
+        return Some("must be a URL, without spaces and backslashes".into());
     }
     let url = match url::Url::parse(text) {
         Ok(url) => url,
         Err(url::ParseError::InvalidPort) => {
-            return Some("must have a port of 1 to 65535, or none");
+            return Some("must have a port of 1 to 65535, or none".into());
         }
-        Err(url::ParseError::EmptyHost) => return Some("must name a host"),
-        Err(_) => return Some("must be a URL"),
+        Err(url::ParseError::EmptyHost) => return Some("must name a host".into()),
+        Err(_) => return Some("must be a URL".into()),
     };
     if !url.username().is_empty() || url.password().is_some() || rest.contains('@') {
-        return Some("must not hold a user or a password");
+        return Some("must not hold a user or a password".into());
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Some("must not have a query or a fragment");
+        return Some("must not have a query or a fragment".into());
     }
     if url.path() != "/" {
-        return Some("must not have a path");
+        return Some("must not have a path".into());
     }
-    (url.port() == Some(0)).then_some("must have a port of 1 to 65535, or none")
+    if url.port() == Some(0) {
+        return Some("must have a port of 1 to 65535, or none".into());
+    }
+    let origin = url.origin().ascii_serialization();
+    (text.trim_end_matches('/') != origin)
+        .then(|| format!("must be written {origin}, as browsers write it").into())
 }
 
 /// Who is not named is the public URL, if it is one that push services can reach.
@@ -1009,6 +1022,27 @@ mod tests {
     }
 
     #[test]
+    fn a_trusted_proxy_lets_others_in_who_may_not_be_anybody_unasked() {
+        let proxied = [("HOGA_TRUSTED_PROXIES", "127.0.0.1")];
+        let config = read(&proxied).expect("a config");
+        let problem = config.has_demo_login().expect_err("others reach it");
+        assert_eq!(problem.variable, "HOGA_DEMO_LOGIN");
+        assert!(problem.to_string().contains("HOGA_TRUSTED_PROXIES"), "{problem}");
+        assert!(!config.outgoing_loopback);
+        for (word, is_on) in [("on", true), ("off", false)] {
+            let config = read(&[proxied[0], ("HOGA_DEMO_LOGIN", word)]).expect("a config");
+            assert_eq!(config.has_demo_login(), Ok(is_on));
+        }
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "HOGA_FORGOTTEN")]
+    fn a_variable_that_is_read_and_not_listed_is_found() {
+        set(&|_| None, "HOGA_FORGOTTEN");
+    }
+
+    #[test]
     fn a_public_url_is_scheme_host_and_port() {
         let url = |value| read(&[("HOGA_PUBLIC_URL", value)]).map(|config| config.public_url);
         for good in ["https://auction.example.com", "http://localhost:8080", "http://[::1]:8080"] {
@@ -1028,6 +1062,12 @@ mod tests {
             ("https:///hoga.test", "host"),
             ("https://", "host"),
             ("https://hoga test", "spaces"),
+            // As no browser writes it.
+            ("https://Hoga.Test", "must be written https://hoga.test"),
+            ("https://hoga.test:443/", "must be written https://hoga.test"),
+            ("http://hoga.test:80", "must be written http://hoga.test"),
+            ("https://경매.kr", "must be written https://xn--"),
+            ("http://[0:0::1]:8080", "must be written http://[::1]:8080"),
             ("hoga.test", "http://"),
         ] {
             let error = url(wrong).expect_err(wrong);

@@ -5,6 +5,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use hoga::cli::setup::Database;
+use hoga::config::Config;
 use hoga::embedded::postgres::{Cluster, ClusterError, ClusterOptions, StopMode};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
@@ -139,6 +141,24 @@ fn a_second_start_adopts_the_running_server() {
     let second = shop.start();
     assert!(second.was_adopted());
     assert_eq!(second.pid(), Some(pid));
+}
+
+#[test]
+fn a_server_runs_until_the_last_command_that_uses_it_has_left() {
+    let mut shop = Shop::new();
+    let home = shop.start();
+    home.stop(StopMode::Fast).unwrap();
+    drop(home);
+    let data_dir = shop.data_dir.display().to_string();
+    let config = Config::read(&|name| (name == "HOGA_DATA_DIR").then(|| data_dir.clone())).unwrap();
+    let launched = Database::open(&config).unwrap();
+    let adopted = Database::open(&config).unwrap();
+    assert!(!launched.is_kept_by_another() && adopted.is_kept_by_another());
+    launched.leave().unwrap();
+    assert_eq!(ask(&adopted.config.postgres, "SELECT 'still there'"), "still there");
+    // As on the way out of a command that failed.
+    drop(adopted);
+    assert!(!shop.start().was_adopted());
 }
 
 #[test]

@@ -105,7 +105,7 @@ pub fn run(config: &Config, args: &ImportArgs) -> Result<ExitCode, Failed> {
     });
     database.leave()?;
     let imported = outcome?;
-    report(&imported, started.elapsed(), args.all, &mut io::stdout().lock())
+    report(&imported, started.elapsed(), args.all, &mut super::output())
         .map_err(ImportError::Write)?;
     let is_any = imported.new + imported.known > 0;
     Ok(if is_any { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -1,7 +1,7 @@
 //! The command line: what each command takes, does and prints, one file each.
 //!
 //! Owns the texts that people read in a terminal and the exit codes: 0 it is done, 1 it failed,
-//! 2 the command line or the environment is wrong. Must never hold a rule of the exchange.
+//! 2 the command line or the environment is wrong, 130 a second signal ended it. Must never hold a rule of the exchange.
 
 pub mod broadcast;
 pub mod client;
@@ -145,10 +145,17 @@ impl<E: std::error::Error + 'static> From<E> for Failed {
     }
 }
 
-/// Whether a variable leads to what cannot be used; the error names it.
+/// Whether a variable leads to what cannot be used; the error names it. A disk that is full is no
+/// mistake of whoever set it.
 fn is_of_environment(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut causes = std::iter::successors(Some(error), |error| error.source());
-    causes.any(|cause| {
+    let causes = || std::iter::successors(Some(error), |error| error.source());
+    let lacks_room = |error: &io::Error| {
+        matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    };
+    if causes().any(|cause| cause.downcast_ref().is_some_and(lacks_room)) {
+        return false;
+    }
+    causes().any(|cause| {
         matches!(cause.downcast_ref(), Some(StartError::Config(_)))
             || matches!(cause.downcast_ref(), Some(LockError::File { .. }))
             || matches!(cause.downcast_ref(), Some(ClusterError::NoPrograms { .. }))
@@ -230,16 +237,38 @@ fn start_logging() -> Result<(), Failed> {
     Ok(())
 }
 
-/// On standard output. That nobody reads on is no failure: `head` has what it wanted.
+/// Standard output. That nobody reads on is no failure: `head` has what it wanted.
+struct Output(io::StdoutLock<'static>);
+
+fn output() -> Output {
+    Output(io::stdout().lock())
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        unless_unheard(self.0.write(bytes), bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        unless_unheard(self.0.flush(), ())
+    }
+}
+
+fn unless_unheard<T>(written: io::Result<T>, as_if: T) -> io::Result<T> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(as_if),
+        written => written,
+    }
+}
+
+/// On standard output.
 ///
 /// # Errors
-/// What else keeps it from being written, such as a full disk.
+/// What keeps it from being written, such as a full disk; not that nobody reads on.
 pub fn say(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    let mut out = output();
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
 /// A line of a server's, which goes on whoever reads it.

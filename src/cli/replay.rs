@@ -102,7 +102,7 @@ pub struct Summary {
 /// When the file cannot be read as recorded bids, the server does not take the replay, or the
 /// report cannot be written.
 pub fn run(config: &Config, args: &ReplayArgs) -> Result<ExitCode, Failed> {
-    let out = &mut io::stdout().lock();
+    let out = &mut super::output();
     let (summary, differing) = match &args.live {
         None => (replay(args, out)?, 0),
         Some(url) => replay_live(config, args, url, out)?,

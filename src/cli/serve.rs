@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
     pin::Pin,
     process::ExitCode,
+    time::Duration,
 };
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,6 +17,12 @@ use crate::{
     domain::time::Timestamp,
     embedded::{demo, lock::DataDirLock, postgres::Cluster},
 };
+
+/// Signals this soon after the first are the same wish: `timeout` and `make` send theirs to the
+/// program and to its group.
+const ONE_SIGNAL: Duration = Duration::from_millis(500);
+/// The exit code, as a shell gives it to what Ctrl-C ended.
+const ENDED_AT_ONCE: i32 = 130;
 
 /// `hoga serve`
 ///
@@ -42,8 +49,9 @@ pub fn run(config: &Config) -> Result<ExitCode, Failed> {
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
-/// Signals are taken before the private Postgres is started, and it is stopped on every way out: a
-/// start that is ended, or fails, leaves nothing running.
+/// Signals are taken before the private Postgres is started, and it is stopped on every way out but
+/// that of whoever does not want to wait for it: a start that is ended, or fails, leaves nothing
+/// running.
 async fn serve(config: &Config, listener: TcpListener, progress: Progress) -> Result<(), Failed> {
     let mut stop: Stop = Box::pin(stop_signal()?);
     if config.is_embedded() {
@@ -57,18 +65,45 @@ async fn serve(config: &Config, listener: TcpListener, progress: Progress) -> Re
             opened = &mut opening => opened,
             () = &mut stop => {
                 // Cut off half-way it would go on without anybody.
-                progress.step("going down, once the private Postgres can be stopped");
+                progress.step(
+                    "going down, once the private Postgres can be stopped (a signal once more ends \
+                     it at once)",
+                );
                 stop = Box::pin(std::future::ready(()));
-                opening.await
+                unless_told_again(opening).await?
             }
         }
     };
     let database = opened??;
     app::expect_many_connections();
     let outcome = run_on(config, database.config.clone(), listener, progress, stop).await;
-    let stopped = tokio::task::spawn_blocking(move || database.stop()).await;
+    let stopping = tokio::task::spawn_blocking(move || database.leave());
+    let stopped = unless_told_again(stopping).await?;
     outcome?;
     Ok(stopped??)
+}
+
+/// Waits for the private Postgres on the way down, which may take minutes. A second signal ends the
+/// process instead.
+async fn unless_told_again<T>(work: impl Future<Output = T>) -> Result<T, Failed> {
+    tokio::select! {
+        biased;
+        done = work => Ok(done),
+        again = told_again() => {
+            again?;
+            super::say_if_heard(
+                "ended at once; the private Postgres may still run, and the next start finds it",
+            );
+            // On the way back the runtime would wait for the same.
+            std::process::exit(ENDED_AT_ONCE)
+        }
+    }
+}
+
+async fn told_again() -> std::io::Result<()> {
+    tokio::time::sleep(ONE_SIGNAL).await;
+    stop_signal()?.await;
+    Ok(())
 }
 
 fn postgres_step(data_dir: &Path) -> String {

@@ -1,4 +1,4 @@
-//! What commands share: the database they work on, and `hoga migrate`.
+//! What commands share: the database they work on, whose tokens it takes, and `hoga migrate`.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use super::Failed;
 use crate::{
     config::{Config, DatabaseUrl},
     embedded::postgres::{Cluster, ClusterError, ClusterOptions, StopMode},
-    store::Store,
+    store::{Store, StoreError},
 };
 
 /// The name of the database in the private cluster.
@@ -43,38 +43,36 @@ impl Database {
         self.cluster.as_ref().is_none_or(Cluster::was_adopted)
     }
 
-    /// Stops the private cluster.
+    /// Stops the private cluster, unless another command still uses it.
     ///
     /// # Errors
     /// When it does not stop.
-    pub fn stop(mut self) -> Result<(), ClusterError> {
-        if let Some(cluster) = self.cluster.take() {
-            cluster.stop(StopMode::Fast)?;
-        }
-        Ok(())
-    }
-
-    /// Stops the private cluster if it was started for this command alone.
-    ///
-    /// # Errors
-    /// When it does not stop.
-    pub fn leave(self) -> Result<(), ClusterError> {
-        match &self.cluster {
-            Some(cluster) if !cluster.was_adopted() => self.stop(),
-            Some(_) | None => Ok(()),
-        }
+    pub fn leave(mut self) -> Result<(), ClusterError> {
+        self.cluster.take().map_or(Ok(()), |cluster| cluster.leave(StopMode::Fast))
     }
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
         if let Some(cluster) = self.cluster.take()
-            && !cluster.was_adopted()
-            && let Err(error) = cluster.stop(StopMode::Fast)
+            && let Err(error) = cluster.leave(StopMode::Fast)
         {
             tracing::error!(error = super::chain(&error), "the private Postgres still runs");
         }
     }
+}
+
+/// The issuer of the tokens that the exchange on this database takes: as it is set, or else as the
+/// exchange wrote it down, which may have had its port chosen by the system.
+///
+/// # Errors
+/// When Postgres cannot be asked.
+pub async fn issuer(config: &Config, store: &Store) -> Result<String, StoreError> {
+    if config.has_own_public_url {
+        return Ok(config.public_url.clone());
+    }
+    let exchange = store.exchange_settings().await?;
+    Ok(exchange.map_or_else(|| config.public_url.clone(), |exchange| exchange.issuer))
 }
 
 /// `hoga migrate`

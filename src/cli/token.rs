@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use clap::Args;
 use uuid::Uuid;
 
-use super::{Failed, setup::Database};
+use super::{
+    Failed,
+    setup::{self, Database},
+};
 use crate::{
     config::{Config, ConfigError},
     domain::id::UserId,
@@ -63,14 +66,15 @@ pub fn run(config: &Config, args: &TokenArgs) -> Result<ExitCode, Failed> {
     }
     let database = Database::open(config)?;
     let store = Store::new(database.config.clone())?;
-    let user = actix::System::new().block_on(async {
+    let (user, issuer) = actix::System::new().block_on(async {
         store.migrate().await?;
-        Ok::<User, Failed>(store.ensure_user(&wanted(args), wall_clock::now()).await?)
+        let user = store.ensure_user(&wanted(args), wall_clock::now()).await?;
+        Ok::<(User, String), Failed>((user, setup::issuer(config, &store).await?))
     })?;
     let key = KeyRing::load_or_create(&config.signing_key_file)?;
     let roles: Vec<Role> = user.roles.iter().filter_map(|word| Role::from_word(word)).collect();
     let life_s = i64::from(args.hours) * 3_600;
-    let tokens = Tokens::new(key, &config.public_url);
+    let tokens = Tokens::new(key, &issuer);
     let token = tokens.issue(user.id, &roles, None, wall_clock::now(), life_s)?;
     super::say(&format!("{token}\n"))?;
     database.leave()?;

@@ -128,7 +128,7 @@ pub enum VerifyError {
 /// # Errors
 /// The first thing that is not as it must be.
 pub fn run(args: &VerifyArgs) -> Result<ExitCode, Failed> {
-    let out = &mut io::stdout().lock();
+    let out = &mut super::output();
     let is_url = args.source.contains("://");
     if is_url {
         let (audit, kid) = actix::System::new().block_on(remote::verify(&args.source))?;

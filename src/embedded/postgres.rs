@@ -15,7 +15,7 @@ mod postmaster;
 mod programs;
 mod settings;
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -91,6 +91,7 @@ pub struct Cluster {
     data_dir: PathBuf,
     place: Place,
     settings: Vec<(String, String)>,
+    in_use: InUse,
     adopted: bool,
 }
 
@@ -109,8 +110,10 @@ impl Cluster {
         let place = Place::choose(&data_dir, account.as_ref())?;
         let version = postmaster::cluster_version(&place.cluster())?;
         let programs = Search::usual(options.bin_dir).find(version, &place.cluster())?;
+        let in_use = InUse::share(&data_dir)?;
+        let settings = options.settings;
         let mut cluster =
-            Self { programs, account, data_dir, place, settings: options.settings, adopted: false };
+            Self { programs, account, data_dir, place, settings, in_use, adopted: false };
         if version.is_none() {
             cluster.make()?;
         }
@@ -181,7 +184,18 @@ impl Cluster {
         Err(ClusterError::Database { name: name.to_owned(), said })
     }
 
-    /// Stops the server and waits until it is gone. Stopping a stopped server does nothing.
+    /// Stops the server, unless somebody else who started or adopted it still holds a [`Cluster`] of
+    /// it: the last to leave stops it.
+    ///
+    /// # Errors
+    /// As [`Cluster::stop`], and when the locks of the data directory cannot be used.
+    pub fn leave(self, mode: StopMode) -> Result<(), ClusterError> {
+        // Nobody else comes meanwhile.
+        let _lock = StartLock::take(&self.data_dir)?;
+        if self.in_use.is_shared(&self.data_dir)? { Ok(()) } else { self.stop(mode) }
+    }
+
+    /// Stops the server and waits until it is gone, whoever else uses it. Stopping a stopped server does nothing.
     ///
     /// # Errors
     /// When the server is still there after the timeout.
@@ -377,6 +391,41 @@ impl Drop for StartLock {
     fn drop(&mut self) {
         // Explicit: a child between fork and exec still holds a copy of the descriptor, and
         // closing ours alone would keep the lock until it is gone. The close below unlocks anyway.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Held by everybody who uses the server, and shared among them.
+#[derive(Debug)]
+struct InUse(File);
+
+impl InUse {
+    /// Called by whoever holds the [`StartLock`], under which alone it is ever held by one only.
+    fn share(data_dir: &Path) -> Result<Self, ClusterError> {
+        let path = data_dir.join(place::IN_USE_LOCK);
+        let lock = || {
+            let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+            file.lock_shared().map(|()| file)
+        };
+        lock().map(Self).map_err(|source| ClusterError::file("lock", &path, source))
+    }
+
+    /// Whether others hold it besides us, who do not any more.
+    fn is_shared(&self, data_dir: &Path) -> Result<bool, ClusterError> {
+        let failed =
+            |source| ClusterError::file("lock", &data_dir.join(place::IN_USE_LOCK), source);
+        self.0.unlock().map_err(failed)?;
+        match self.0.try_lock() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        // Explicit, as that of the start's lock.
         let _ = self.0.unlock();
     }
 }

@@ -1,4 +1,4 @@
-//! What the exchange on this database uses, for the broadcasters beside it.
+//! What the exchange on this database uses, for the broadcasters and commands beside it.
 
 use tokio_postgres::error::SqlState;
 

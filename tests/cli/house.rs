@@ -86,6 +86,15 @@ impl House {
         self.command(args).envs(variables.iter().copied()).output().unwrap().into()
     }
 
+    /// With a standard output that nobody reads, as behind `| head` once that has what it wanted.
+    pub fn hoga_unheard(&self, args: &[&str]) -> Said {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = self.command(args);
+        command.stdout(writer).stderr(Stdio::piped());
+        command.spawn().unwrap().wait_with_output().unwrap().into()
+    }
+
     pub fn hoga_reading(&self, input: &[u8], args: &[&str]) -> Said {
         let mut command = self.command(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -137,6 +137,11 @@ fn item() -> Item {
     }
 }
 
+/// The log of an auction that has not opened yet, as it is saved.
+pub fn a_log() -> String {
+    Writer::new(item(), |_| {}).page()
+}
+
 fn close() -> Command {
     Command::Close
 }

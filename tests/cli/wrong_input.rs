@@ -1,10 +1,16 @@
 //! Files and addresses that cannot be used: said in words, with exit code 1, and nothing started.
 
-use std::{ffi::OsStr, io::Write, os::unix::ffi::OsStrExt, path::Path};
+use std::{
+    ffi::OsStr,
+    io::{self, Write},
+    os::unix::ffi::OsStrExt,
+    path::Path,
+};
 
 use flate2::{Compression, write::GzEncoder};
+use hoga::{cli::Failed, identity::keys::KeyError};
 
-use super::{house::House, stub};
+use super::{house::House, saved_logs, stub};
 
 fn refused(house: &House, args: &[&str], because: &str) {
     let said = house.hoga(args);
@@ -108,4 +114,32 @@ fn a_variable_that_leads_to_what_cannot_be_used_is_named_with_exit_code_2() {
     }
     let said = house.hoga_with(&[("HOGA_BINDS", Path::new("0.0.0.0:80"))], &["keys", "list"]);
     assert!(said.err.contains("HOGA_BINDS"), "{}", said.err);
+}
+
+#[test]
+fn a_report_whose_end_nobody_reads_is_no_failure() {
+    let house = House::new();
+    let bids = "auction,days,opening_bid_cents,final_price_cents,bid_seq,bid_time_days,bidder,bid_cents\n\
+                lamp,3,100,100,1,1,x,500\n";
+    let bids = house.file("bids.csv", bids);
+    let items = house.file("items.csv", "title\nA lamp\n");
+    let log = house.file("log.json", saved_logs::a_log());
+    for (command, file) in [("replay", bids), ("verify", log), ("import", items)] {
+        let said = house.hoga_unheard(&[command, file.to_str().unwrap()]);
+        assert!(said.code == 0 && said.err.is_empty(), "{command}: {} {}", said.code, said.err);
+    }
+}
+
+#[test]
+fn a_full_disk_is_no_mistake_of_the_environment() {
+    let full = KeyError::File {
+        path: "signing-key.pem".into(),
+        source: io::Error::from(io::ErrorKind::StorageFull),
+    };
+    assert_eq!(Failed::from(full).code, 1);
+    let wrong = KeyError::File {
+        path: "signing-key.pem".into(),
+        source: io::Error::from(io::ErrorKind::PermissionDenied),
+    };
+    assert_eq!(Failed::from(wrong).code, 2);
 }

@@ -11,7 +11,7 @@ use std::{
     path::Path,
     process::{Child, Command, Output, Stdio},
     sync::mpsc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hoga::{domain::time::Timestamp, wall_clock};
@@ -33,9 +33,9 @@ struct Started {
     log: Option<std::thread::JoinHandle<String>>,
 }
 
-/// The program, without anything that this test's own environment says.
+/// The program, without anything that this test's own environment says. A signal that is ignored
+/// here, as under `nohup`, would be ignored by it as well: `env` undoes that and becomes it.
 fn hoga(args: &[&str], home: &Path) -> Command {
-    // As in a terminal, whatever whoever runs the tests ignores, such as `nohup` hangups.
     let mut command = Command::new("env");
     command.args(["--default-signal=HUP,INT,TERM", env!("CARGO_BIN_EXE_hoga")]);
     command.args(args).env_clear().stdin(Stdio::null());
@@ -54,6 +54,14 @@ fn signal(child: &Child, signal: Signal) {
     kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
 }
 
+/// Its lines as they come, until it closes its standard output.
+fn lines_of(serving: &mut Child) -> mpsc::Receiver<String> {
+    let (tell, heard) = mpsc::channel();
+    let out = BufReader::new(serving.stdout.take().unwrap());
+    std::thread::spawn(move || out.lines().try_for_each(|line| tell.send(line.unwrap())));
+    heard
+}
+
 impl Started {
     /// Waits until it has said how to stop it, which is the last that it says.
     fn on(home: &Path, port: u16) -> Started {
@@ -63,9 +71,7 @@ impl Started {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let (tell, heard) = mpsc::channel();
-        let out = BufReader::new(serving.stdout.take().unwrap());
-        std::thread::spawn(move || out.lines().try_for_each(|line| tell.send(line.unwrap())));
+        let heard = lines_of(&mut serving);
         let mut err = serving.stderr.take().unwrap();
         let log = std::thread::spawn(move || {
             let mut log = String::new();
@@ -183,10 +189,20 @@ fn a_start_that_is_ended_or_fails_leaves_no_postgres_running() {
         }
         let mut serving = start.spawn().unwrap();
         let mut said = String::new();
-        for line in BufReader::new(serving.stdout.take().unwrap()).lines() {
-            said += &line.unwrap();
+        let heard = lines_of(&mut serving);
+        // A second signal would end it at once.
+        let mut by_once = by;
+        loop {
+            match heard.recv_timeout(PATIENCE) {
+                Ok(line) => said += &line,
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    signal(&serving, Signal::SIGTERM);
+                    panic!("{by:?} at {word}: it neither ends nor goes on after {said}");
+                }
+            }
             if said.contains(word)
-                && let Some(by) = by
+                && let Some(by) = by_once.take()
             {
                 signal(&serving, by);
             }
@@ -196,6 +212,71 @@ fn a_start_that_is_ended_or_fails_leaves_no_postgres_running() {
         assert!(cluster().join("PG_VERSION").is_file(), "{word}: it was being made");
         assert!(!cluster().join("postmaster.pid").exists(), "{by:?} at {word}");
     }
+}
+
+#[test]
+fn a_start_that_waits_for_postgres_is_ended_at_once_by_a_second_signal() {
+    let home = folder();
+    let data_dir = home.path().join("my shop");
+    fs::create_dir(&data_dir).unwrap();
+    // What a start of the private Postgres waits for, and does not get as long as this lives.
+    let another_start = fs::File::create(data_dir.join("postgres.lock")).unwrap();
+    another_start.lock().unwrap();
+    let mut serving = hoga(&["serve"], home.path())
+        .env("HOGA_BIND", format!("127.0.0.1:{}", free_port()))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let heard = lines_of(&mut serving);
+    let mut said = String::new();
+    let deadline = Instant::now() + PATIENCE;
+    let mut hear_until = |word: &str| {
+        while !said.contains(word) {
+            assert!(Instant::now() < deadline, "no {word:?} in {said}");
+            said += &heard.recv_timeout(PATIENCE).unwrap();
+        }
+    };
+    hear_until("making a private Postgres");
+    signal(&serving, Signal::SIGINT);
+    hear_until("going down");
+    let status = loop {
+        if let Some(status) = serving.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > deadline {
+            drop(another_start);
+            panic!("it goes on after {said}");
+        }
+        // What comes right after the first counts as the same; people press again.
+        signal(&serving, Signal::SIGINT);
+        said.extend(heard.recv_timeout(Duration::from_millis(100)));
+    };
+    said.extend(heard.iter());
+    assert_eq!(status.code(), Some(130), "{said}");
+    assert!(said.contains("ended at once"), "{said}");
+}
+
+#[test]
+fn what_is_signed_for_a_server_on_a_port_that_the_system_chose_counts_there() {
+    let home = folder();
+    let started = Started::on(home.path(), 0);
+    let url = started.said.split_once("Hoga is running at ").unwrap().1.lines().next().unwrap();
+    let run = |args: &[&str]| {
+        let output = hoga(args, home.path()).env("HOGA_BIND", "127.0.0.1:0").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let token = run(&["token", "--user", "minji"]);
+    let me =
+        answer(&format!("curl --silent {url}/v1/me -H 'Authorization: Bearer {}'", token.trim()));
+    assert_eq!(me["nickname"], "민지", "{me}");
+    // The server is called by another name than it signs with.
+    let bids = home.path().join("bids.csv");
+    let columns =
+        "auction,days,opening_bid_cents,final_price_cents,bid_seq,bid_time_days,bidder,bid_cents";
+    fs::write(&bids, format!("{columns}\nlamp,3,100,100,1,1,x,500\n")).unwrap();
+    let url = url.replace("127.0.0.1", "localhost");
+    run(&["replay", bids.to_str().unwrap(), "--live", &url, "--live-seconds", "2"]);
 }
 
 /// In a directory that has nothing to do with it, and with nothing of ours in the environment.

@@ -82,3 +82,23 @@ fn an_installation_that_fails_shows_what_apt_get_said() {
     assert!(wrong.contains("E: the mirror is away"), "{wrong}");
     assert!(wrong.contains("apt-get install failed"), "{wrong}");
 }
+
+#[test]
+fn what_is_run_is_that_of_the_checkout_from_whatever_directory() {
+    let machine = machine("exit 1");
+    let cargo = machine.path().join("cargo");
+    fs::write(&cargo, "#!/bin/sh\npwd\n").unwrap();
+    fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).unwrap();
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new("bash")
+        .arg(root.join("scripts/run"))
+        .env_clear()
+        .env("PATH", machine.path())
+        .current_dir("/")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    // It is built, and then run.
+    assert_eq!(said.lines().map(Path::new).collect::<Vec<_>>(), [&root, &root]);
+}

@@ -20,10 +20,11 @@ use crate::{
     cli::{
         Failed,
         client::{Answer, Client},
-        setup::Database,
+        setup::{self, Database},
     },
     config::Config,
     domain::{id::UserId, money::Money, time::Timestamp},
+    embedded::postgres::Cluster,
     identity::{
         Role,
         keys::{KeyError, KeyRing},
@@ -138,21 +139,44 @@ fn bidders(recording: &Recording) -> HashSet<&str> {
 }
 
 /// Tokens as the server would sign them: it is its own issuer, under the address that it is reached
-/// at or the one that it was given. Asked before anything is written anywhere.
-async fn tokens_taken(config: &Config, key: KeyRing, client: &Client) -> Result<Tokens, LiveError> {
+/// at, the one that it was given, or the one that it wrote down. Asked before anything is written
+/// anywhere.
+async fn tokens_taken(config: &Config, key: KeyRing, client: &Client) -> Result<Tokens, Failed> {
     let mut tokens = Tokens::new(key, client.base());
     for issuer in [client.base(), config.public_url.as_str()] {
         tokens = tokens.of_issuer(issuer);
-        let somebody = UserId(Uuid::nil());
-        let token = tokens.issue(somebody, &[], None, wall_clock::now(), TOKEN_LIFE_S)?;
-        if client.takes(&token).await {
+        if are_taken(&tokens, client).await? {
             return Ok(tokens);
         }
     }
-    Err(LiveError::NotItsKey {
+    if let Some(issuer) = issuer_written_down(config).await? {
+        tokens = tokens.of_issuer(&issuer);
+        if are_taken(&tokens, client).await? {
+            return Ok(tokens);
+        }
+    }
+    Err(Failed::from(LiveError::NotItsKey {
         url: client.base().to_owned(),
         key_file: config.signing_key_file.display().to_string(),
-    })
+    }))
+}
+
+async fn are_taken(tokens: &Tokens, client: &Client) -> Result<bool, LiveError> {
+    let somebody = UserId(Uuid::nil());
+    let token = tokens.issue(somebody, &[], None, wall_clock::now(), TOKEN_LIFE_S)?;
+    Ok(client.takes(&token).await)
+}
+
+/// In the database, unless that would have to be made first.
+async fn issuer_written_down(config: &Config) -> Result<Option<String>, Failed> {
+    if config.is_embedded() && !Cluster::is_made(&config.data_dir) {
+        return Ok(None);
+    }
+    let database = Database::open(config)?;
+    let store = Store::new(database.config.clone())?;
+    let issuer = setup::issuer(config, &store).await;
+    database.leave()?;
+    Ok(Some(issuer?))
 }
 
 /// Makes the users in the server's database; the seller's id is whatever they have there.

@@ -28,6 +28,8 @@ const LOG_SET_ASIDE: &str = "postgres.log.1";
 pub(super) const UNFINISHED_PREFIX: &str = "unfinished-";
 /// Held during a start, inside the data directory.
 pub(super) const START_LOCK: &str = "postgres.lock";
+/// Held by everybody who uses the server, inside the data directory.
+pub(super) const IN_USE_LOCK: &str = "postgres-in-use.lock";
 /// Says where the home is when it is not in the data directory.
 const ELSEWHERE: &str = "postgres-is-elsewhere";
 const ELSEWHERE_ROOT: &str = "/var/lib/hoga";
